@@ -1,0 +1,1 @@
+"""Adapters: one folder a toolbox. Nothing below this package imports a toolbox."""

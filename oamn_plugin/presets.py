@@ -1,0 +1,139 @@
+"""The readings of the method: one frozen set of options, and the three presets that fill it.
+
+``paper`` is what the publication states, ``official`` what the authors' released training code computes, ``plus`` the
+variant that is allowed to be better. Every difference between them is one field here, so that each can be overridden on
+its own. Plain Python: no torch, no configuration object.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+PRESETS = ("paper", "official", "plus")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every choice that the method leaves open; the defaults are the ``paper`` preset.
+
+    Source of the values: OAMN (ICCV 2021) where it states one, the released code elsewhere.
+    """
+
+    # network
+    mask_module: bool = True
+    """False drops the mask module: every mask is 1 and the mask and score losses vanish."""
+    mask_floor: float = 0.0
+    """g = f * (mask_floor + m). 0 in the method; above 0 a young mask cannot starve the layers above it."""
+    pooling: str = "max"
+    """Global pooling after E2: ``max`` or ``avg``."""
+    head: str = "dropout"
+    """``dropout``: BN (affine, bias), ReLU, Dropout, Linear with bias. ``bnneck``: BN without bias, Linear without."""
+    dropout: float = 0.5
+    """Dropout probability of the ``dropout`` head."""
+    # views
+    aligned_views: bool = True
+    """True: flip, crop, rotation are drawn once per image and shared by its views. False: drawn per view (official)."""
+    axes: int = 2
+    """2: clean and all four sides (5 views). 1: clean and one opposing pair, drawn per image (3 views)."""
+    patch_source: str = "corner"
+    """Where the donor's patch is cropped: ``corner`` (background) or ``anywhere`` (people and objects too)."""
+    # losses
+    identity_weight: float = 1.0
+    triplet_weight: float = 0.5
+    mask1_weight: float = 5.0
+    mask2_weight: float = 5.0
+    score_weight: float = 1.0
+    position_weight: float = 0.0
+    """Weight of the position-wise loss that teaches the mask where the pasted strip lies; 0 in the method."""
+    cross_weight: float = 0.0
+    """Weight of the cross-group triplet term (a clean anchor meets its occluded self); 0 in the method."""
+    triplet_margin: float = 0.5
+    triplet_grouping: str = "grouped"
+    """``grouped``: anchor, positive and negative share their group. ``plain``: any view may meet any other."""
+    label_smoothing: float = 0.0
+    mask2_over_half_only: bool = True
+    """True: mask loss 2 is a mean over the images with area half. False: over all, quarter ones counting as zeros."""
+    score_targets: str = "paper"
+    """``paper``: all four softmax outputs, quarter = 0.5. ``official``: own side only, left/right quarter = 0."""
+    mask_warmup: int = 0
+    """Optimiser steps over which the mask losses' weights grow linearly from 0."""
+    # test
+    unify: bool = True
+    """False: every gallery image keeps its own mask and is never occluded (plain matching)."""
+    gallery_features: str = "occluded"
+    """``occluded``: desc(f_t * m_t). ``clean``: desc(f_clean * m_t), as in the released code."""
+    quarter_threshold: float = 0.5
+    """Scorer confidence above which a query counts as occluded over a quarter."""
+    half_threshold: float = 0.75
+    """Scorer confidence above which a query counts as occluded over a half."""
+    plain_share: float = 0.0
+    """Share of the plain distance in the final one: d = (1 - s) * unified + s * plain. 0 in the method."""
+
+    def __post_init__(self) -> None:
+        _check_choice("pooling", self.pooling, ("max", "avg"))
+        _check_choice("head", self.head, ("dropout", "bnneck"))
+        _check_choice("patch_source", self.patch_source, ("corner", "anywhere"))
+        _check_choice("triplet_grouping", self.triplet_grouping, ("grouped", "plain"))
+        _check_choice("score_targets", self.score_targets, ("paper", "official"))
+        _check_choice("gallery_features", self.gallery_features, ("occluded", "clean"))
+        _check_choice("axes", self.axes, (1, 2))
+        for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("dropout", "label_smoothing", "plain_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0.25 <= self.quarter_threshold <= self.half_threshold <= 1:
+            raise ValueError(
+                "thresholds must satisfy 0.25 <= quarter_threshold <= half_threshold <= 1 (a softmax over four sides is "
+                f"never below 0.25), got {self.quarter_threshold} and {self.half_threshold}"
+            )
+
+    @property
+    def num_views(self) -> int:
+        """Views per image in training: 5 with both axes, 3 with one."""
+        return 1 + 2 * self.axes
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+_OVERRIDES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "official": {
+        "aligned_views": False,
+        "mask2_over_half_only": False,
+        "score_targets": "official",
+        "gallery_features": "clean",
+    },
+    "plus": {"axes": 1, "mask_floor": 0.5},
+}
+
+
+def preset(name: str = "paper", **overrides: Any) -> Options:
+    """The options of a reading of the method, single ones replaced.
+
+    Args:
+        name: ``paper``, ``official`` or ``plus``.
+        **overrides: fields of :class:`Options`.
+
+    Raises:
+        ValueError: unknown preset, unknown option (the nearest valid one is named) or a value out of range.
+
+    >>> preset("official").gallery_features
+    'clean'
+    >>> preset("paper", triplet_grouping="plain").triplet_grouping
+    'plain'
+    """
+    if name not in _OVERRIDES:
+        raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    known = [field.name for field in fields(Options)]
+    for key in overrides:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ValueError(f"unknown option {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+    return replace(Options(), **{**_OVERRIDES[name], **overrides})
