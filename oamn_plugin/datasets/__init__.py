@@ -1,0 +1,16 @@
+"""Data sets as plain records: readers of the published ones, any user's own, and the generated set.
+
+Nothing heavy is imported here. The parts:
+
+- :mod:`~oamn_plugin.datasets.records`: ``Record``, ``Split``, ``counts``.
+- :mod:`~oamn_plugin.datasets.catalogue`: every published set by name, with its counts.
+- :mod:`~oamn_plugin.datasets.readers`, :mod:`~oamn_plugin.datasets.custom`: folders and CSV files to records.
+- :mod:`~oamn_plugin.datasets.images`, :mod:`~oamn_plugin.datasets.archives`: files that may be damaged or hostile.
+- :mod:`~oamn_plugin.datasets.validation`: identities held out of training, with occluded queries.
+- :mod:`~oamn_plugin.datasets.occlude`, :mod:`~oamn_plugin.datasets.occluded_duke`: sets made from other sets.
+- :mod:`~oamn_plugin.datasets.embedded`: the generated data set.
+"""
+
+from oamn_plugin.datasets.records import Counts, DataSetError, Record, Split, counts
+
+__all__ = ["Counts", "DataSetError", "Record", "Split", "counts"]

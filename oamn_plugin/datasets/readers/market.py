@@ -1,0 +1,80 @@
+"""Market-1501 and the sets of its layout: ``bounding_box_train``, ``query``, ``bounding_box_test``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from oamn_plugin.datasets.readers.layout import Layout, list_images, report_strange
+from oamn_plugin.datasets.records import Record, Split
+
+FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+"""Train, query, gallery: the three folders of the layout."""
+_NAME = re.compile(r"(?P<pid>-1|\d+)_c(?P<camid>\d+)")
+_PATTERN = "PPPP_cC..., as in 0002_c1s1_000451_03.jpg"
+_DUKE_ADVICE = "DukeMTMC-reID was withdrawn by its authors; the images must come from a copy that you hold."
+
+MARKET1501 = Layout(
+    "Market-1501",
+    ("Market-1501-v15.09.15", "Market-1501", "market1501", "Market"),
+    FOLDERS,
+    "Market-1501 is handed out by its authors (Zheng et al., ICCV 2015).",
+)
+DUKEMTMC = Layout("DukeMTMC-reID", ("DukeMTMC-reID", "dukemtmc-reid", "DukeMTMC", "duke"), FOLDERS, _DUKE_ADVICE)
+OCCLUDED_DUKE = Layout(
+    "Occluded-DukeMTMC",
+    ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-DukeMTMC", "Occluded-Duke"),
+    FOLDERS,
+    "Build it with `python tools/prepare_data.py occluded-duke DukeMTMC-reID.zip LISTS_DIR`.",
+)
+
+
+def read_market1501(root: str | os.PathLike[str]) -> Split:
+    """Market-1501. Junk (pid -1) is dropped; distractors (pid 0) stay, in the gallery only.
+
+    Raises:
+        DataSetError: the folder is missing, or a part of it is empty or named otherwise.
+    """
+    return read_market_layout(MARKET1501.find(root))
+
+
+def read_dukemtmc(root: str | os.PathLike[str]) -> Split:
+    """DukeMTMC-reID. Raises as :func:`read_market1501`."""
+    return read_market_layout(DUKEMTMC.find(root))
+
+
+def read_occluded_duke(root: str | os.PathLike[str]) -> Split:
+    """Occluded-DukeMTMC (Miao et al., ICCV 2019): every query is occluded. Raises as :func:`read_market1501`."""
+    return read_market_layout(OCCLUDED_DUKE.find(root))
+
+
+def read_market_layout(folder: str | os.PathLike[str]) -> Split:
+    """Any set laid out and named as Market-1501, from its own folder.
+
+    Raises:
+        DataSetError: a sub-folder cannot be read, or holds no image named ``PPPP_cC...``.
+    """
+    train, query, gallery = (read_market_folder(Path(folder) / part) for part in FOLDERS)
+    # distractors are people of no identity: neither a class to learn nor anyone to search for
+    return Split([r for r in train if r.pid > 0], [r for r in query if r.pid > 0], gallery)
+
+
+def read_market_folder(folder: str | os.PathLike[str]) -> list[Record]:
+    """The images of one folder by their names, junk (pid -1) left out.
+
+    Raises:
+        DataSetError: the folder cannot be read, or holds no image named ``PPPP_cC...``.
+    """
+    records, strange, num_named = [], [], 0
+    for path in list_images(folder):
+        match = _NAME.match(os.path.basename(path))
+        if match is None:
+            strange.append(path)
+            continue
+        num_named += 1
+        pid = int(match["pid"])
+        if pid >= 0:
+            records.append(Record(path, pid, int(match["camid"]) - 1))
+    report_strange(folder, strange, num_named, _PATTERN)
+    return records
