@@ -1,0 +1,20 @@
+"""The network: backbones and their cut, the mask module, the scorer, OAMN as a whole. Pure torch."""
+
+from __future__ import annotations
+
+from oamn_plugin.modeling.backbones import BACKBONES, build_backbone
+from oamn_plugin.modeling.cut import Split, split_backbone
+from oamn_plugin.modeling.mask import SpatialRelationMask
+from oamn_plugin.modeling.oamn import OAMN, OAMNOutput
+from oamn_plugin.modeling.scorer import OcclusionScorer
+
+__all__ = [
+    "BACKBONES",
+    "OAMN",
+    "OAMNOutput",
+    "OcclusionScorer",
+    "SpatialRelationMask",
+    "Split",
+    "build_backbone",
+    "split_backbone",
+]

@@ -1,0 +1,64 @@
+"""Backbones by name, without any ReID toolbox: torchvision's ResNets and MobileNetV2, and timm's networks."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import torchvision
+from torch import nn
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+BACKBONES = (*RESNETS, "mobilenet_v2")
+"""Names that :func:`build_backbone` knows, beside ``timm:<name>``."""
+TIMM_PREFIX = "timm:"
+
+
+def build_backbone(name: str, last_stride: int = 2, input_size: tuple[int, int] | None = None) -> nn.Module:
+    """Builds an untrained backbone whose layers :func:`oamn_plugin.modeling.cut.split_backbone` can cut.
+
+    Args:
+        name: one of :data:`BACKBONES`, or ``timm:<name>`` for a network of the timm library (CNN or plain ViT).
+        last_stride: stride of the ResNets' last stage, 2 as in the method or 1 for maps twice as large.
+        input_size: image (height, width) in pixels; only vision transformers need it.
+
+    Raises:
+        ValueError: unknown name (the nearest known one is named), or a last stride that the backbone cannot have.
+        ImportError: a ``timm:`` name without timm installed.
+
+    >>> sum(p.numel() for p in build_backbone("resnet18").parameters())
+    11689512
+    """
+    if last_stride not in (1, 2):
+        raise ValueError(f"last_stride must be 1 or 2, got {last_stride!r}")
+    if last_stride == 1 and name not in RESNETS:
+        raise ValueError(f"last_stride 1 exists for {', '.join(RESNETS)} only, not for {name!r}")
+    if name.startswith(TIMM_PREFIX):
+        return _build_timm(name[len(TIMM_PREFIX) :], input_size)
+    if name not in BACKBONES:
+        near = difflib.get_close_matches(name, BACKBONES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown backbone {name!r}: {hint}known are {', '.join(BACKBONES)} and {TIMM_PREFIX}<name>")
+    backbone = getattr(torchvision.models, name)(weights=None)
+    if last_stride == 1:
+        _unstride(backbone.layer4[0])
+    return backbone
+
+
+def _unstride(block: nn.Module) -> None:
+    """Sets every strided convolution of a residual block to stride 1."""
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+
+
+def _build_timm(name: str, input_size: tuple[int, int] | None) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f"the backbone 'timm:{name}' needs timm: pip install timm") from error
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=1)
+        raise ValueError(f"timm has no model {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+    sized: dict[str, Any] = {"img_size": input_size} if input_size and name.startswith(("vit_", "deit")) else {}
+    return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **sized)

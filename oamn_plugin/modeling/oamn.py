@@ -1,0 +1,151 @@
+"""OAMN, the occlusion-aware mask network: two encoders, a mask between them and a scorer beside it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oamn_plugin.modeling.backbones import build_backbone
+from oamn_plugin.modeling.cut import evaluating, probe_image, split_backbone
+from oamn_plugin.modeling.mask import SpatialRelationMask
+from oamn_plugin.modeling.scorer import OcclusionScorer
+from oamn_plugin.occlusion import SIDES
+from oamn_plugin.presets import preset as make_options
+
+
+class OAMNOutput(NamedTuple):
+    """What a training step computes of N = B * V views."""
+
+    features: Tensor
+    """f, the output of E1: (N, C, h, w)."""
+    mask: Tensor
+    """m in (0, 1): (N, 1, h, w); ones without a mask module."""
+    score_logits: Tensor
+    """Scorer logits, order left, right, bottom, top: (N, 4); zeros without a mask module."""
+    pooled: Tensor
+    """h, the pooled output of E2, which the triplet loss takes: (N, D)."""
+    class_logits: Tensor | None
+    """Identity logits (N, num_classes); None without a classifier."""
+
+
+class OAMN(nn.Module):
+    """Occlusion-aware mask network, built without any configuration object or toolbox.
+
+    ``x -> E1 -> f -> f * m -> E2 -> pool -> h -> feat_bn -> descriptor``; the mask module reads ``f.detach()`` and the
+    scorer ``(f * m).detach()``, so that gradients go where the method sends them. Chen et al., ICCV 2021, section 3.
+
+    Args:
+        backbone: a name for :func:`oamn_plugin.modeling.backbones.build_backbone`, or a built network that
+            :func:`oamn_plugin.modeling.cut.split_backbone` can cut.
+        num_classes: training identities; 0 builds no classifier.
+        input_size: image (height, width) in pixels. The mask module is bound to it.
+        preset: reading of the method, see :mod:`oamn_plugin.presets`.
+        last_stride: stride of the last stage of a ResNet built by name.
+        **options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
+
+    Attributes:
+        options: the resolved :class:`oamn_plugin.presets.Options`.
+        encoder_low, encoder_high: E1 and E2.
+        middle_dim, feature_dim: their channels (1024 and 2048 with ResNet-50).
+        mask, scorer: the mask module and the scorer, None if ``options.mask_module`` is False.
+        pool, feat_bn, classifier: the head; ``classifier`` is None without classes.
+
+    Shapes:
+        images (N, 3, H, W), normalised float. Training: :class:`OAMNOutput`. Evaluation: unit descriptors (N, D), every
+        image under its own mask.
+
+    Raises:
+        ValueError: unknown name or option, or a backbone that cannot be cut.
+
+    >>> model = OAMN("resnet18", input_size=(64, 32)).eval()
+    >>> model(torch.zeros(2, 3, 64, 32)).shape
+    torch.Size([2, 512])
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet50",
+        num_classes: int = 0,
+        input_size: tuple[int, int] = (256, 128),
+        preset: str = "paper",
+        *,
+        last_stride: int = 2,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.options = make_options(preset, **options)
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        if isinstance(backbone, str):
+            backbone = build_backbone(backbone, last_stride, self.input_size)
+        self.encoder_low, self.encoder_high, self.middle_dim, self.feature_dim = split_backbone(backbone)
+        self.mask: SpatialRelationMask | None = None
+        self.scorer: OcclusionScorer | None = None
+        if self.options.mask_module:
+            self.mask = SpatialRelationMask(self.middle_dim, self._middle_size())
+            self.scorer = OcclusionScorer(self.middle_dim)
+        self._build_head(num_classes)
+
+    def _middle_size(self) -> tuple[int, int]:
+        """Height and width of f for the model's input size, by a dry run."""
+        with evaluating(self.encoder_low):
+            height, width = self.encoder_low(probe_image(self.encoder_low, self.input_size)).shape[-2:]
+        return height, width
+
+    def _build_head(self, num_classes: int) -> None:
+        neck = self.options.head == "bnneck"
+        self.pool: nn.Module = nn.AdaptiveMaxPool2d(1) if self.options.pooling == "max" else nn.AdaptiveAvgPool2d(1)
+        self.feat_bn = nn.BatchNorm1d(self.feature_dim)
+        self.feat_bn.bias.requires_grad_(not neck)
+        self.activation = nn.Identity() if neck else nn.Sequential(nn.ReLU(), nn.Dropout(self.options.dropout))
+        self.classifier: nn.Linear | None = None
+        if num_classes:
+            self.classifier = nn.Linear(self.feature_dim, num_classes, bias=not neck)
+            nn.init.normal_(self.classifier.weight, std=0.001)
+            if self.classifier.bias is not None:
+                nn.init.zeros_(self.classifier.bias)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Returns the features f (N, C, h, w) of normalised images (N, 3, H, W)."""
+        return self.encoder_low(images)
+
+    def attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mask (N, 1, h, w) and scorer logits (N, 4) of features (N, C, h, w).
+
+        Without a mask module the mask is 1 everywhere and the logits are 0: no evidence for any side.
+        """
+        features = features.detach()
+        if self.mask is None or self.scorer is None:
+            return torch.ones_like(features[:, :1]), features.new_zeros(len(features), len(SIDES))
+        mask = self.mask(features)
+        return mask, self.scorer(features, mask)
+
+    def apply_mask(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Returns g = f * (mask_floor + m) (N, C, h, w); f itself without a mask module."""
+        if self.mask is None:
+            return features
+        return features * (self.options.mask_floor + mask)
+
+    def pooled(self, masked_features: Tensor) -> Tensor:
+        """Returns h (N, D), the pooled output of E2, of masked features (N, C, h, w)."""
+        return self.pool(self.encoder_high(masked_features)).flatten(1)
+
+    def describe(self, masked_features: Tensor) -> Tensor:
+        """Returns unit descriptors (N, D) of masked features (N, C, h, w). Meant for eval mode."""
+        descriptors = self.feat_bn(self.pooled(masked_features))
+        # under autocast the norm of a half-precision vector would be off in the third digit
+        return F.normalize(descriptors.float() if descriptors.dtype in (torch.float16, torch.bfloat16) else descriptors)
+
+    def forward(self, images: Tensor) -> OAMNOutput | Tensor:
+        """Returns :class:`OAMNOutput` in training, unit descriptors (N, D) in evaluation."""
+        features = self.encode(images)
+        mask, score_logits = self.attend(features)
+        masked = self.apply_mask(features, mask)
+        if not self.training:
+            return self.describe(masked)
+        pooled = self.pooled(masked)
+        hidden = self.activation(self.feat_bn(pooled))
+        class_logits = None if self.classifier is None else self.classifier(hidden)
+        return OAMNOutput(features, mask, score_logits, pooled, class_logits)

@@ -1,0 +1,76 @@
+"""The cut of a vision transformer: the mask weighs the patch tokens behind the middle block.
+
+Tokens that stand for no patch (class token, registers) take part up to the cut and end there: an unmasked class token
+would carry the occluder past the mask. So the descriptor is pooled from patch tokens, also where the uncut network
+reads its class token.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def is_vision_transformer(backbone: nn.Module) -> bool:
+    """Whether a module has the layout of a plain ViT: patch embedding, position embedding, a list of blocks, norm."""
+    return all(hasattr(backbone, name) for name in ("patch_embed", "pos_embed", "blocks", "norm")) and isinstance(
+        getattr(backbone, "pos_embed", None), Tensor
+    )
+
+
+def split_vision_transformer(backbone: nn.Module) -> tuple[nn.Module, nn.Module, int, int]:
+    """Returns (low, high, channels, channels) of a plain ViT, cut behind its middle block.
+
+    Raises:
+        ValueError: camera embeddings are in use, which images alone cannot feed.
+    """
+    if getattr(backbone, "cam_num", 0) > 0:
+        raise ValueError("cannot cut a vision transformer with camera embeddings: build it without cameras")
+    low = PatchEncoder(backbone)
+    channels = int(backbone.pos_embed.shape[-1])
+    return low, TokenEncoder(backbone), channels, channels
+
+
+class PatchEncoder(nn.Module):
+    """Images (N, 3, H, W) to the patch tokens behind the first half of the blocks, as a map (N, C, h, w)."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        blocks = list(backbone.blocks)
+        self.patch_embed = backbone.patch_embed
+        self.cls_token = getattr(backbone, "cls_token", None)
+        self.reg_token = getattr(backbone, "reg_token", None)
+        self.pos_embed = backbone.pos_embed
+        self.pos_drop = backbone.pos_drop
+        self.norm_pre = getattr(backbone, "norm_pre", nn.Identity())
+        self.blocks = nn.Sequential(*blocks[: (len(blocks) + 1) // 2])
+        self.no_embed_class = bool(getattr(backbone, "no_embed_class", False))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns patch tokens (N, C, h, w) of images (N, 3, H, W)."""
+        patches = self.patch_embed.proj(images)
+        size = patches.shape[-2:]
+        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = self.blocks(self.norm_pre(self.pos_drop(self._placed(tokens))))
+        return tokens[:, -size[0] * size[1] :].transpose(1, 2).unflatten(2, size)
+
+    def _placed(self, tokens: Tensor) -> Tensor:
+        prefix = [token.expand(len(tokens), -1, -1) for token in (self.cls_token, self.reg_token) if token is not None]
+        if self.no_embed_class:
+            return torch.cat([*prefix, tokens + self.pos_embed], 1)
+        return torch.cat([*prefix, tokens], 1) + self.pos_embed
+
+
+class TokenEncoder(nn.Module):
+    """Patch tokens (N, C, h, w) through the second half of the blocks and the norm, (N, C, h, w) again."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        blocks = list(backbone.blocks)
+        self.blocks = nn.Sequential(*blocks[(len(blocks) + 1) // 2 :])
+        self.norm = backbone.norm
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns the encoded map (N, C, h, w)."""
+        tokens = self.norm(self.blocks(features.flatten(2).transpose(1, 2)))
+        return tokens.transpose(1, 2).unflatten(2, features.shape[-2:])
