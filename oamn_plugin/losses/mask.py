@@ -32,6 +32,7 @@ class MaskConsistencyLoss(nn.Module):
     Raises:
         ValueError: shapes that do not fit together, or a negative floor.
 
+    >>> import torch
     >>> types = torch.tensor([[0, 1, 2, 3, 4]])
     >>> mask1, mask2 = MaskConsistencyLoss()(torch.ones(1, 5, 2, 4, 2), torch.full((1, 5, 1, 4, 2), 0.5), types)
     >>> mask1.item(), mask2.item()

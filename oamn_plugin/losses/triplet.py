@@ -66,7 +66,8 @@ class GroupedTripletLoss(nn.Module):
 class CrossGroupTripletLoss(nn.Module):
     """Batch-hard triplet loss between clean anchors and occluded positives and negatives.
 
-    Not part of the published method. It asks for what the test asks: that an occluded view lies nearer to its identity's clean view than others' do.
+    Not part of the published method. It asks for what the test asks: that an occluded view lies nearer to its
+    identity's clean view than others' do.
 
     Args:
         margin: distance by which a negative must be farther than the positive.

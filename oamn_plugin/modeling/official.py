@@ -37,10 +37,6 @@ _PREFIXES = {
 _UNUSED = {"base.fc.weight": (1000, 2048), "base.fc.bias": (1000,)}
 
 
-class _Extras(dict[str, Tensor]):
-    """Entries of an official checkpoint that have no place in our network: ``base.fc``, or a classifier not built."""
-
-
 def our_key(net: str, key: str) -> str | None:
     """Returns our name of an official entry; None if we have no such part (``base.fc``) or it is unknown.
 
@@ -129,7 +125,8 @@ def to_official_state(model: OAMN) -> dict[str, dict[str, Tensor]]:
 
 def remember_extras(model: OAMN, extras: Mapping[str, Tensor]) -> None:
     """Keeps official entries without a place in the model beside it (not in its state dict)."""
-    model.official_extras = _Extras({key: value.clone() for key, value in extras.items()})
+    # a plain attribute: in the state dict it would make our checkpoints depend on where a model came from
+    object.__setattr__(model, "official_extras", {key: value.clone() for key, value in extras.items()})
 
 
 def _tensor(value: Any) -> Tensor:

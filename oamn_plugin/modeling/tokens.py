@@ -7,6 +7,8 @@ reads its class token.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ def is_vision_transformer(backbone: nn.Module) -> bool:
     )
 
 
-def split_vision_transformer(backbone: nn.Module) -> tuple[nn.Module, nn.Module, int, int]:
+def split_vision_transformer(backbone: Any) -> tuple[nn.Module, nn.Module, int, int]:
     """Returns (low, high, channels, channels) of a plain ViT, cut behind its middle block.
 
     Raises:
@@ -34,7 +36,7 @@ def split_vision_transformer(backbone: nn.Module) -> tuple[nn.Module, nn.Module,
 class PatchEncoder(nn.Module):
     """Images (N, 3, H, W) to the patch tokens behind the first half of the blocks, as a map (N, C, h, w)."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
         blocks = list(backbone.blocks)
         self.patch_embed = backbone.patch_embed
@@ -64,7 +66,7 @@ class PatchEncoder(nn.Module):
 class TokenEncoder(nn.Module):
     """Patch tokens (N, C, h, w) through the second half of the blocks and the norm, (N, C, h, w) again."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
         blocks = list(backbone.blocks)
         self.blocks = nn.Sequential(*blocks[(len(blocks) + 1) // 2 :])
