@@ -1,0 +1,141 @@
+"""Distances of queries to a gallery, a block of query rows at a time, the same bits whatever the block size.
+
+A matrix product may round differently when its shape differs. So every product here is one of a fixed shape: queries
+in tiles of :data:`QUERY_TILE` rows, gallery in tiles of :data:`GALLERY_TILE`, both counted from the first row and the
+last one filled with zeros. The block size only says how many tiles are in memory at once. The result is the same for the
+same machine and number of threads; across machines the last bit may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+QUERY_TILE = 64
+"""Rows of one matrix product; shards of queries that start at a multiple of it give the bits of a single process."""
+GALLERY_TILE = 4096
+"""Columns of one matrix product: 8 MB of 512-dimensional descriptors, which a processor's cache holds."""
+BLOCK_ELEMENTS = 1 << 26
+"""Distances that the default block holds at most (256 MB), unless 64 rows alone are more."""
+METRICS = ("sqeuclidean", "cosine")
+
+Descriptors = np.ndarray | Tensor
+"""(N, D) descriptors: a numpy array (a memory-mapped one too) or a torch tensor on any device."""
+
+
+def distance_blocks(
+    query: Descriptors, gallery: Descriptors, *, metric: str = "sqeuclidean", chunk_size: int | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yields ``(first query of the block, distances (R, G))``; each block is valid until the next is drawn.
+
+    ``sqeuclidean`` is ``|q|^2 + |g|^2 - 2 q.g`` and ``cosine`` is ``1 - q.g`` of the normalised vectors, in float32,
+    the operations in fastreid's order. The product runs where the tensors lie (the query's device first), CPU for arrays.
+
+    Args:
+        query: (Q, D).
+        gallery: (G, D); read one tile at a time, so that a memory-mapped file is never held whole.
+        metric: ``sqeuclidean`` or ``cosine``.
+        chunk_size: queries per block, rounded up to a multiple of :data:`QUERY_TILE`; None: about 256 MB a block.
+
+    Raises:
+        ValueError: shapes that do not fit, an unknown metric, or a descriptor that is not finite.
+    """
+    _check(query, gallery, metric, chunk_size)
+    device = _device(query, gallery)
+    width = _tiled(len(gallery), GALLERY_TILE)
+    rows = min(block_rows(len(gallery), chunk_size), _tiled(len(query), QUERY_TILE))
+    columns = min(GALLERY_TILE, width)
+    query_norms = _squared_norms(query, min(QUERY_TILE, rows), device, "query")
+    gallery_norms = _squared_norms(gallery, columns, device, "gallery")
+    buffer = torch.empty((rows, width), device=device)
+    for start in range(0, len(query), rows):
+        _fill(buffer, query, gallery, start, (query_norms[start : start + rows], gallery_norms), metric)
+        yield start, buffer[: min(rows, len(query) - start), : len(gallery)]
+
+
+def block_rows(num_gallery: int, chunk_size: int | None = None) -> int:
+    """Query rows per block: a multiple of :data:`QUERY_TILE`.
+
+    >>> block_rows(82161), block_rows(82161, chunk_size=100), block_rows(10**7)
+    (768, 128, 64)
+    """
+    wanted = chunk_size or min(1024, BLOCK_ELEMENTS // max(num_gallery, 1) // QUERY_TILE * QUERY_TILE)
+    return max(QUERY_TILE, -(-wanted // QUERY_TILE) * QUERY_TILE)
+
+
+def _fill(
+    buffer: Tensor, query: Descriptors, gallery: Descriptors, start: int, norms: tuple[Tensor, Tensor], metric: str
+) -> None:
+    rows, width = buffer.shape
+    tile_rows, tile_columns = min(QUERY_TILE, rows), min(GALLERY_TILE, width)
+    used = -(-min(rows, len(query) - start) // tile_rows) * tile_rows
+    block = _tile(query, start, used, buffer.device)
+    if metric == "cosine":
+        block = block / _lengths(norms[0])
+    for column in range(0, width, tile_columns):
+        tile = _tile(gallery, column, tile_columns, buffer.device)
+        tile_norms = norms[1][column : column + tile_columns]
+        if metric == "cosine":
+            tile = tile / _lengths(tile_norms)
+        for row in range(0, used, tile_rows):
+            target = buffer[row : row + tile_rows, column : column + tile_columns]
+            part = block[row : row + tile_rows]
+            if metric == "cosine":
+                torch.sub(1.0, part @ tile.T, out=target)
+            else:
+                torch.add(norms[0][row : row + tile_rows, None], tile_norms[None], out=target)
+                target.addmm_(part, tile.T, beta=1, alpha=-2)
+
+
+def _lengths(squared: Tensor) -> Tensor:
+    return squared.sqrt().clamp_min(1e-12)[:, None]
+
+
+def _tiled(count: int, tile: int) -> int:
+    """``count`` rounded up to whole tiles; a set smaller than one tile gets the next power of two instead."""
+    if count >= tile:
+        return -(-count // tile) * tile
+    return max(16, 1 << (count - 1).bit_length())
+
+
+def _tile(array: Descriptors, start: int, size: int, device: torch.device) -> Tensor:
+    """Rows ``start : start + size`` as float32 on ``device``, filled up with zeros at the end of the array."""
+    part = array[start : start + size]
+    if isinstance(part, np.ndarray):
+        part = torch.from_numpy(np.array(part, dtype=np.float32))
+    part = part.to(device=device, dtype=torch.float32)
+    if len(part) < size:
+        part = torch.cat([part, part.new_zeros((size - len(part), part.shape[1]))])
+    return part
+
+
+def _squared_norms(array: Descriptors, tile: int, device: torch.device, what: str) -> Tensor:
+    parts = [_tile(array, start, tile, device).pow(2).sum(dim=1) for start in range(0, len(array), tile)]
+    norms = torch.cat(parts)
+    bad = (~norms.isfinite()).nonzero()
+    if len(bad):
+        # a NaN compares as "not nearer" with everything, so it would count as a perfect rank
+        raise ValueError(f"{len(bad)} {what} descriptors are not finite, the first at row {int(bad[0])}")
+    return norms
+
+
+def _device(query: Descriptors, gallery: Descriptors) -> torch.device:
+    on_gpu = [a.device for a in (query, gallery) if isinstance(a, Tensor) and a.device.type != "cpu"]
+    return on_gpu[0] if on_gpu else torch.device("cpu")
+
+
+def _check(query: Descriptors, gallery: Descriptors, metric: str, chunk_size: int | None) -> None:
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    shapes = tuple(query.shape), tuple(gallery.shape)
+    if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
+        raise ValueError(
+            f"query and gallery must be (Q, D) and (G, D) with the same D, got {shapes[0]} and {shapes[1]}"
+        )
+    if not len(query) or not len(gallery):
+        raise ValueError(f"nothing to rank: {len(query)} queries and {len(gallery)} gallery images")

@@ -1,0 +1,38 @@
+"""The two ways of counting, on the same rows."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from oamn_plugin.retrieval import counting
+
+
+def straight_ranks(row, members):
+    order = [j for j in np.argsort(row, kind="stable") if j not in set(members.dropped.tolist())]
+    return [k for k, j in enumerate(order, 1) if j in set(members.positives.tolist())]
+
+
+@pytest.mark.parametrize("levels", [2, 50, 10**6])
+def test_comparing_sorting_and_the_gpu_path_agree(levels, monkeypatch):
+    rng = np.random.default_rng(levels)
+    rows = rng.integers(0, levels, (20, 120)).astype(np.float32)
+    index = counting.IdentityIndex(rng.integers(0, 5, 120), rng.integers(0, 2, 120))
+    members = [index.members(int(rng.integers(0, 7)), int(rng.integers(0, 3))) for _ in rows]
+    expected = [straight_ranks(row, m) for row, m in zip(rows, members, strict=True)]
+    with ThreadPoolExecutor(2) as pool:
+        for sort_above in (0, 10**6):
+            monkeypatch.setattr(counting, "SORT_ABOVE", sort_above)
+            found = counting.positive_ranks(torch.from_numpy(rows), members, pool, 2)
+            assert [r.tolist() for r in found] == expected
+    on_any_device = counting._ranks_by_sort(torch.from_numpy(rows), members)
+    assert [r.tolist() for r in on_any_device] == expected
+
+
+def test_members_of_an_unknown_identity_are_none():
+    index = counting.IdentityIndex(np.array([3, 5, 3]), np.array([0, 0, 1]))
+    assert [m.tolist() for m in index.members(4, 0)] == [[], []]
+    assert [m.tolist() for m in index.members(3, 1)] == [[0], [2]]
