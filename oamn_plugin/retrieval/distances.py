@@ -2,8 +2,8 @@
 
 A matrix product may round differently when its shape differs. So every product here is one of a fixed shape: queries
 in tiles of :data:`QUERY_TILE` rows, gallery in tiles of :data:`GALLERY_TILE`, both counted from the first row and the
-last one filled with zeros. The block size only says how many tiles are in memory at once. The result is the same for the
-same machine and number of threads; across machines the last bit may differ.
+last one filled with zeros. The block size only says how many tiles are in memory at once. The result is the same for
+the same machine and number of threads; across machines the last bit may differ.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def distance_blocks(
     """Yields ``(first query of the block, distances (R, G))``; each block is valid until the next is drawn.
 
     ``sqeuclidean`` is ``|q|^2 + |g|^2 - 2 q.g`` and ``cosine`` is ``1 - q.g`` of the normalised vectors, in float32,
-    the operations in fastreid's order. The product runs where the tensors lie (the query's device first), CPU for arrays.
+    the operations in fastreid's order. The product runs where the tensors lie (the query's device first), for arrays on
+    the CPU.
 
     Args:
         query: (Q, D).

@@ -1,8 +1,8 @@
 """Scores of a rank list from nothing but the ranks of its positives: AP (both kinds), inverse negative penalty, CMC.
 
 A query's *positives* are the gallery images of its identity under another camera; their ranks are 1-based among the
-images that count (those of the same identity and the same camera are dropped). Every function takes all queries at once,
-as an integer array ``ranks (Q, P)`` with each row's ranks ascending and 0 in the places a query does not fill.
+images that count (those of the same identity and the same camera are dropped). Every function takes all queries at
+once, as an integer array ``ranks (Q, P)`` with each row's ranks ascending and 0 in the places a query does not fill.
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ def evaluate_ranking(
     """Scores queries against a gallery: CMC, mAP, trapezoidal mAP, mINP, and the same per query.
 
     Gallery images with the query's identity and camera do not count for it (protocol of Market-1501). Equal to
-    ``evaluate_rank`` of fastreid and torchreid, where theirs are defined: their sort leaves the order of equal distances
-    open; here the image that stands earlier in the gallery comes first. The exact rank of every positive is found by
-    counting nearer images, so that a block of distances (256 MB by default) is all the memory it takes. The scores do
-    not depend on ``chunk_size``, to the bit (see :mod:`oamn_plugin.retrieval.distances`).
+    ``evaluate_rank`` of fastreid and torchreid, where theirs are defined: their sort leaves the order of equal
+    distances open; here the image that stands earlier in the gallery comes first. The exact rank of every positive is
+    found by counting nearer images, so that a block of distances (256 MB by default) is all the memory it takes. The
+    scores do not depend on ``chunk_size``, to the bit (see :mod:`oamn_plugin.retrieval.distances`).
 
     Args:
         query: (Q, D) descriptors; numpy array, memory-mapped array or torch tensor (on a GPU, the GPU does the work).
