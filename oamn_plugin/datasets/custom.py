@@ -1,0 +1,167 @@
+"""Any user's own data set from plain arguments: folders with a regular expression, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from oamn_plugin.datasets.readers.layout import list_images, report_strange
+from oamn_plugin.datasets.records import DataSetError, Record, Split
+
+SPLITS = ("train", "query", "gallery")
+MARKET_PATTERN = r"(?P<pid>-?\d+)_c(?P<camid>\d+)"
+"""The default expression: names as in Market-1501."""
+_DEFAULT_CAMERA = {
+    "train": "0",
+    "query": "0",
+    "gallery": "1",
+}  # without cameras nothing must drop out of the rank lists
+_NUM_NAMED = 3
+
+
+class _Row(NamedTuple):
+    path: str
+    pid: str
+    camid: str
+    split: str
+
+
+def read_custom(
+    root: str | os.PathLike[str] = ".",
+    *,
+    csv_file: str = "",
+    train: str = "",
+    query: str = "query",
+    gallery: str = "gallery",
+    pattern: str = MARKET_PATTERN,
+) -> Split:
+    """Reads a data set of no known layout.
+
+    Identities and cameras may be numbers or names. Numbers are kept (pid -1, junk, is dropped); if any of them is not a
+    number, all are numbered from 0 in the order of their sorted names, alike in the three lists.
+
+    Args:
+        root: folder that the other paths are relative to.
+        csv_file: a CSV file with the columns path, pid, split (train, query or gallery) and, if there are cameras,
+            camid. Its paths are relative to ``root`` or else to its own folder. Given, it replaces the folders below.
+        train: folder of the training images, searched with its sub-folders; empty: no training split.
+        query: folder of the query images.
+        gallery: folder of the gallery images.
+        pattern: regular expression searched for in each image's path below its folder (written with ``/``), with
+            the group ``pid`` and, if there are cameras, ``camid``. Without cameras queries get 0, gallery images 1.
+
+    Raises:
+        DataSetError: a folder, file or column is missing, a line is wrong (its number is named), or no name matches.
+
+    The identity as a folder's name, no cameras::
+
+        read_custom("my_data", train="train", query="probe", gallery="whole", pattern=r"^(?P<pid>[^/]+)/")
+    """
+    root = Path(root).expanduser()
+    rows = _read_csv(root, csv_file) if csv_file else _read_folders(root, (train, query, gallery), pattern)
+    return _to_split(rows)
+
+
+def _read_folders(root: Path, folders: Iterable[str], pattern: str) -> list[_Row]:
+    expression = _compile(pattern)
+    rows: list[_Row] = []
+    for split, name in zip(SPLITS, folders, strict=True):
+        if not name:
+            if split != "train":
+                raise DataSetError(f"a custom data set needs a {split} folder: name it relative to {root}")
+            continue
+        rows += _read_folder(root / name, split, expression)
+    return rows
+
+
+def _read_folder(folder: Path, split: str, expression: re.Pattern[str]) -> list[_Row]:
+    if not folder.is_dir():
+        raise DataSetError(f"the {split} folder of the custom data set is not there: {folder}")
+    rows, strange = [], []
+    for path in list_images(folder, recursive=True):
+        match = expression.search(Path(path).relative_to(folder).as_posix())
+        if match is None or match["pid"] is None:
+            strange.append(path)
+            continue
+        rows.append(_Row(path, match["pid"], match.groupdict().get("camid") or _DEFAULT_CAMERA[split], split))
+    report_strange(folder, strange, len(rows), f"the regular expression {expression.pattern!r}")
+    return rows
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DataSetError(f"the pattern {pattern!r} is not a regular expression: {error}") from None
+    if "pid" not in expression.groupindex:
+        raise DataSetError(f"the pattern {pattern!r} has no group named pid: write it as (?P<pid>...)")
+    return expression
+
+
+def _read_csv(root: Path, csv_file: str) -> list[_Row]:
+    path = root / csv_file
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataSetError(f"cannot read the CSV file {path}: {error}") from None
+    header = text.partition("\n")[0].strip()
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), skipinitialspace=True
+    )
+    columns = [name.strip().lower() for name in reader.fieldnames or ()]
+    missing = [name for name in ("path", "pid", "split") if name not in columns]
+    if missing:
+        raise DataSetError(f"{path} lacks the columns {', '.join(missing)}; its first line is {header!r}")
+    reader.fieldnames = columns
+    rows, wrong = [], []
+    for values in reader:
+        row = _Row(*((values.get(name) or "").strip() for name in ("path", "pid", "camid", "split")))
+        fault, row = _check_row(row, (root, path.parent))
+        if fault:
+            wrong.append(f"line {reader.line_num}: {fault}")
+        else:
+            rows.append(row)
+    if wrong:
+        more = f"; and {len(wrong) - _NUM_NAMED} more" if len(wrong) > _NUM_NAMED else ""
+        raise DataSetError(f"{path}: {'; '.join(wrong[:_NUM_NAMED])}{more}")
+    return rows
+
+
+def _check_row(row: _Row, folders: tuple[Path, ...]) -> tuple[str, _Row]:
+    """What is wrong with a row, if anything, and the row with its path found."""
+    empty = [name for name in ("path", "pid", "split") if not getattr(row, name)]
+    if empty:
+        return f"no {' and no '.join(empty)}", row
+    split = row.split.lower()
+    if split not in SPLITS:
+        return f"split must be one of {', '.join(SPLITS)}, got {row.split!r}", row
+    found = next((str(folder / row.path) for folder in folders if (folder / row.path).is_file()), "")
+    if not found:
+        return f"no such file: {folders[0] / row.path}", row
+    return "", _Row(found, row.pid, row.camid or _DEFAULT_CAMERA[split], split)
+
+
+def _to_split(rows: list[_Row]) -> Split:
+    pids, camids = _number(row.pid for row in rows), _number(row.camid for row in rows)
+    lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
+    for row in rows:
+        if pids[row.pid] >= 0:
+            lists[row.split].append(Record(row.path, pids[row.pid], camids[row.camid]))
+    for name in ("query", "gallery"):
+        if not lists[name]:
+            raise DataSetError(f"the custom data set has no {name} images")
+    return Split(*(sorted(lists[name]) for name in SPLITS))
+
+
+def _number(names: Iterable[str]) -> dict[str, int]:
+    """Names to numbers: themselves if all are numbers, else their places in sorted order."""
+    unique = sorted(set(names))
+    try:
+        return {name: int(name) for name in unique}
+    except ValueError:
+        return {name: index for index, name in enumerate(unique)}
