@@ -1,0 +1,150 @@
+"""Several runs of several methods as one comparison: spread over seeds, intervals over queries, paired differences."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .runs import QueryScores, Run, read_run
+from .significance import bootstrap_interval, holm, paired_test
+from .tables import Figure, mean_and_spread
+
+METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mAP_trapezoid", "mINP")
+"""The columns of a report, percent."""
+
+
+class Gap(NamedTuple):
+    """A method minus another one: difference in points with its 95 % interval, and the p-value of a paired test."""
+
+    points: Figure
+    p_value: float
+    adjusted: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of several methods on the same data sets.
+
+    Attributes:
+        methods: method name to its runs, one a seed, in the order of the report.
+        baseline: the method that the others are compared with.
+        notes: what is missing, one sentence each.
+    """
+
+    methods: Mapping[str, Sequence[Run]]
+    baseline: str
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @cached_property
+    def data_sets(self) -> list[str]:
+        """Every data set that some run was tested on, in order of first appearance."""
+        return list(dict.fromkeys(name for runs in self.methods.values() for run in runs for name in run.results))
+
+    def score(self, method: str, data_set: str, metric: str) -> Figure | None:
+        """Mean and spread over seeds in percent; None where no run has the score."""
+        values = [run.results.get(data_set, {}).get(metric) for run in self.methods[method]]
+        return mean_and_spread([float(value) for value in values if isinstance(value, (int, float))])
+
+    def per_query(self, method: str, data_set: str, metric: str) -> dict[str, float] | None:
+        """Percent of every query with a match, averaged over the seeds; None where queries are not recorded.
+
+        Queries are known by their file; a run without recorded files is matched by position.
+        """
+        tables = [_by_query(run.queries[data_set], metric) for run in self.methods[method] if data_set in run.queries]
+        tables = [table for table in tables if table]
+        if not tables:
+            return None
+        shared = [name for name in tables[0] if all(name in table for table in tables)]
+        return {name: 100 * sum(table[name] for table in tables) / len(tables) for name in shared} or None
+
+    def interval(self, method: str, data_set: str, metric: str) -> Figure | None:
+        """The score with its 95 % bootstrap interval over queries, seeds averaged."""
+        values = self.per_query(method, data_set, metric)
+        if values is None:
+            return None
+        scores = np.array(list(values.values()))
+        low, high = bootstrap_interval(scores)
+        return Figure(float(scores.mean()), low=low, high=high)
+
+    def gap(self, method: str, other: str, data_set: str, metric: str) -> Gap | None:
+        """A method minus another one on the queries that both were tested on; None where they share none."""
+        first, second = (self.per_query(name, data_set, metric) for name in (method, other))
+        shared = [name for name in first or {} if name in (second or {})]
+        if not first or not second or not shared:
+            return None
+        ours, theirs = (np.array([table[name] for name in shared]) for table in (first, second))
+        difference = ours - theirs
+        low, high = bootstrap_interval(difference)
+        return Gap(Figure(float(difference.mean()), signed=True, low=low, high=high), paired_test(ours, theirs))
+
+    def gaps(self, data_set: str, metric: str) -> dict[str, Gap]:
+        """Every method against the baseline, p-values adjusted for the number of comparisons (Holm)."""
+        found = {name: self.gap(name, self.baseline, data_set, metric) for name in self.methods if name != self.baseline}
+        known = {name: gap for name, gap in found.items() if gap is not None}
+        adjusted = holm([gap.p_value for gap in known.values()])
+        return {name: gap._replace(adjusted=p) for (name, gap), p in zip(known.items(), adjusted, strict=True)}
+
+    def cmc(self, method: str, data_set: str, max_rank: int = 20) -> NDArray[np.float64] | None:
+        """(max_rank,) CMC curve averaged over seeds."""
+        curves = [run.queries[data_set].cmc(max_rank) for run in self.methods[method] if data_set in run.queries]
+        return np.mean(curves, axis=0) if curves else None
+
+    def query_paths(self, data_set: str) -> dict[str, str]:
+        """Query name, as in :meth:`per_query`, to its image file."""
+        for run in (run for runs in self.methods.values() for run in runs):
+            if data_set in run.queries and "paths" in run.queries[data_set].arrays:
+                scores = run.queries[data_set]
+                return dict(zip(_query_names(scores), map(str, scores.arrays["paths"]), strict=True))
+        return {}
+
+
+def load_comparison(run_dirs: Mapping[str, Sequence[str | Path]], baseline: str) -> Comparison:
+    """Reads run folders.
+
+    Args:
+        run_dirs: method name to its run folders, one a seed. Methods without results are left out, with a note.
+        baseline: one of the names.
+
+    Raises:
+        ValueError: the baseline is not among the methods, or no method has a result.
+    """
+    if baseline not in run_dirs:
+        near = difflib.get_close_matches(baseline, list(run_dirs), n=1, cutoff=0.3)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"the baseline {baseline!r} is not among the methods{hint} ({', '.join(run_dirs)})")
+    methods, notes = {}, []
+    for name, folders in run_dirs.items():
+        runs = [read_run(folder) for folder in folders]
+        notes += [f"{name}: {note}" for run in runs for note in run.notes]
+        finished = [run for run in runs if run.results]
+        if finished:
+            methods[name] = finished
+        else:
+            notes.append(f"{name}: no run has results yet")
+    if not methods:
+        folders = ", ".join(str(folder) for paths in run_dirs.values() for folder in paths)
+        raise ValueError(f"no run folder holds a results.json: {folders or 'none given'}")
+    return Comparison(methods, baseline if baseline in methods else next(iter(methods)), tuple(dict.fromkeys(notes)))
+
+
+def _query_names(scores: QueryScores) -> list[str]:
+    """A name for every query that stays the same between machines: folder and file, or its position."""
+    if "paths" not in scores.arrays:
+        return [str(position) for position in range(len(scores))]
+    return ["/".join(str(path).replace("\\", "/").split("/")[-2:]) for path in scores.arrays["paths"]]
+
+
+def _by_query(scores: QueryScores, metric: str) -> dict[str, float] | None:
+    try:
+        values = scores.score(metric)
+    except KeyError:
+        return None
+    names = _query_names(scores)
+    return {name: float(value) for name, value, ok in zip(names, values, scores.valid, strict=True) if ok}

@@ -1,0 +1,166 @@
+"""Writes a comparison of methods as HTML, Markdown, CSV, LaTeX and JSON, and prints its main tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from . import sections as parts
+from .analysis import METRICS, Comparison, load_comparison
+from .page import Picture, Section, render_markdown, render_page, save_pictures, slug
+from .tables import to_csv, to_latex, to_text
+
+__all__ = ["Comparison", "finding", "load_comparison", "write_comparison"]
+
+
+def write_comparison(
+    run_dirs: Mapping[str, Sequence[str | Path]],
+    out_dir: str | Path,
+    baseline: str,
+    title: str = "Comparison",
+    pictures: Sequence[Picture] = (),
+    *,
+    ablation: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+    published: bool = True,
+    stream: TextIO | None = None,
+) -> dict[str, Path]:
+    """Compares methods and writes the report.
+
+    Args:
+        run_dirs: method name to its run folders, one a seed.
+        out_dir: folder of the report, made if missing.
+        baseline: the method that the others are compared with.
+        title: heading of the report.
+        pictures: rank lists, masks and the like, shown in a section of their own.
+        ablation: methods of the ablation table, the full one first.
+        settings: method name to the command that trained it.
+        notes: sentences shown with what is missing, e.g. failed runs.
+        published: show published figures of other methods.
+        stream: where the tables are printed, standard output by default.
+
+    Returns:
+        ``html``, ``markdown``, ``csv``, ``latex``, ``json`` and the path of each.
+
+    Raises:
+        ValueError: the baseline is not among the methods, or no method has a result.
+    """
+    comparison = load_comparison(run_dirs, baseline)
+    report = _sections(comparison, pictures, ablation, settings or {}, notes, published)
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_pictures(report, folder / "figures")
+    lead = finding(comparison)
+    contents = {
+        "html": ("report.html", render_page(title, lead, report, parts.tiles(comparison), _footer(comparison))),
+        "markdown": ("report.md", render_markdown(title, lead, report, "figures")),
+        "csv": ("scores.csv", _csv(comparison)),
+        "latex": ("tables.tex", _latex(comparison, report)),
+        "json": ("comparison.json", json.dumps(_json(comparison), indent=2) + "\n"),
+    }
+    written = {kind: folder / name for kind, (name, _) in contents.items()}
+    for kind, (_, content) in contents.items():
+        written[kind].write_text(content, encoding="utf-8")
+    _print(comparison, title, lead, written["html"], stream or sys.stdout)
+    return written
+
+
+def finding(comparison: Comparison) -> str:
+    """The result in one or two sentences, gains and losses alike.
+
+    Names the best method other than the baseline on the first data set, and whether its difference is larger than
+    what new queries could explain.
+    """
+    data_set = comparison.data_sets[0]
+    scores = {name: score for name in comparison.methods if (score := comparison.score(name, data_set, "Rank-1"))}
+    rivals = [name for name in scores if name != comparison.baseline]
+    if not rivals or comparison.baseline not in scores:
+        return "; ".join(f"{name} reaches {s.text()} % Rank-1 on {data_set}" for name, s in scores.items()) + "."
+    best = max(rivals, key=lambda name: scores[name].mean)
+    text = (
+        f"On {data_set}, {best} reaches {scores[best].text()} % Rank-1, {comparison.baseline} "
+        f"{scores[comparison.baseline].text()} %."
+    )
+    gap = comparison.gaps(data_set, "Rank-1").get(best)
+    if gap is None:
+        return text
+    p_value = parts.p_text(gap.p_value if gap.adjusted is None else gap.adjusted)
+    sure = (gap.adjusted or gap.p_value) < 0.05
+    verdict = "more than" if sure else "no more than"
+    return f"{text} Query by query that is {gap.points.mean:+.1f} points, {verdict} chance explains (p {'' if p_value[0] == '<' else '= '}{p_value})."
+
+
+def _sections(
+    comparison: Comparison,
+    pictures: Sequence[Picture],
+    ablation: Sequence[str],
+    settings: Mapping[str, str],
+    notes: Sequence[str],
+    published: bool,
+) -> list[Section]:
+    report = parts.scores_sections(comparison) + parts.significance_section(comparison)
+    report += parts.ablation_section(comparison, ablation) + parts.occlusion_section(comparison)
+    report += parts.truth_section(comparison)
+    if pictures:
+        report.append(Section("Pictures", pictures=pictures))
+    report += parts.cmc_section(comparison) + parts.training_section(comparison) + parts.cost_section(comparison)
+    report += [parts.published_section()] if published else []
+    if settings:
+        lines = [f"{name}: {command}" for name, command in settings.items()]
+        report.append(Section("Settings", ["The command of every method."], bullets=lines, folded=True))
+    remarks = [*notes, *comparison.notes]
+    if remarks:
+        report.append(Section("What is missing", bullets=remarks, folded=not notes))
+    return report
+
+
+def _footer(comparison: Comparison) -> str:
+    seeds = sorted({str(run.seed) for runs in comparison.methods.values() for run in runs if run.seed is not None})
+    return f"oamn_plugin. Baseline: {comparison.baseline}. Seeds: {', '.join(seeds) or 'not recorded'}."
+
+
+def _csv(comparison: Comparison) -> str:
+    texts = []
+    for data_set in comparison.data_sets:
+        table = parts.score_table(comparison, data_set)
+        table.header, table.rows = ("Data set", *table.header), [[data_set, *row] for row in table.rows]
+        lines = to_csv(table).splitlines(keepends=True)
+        texts += lines if not texts or lines[0] != texts[0] else lines[1:]
+    return "".join(texts)
+
+
+def _latex(comparison: Comparison, report: Sequence[Section]) -> str:
+    texts = ["% needs \\usepackage{booktabs}\n"]
+    for data_set in comparison.data_sets:
+        table = parts.score_table(comparison, data_set)
+        table.caption = f"Scores on {data_set} in percent, mean ± standard deviation over seeds."
+        texts.append(to_latex(table, f"tab:{slug(data_set)}"))
+    texts += [to_latex(table) for section in report if section.title == "Ablation" for table in section.tables]
+    return "\n".join(texts)
+
+
+def _json(comparison: Comparison) -> dict[str, Any]:
+    """Every score by data set and method, for other programs."""
+    found: dict[str, Any] = {"baseline": comparison.baseline, "data_sets": {}}
+    for data_set in comparison.data_sets:
+        gaps = comparison.gaps(data_set, "Rank-1")
+        found["data_sets"][data_set] = {
+            name: {metric: s.mean for metric in METRICS if (s := comparison.score(name, data_set, metric))}
+            | {f"{metric} spread": s.spread for metric in METRICS if (s := comparison.score(name, data_set, metric)) and s.spread is not None}
+            | ({"Rank-1 gap": gaps[name].points.mean, "p": gaps[name].adjusted} if name in gaps else {})
+            for name in comparison.methods
+        }
+    return found
+
+
+def _print(comparison: Comparison, title: str, lead: str, page: Path, stream: TextIO) -> None:
+    print(f"\n{title}\n{lead}\n", file=stream)
+    for data_set in comparison.data_sets:
+        table = parts.score_table(comparison, data_set)
+        table.caption = data_set
+        print(to_text(table), file=stream)
+    print(f"Report: {page}", file=stream)

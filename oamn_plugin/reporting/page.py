@@ -1,0 +1,151 @@
+"""Reports from sections: one self-contained HTML file (no network, light and dark, phones) and the same in Markdown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from .tables import Table, to_html, to_markdown
+from .themes import DARK, LIGHT, Theme
+
+_TYPES = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"<?xml", "image/svg+xml"), (b"<svg", "image/svg+xml"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of a report.
+
+    Attributes:
+        name: short file name without suffix.
+        alt: what it shows, for who cannot see it.
+        light: PNG, JPEG or SVG bytes.
+        dark: the same for dark pages; None: ``light`` does for both.
+        caption: text below.
+        wide: may scroll sideways on a phone instead of shrinking.
+    """
+
+    name: str
+    alt: str
+    light: bytes
+    dark: bytes | None = None
+    caption: str = ""
+    wide: bool = True
+
+
+@dataclass
+class Section:
+    """A part of a report: a title, plain paragraphs, tables, pictures. ``folded`` ones are closed at first."""
+
+    title: str
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    folded: bool = False
+    bullets: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def anchor(self) -> str:
+        """Its id in the page.
+
+        >>> Section("Cost & speed").anchor
+        'cost-speed'
+        """
+        return slug(self.title)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number that the page opens with."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+def slug(name: str) -> str:
+    """A name as a file or anchor name: small letters, digits and hyphens.
+
+    >>> slug("OAMN (plus) + RE")
+    'oamn-plus-re'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
+
+
+def themed(name: str, alt: str, draw: Callable[[Theme], bytes], caption: str = "") -> Picture:
+    """A plot drawn for light and for dark pages."""
+    return Picture(name, alt, draw(LIGHT), draw(DARK), caption)
+
+
+def data_uri(content: bytes) -> str:
+    """An image as a ``data:`` URI.
+
+    Raises:
+        ValueError: the bytes are no PNG, JPEG or SVG.
+    """
+    for start, kind in _TYPES:
+        if content.startswith(start):
+            return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    raise ValueError("an image of a page must be PNG, JPEG or SVG")
+
+
+def render_page(title: str, lead: str, sections: Sequence[Section], tiles: Sequence[Tile] = (), footer: str = "") -> str:
+    """The report as one HTML file that needs nothing else.
+
+    Args:
+        title: heading of the page.
+        lead: its first paragraph.
+        sections: the parts, in order.
+        tiles: numbers shown large under the first paragraph.
+        footer: last line.
+    """
+    environment = Environment(
+        loader=PackageLoader("oamn_plugin.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["uri"] = data_uri
+    environment.filters["table"] = lambda table: Markup(to_html(table))  # noqa: S704 - to_html escapes every cell
+    style = Markup((Path(__file__).parent / "templates/page.css").read_text(encoding="utf-8"))  # noqa: S704
+    return environment.get_template("page.html").render(
+        title=title, lead=lead, sections=sections, tiles=tiles, footer=footer, style=style
+    )
+
+
+def render_markdown(title: str, lead: str, sections: Sequence[Section], pictures: str = "") -> str:
+    """The report as Markdown.
+
+    Args:
+        title: heading.
+        lead: first paragraph.
+        sections: the parts, in order.
+        pictures: relative folder that :func:`save_pictures` wrote to; empty leaves pictures out.
+    """
+    parts = [f"# {title}", lead]
+    for section in sections:
+        parts += [f"## {section.title}", *section.text]
+        if section.bullets:
+            parts.append("\n".join(f"- {line}" for line in section.bullets))
+        parts += [to_markdown(table).rstrip() for table in section.tables]
+        if pictures:
+            parts += [f"![{p.alt}]({pictures}/{p.name}{_suffix(p.light)})" for p in section.pictures]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def save_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
+    """Writes the light pictures of all sections as files and returns their paths."""
+    written = []
+    for picture in (picture for section in sections for picture in section.pictures):
+        folder.mkdir(parents=True, exist_ok=True)
+        written.append(folder / f"{picture.name}{_suffix(picture.light)}")
+        written[-1].write_bytes(picture.light)
+    return written
+
+
+def _suffix(content: bytes) -> str:
+    kind = data_uri(content).split(";")[0]
+    return {"data:image/png": ".png", "data:image/jpeg": ".jpg", "data:image/svg+xml": ".svg"}[kind]

@@ -1,0 +1,230 @@
+"""Plots as bytes of SVG or PNG: CMC and training curves, bars, differences, heat maps. No screen, no global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure as Canvas
+from numpy.typing import NDArray
+
+from .tables import Figure
+from .themes import LIGHT, Theme
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+_FONTS = ["Inter", "Helvetica Neue", "Segoe UI", "Roboto", "Arial", "Liberation Sans", "DejaVu Sans", "sans-serif"]
+_DROP = "#c2571a"
+
+
+def save(canvas: Canvas, kind: str = "svg") -> bytes:
+    """The figure as a file's bytes, without a background, the same bytes for the same figure.
+
+    Args:
+        canvas: a matplotlib figure.
+        kind: ``svg`` (text stays text) or ``png`` (200 dots an inch).
+
+    Raises:
+        ValueError: another kind.
+    """
+    if kind not in ("svg", "png"):
+        raise ValueError(f"a plot is saved as svg or png, not as {kind!r}")
+    out = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "oamn", "font.family": "sans-serif"}):
+        matplotlib.rcParams["font.sans-serif"] = _FONTS if kind == "svg" else ["DejaVu Sans"]
+        canvas.savefig(out, format=kind, transparent=True, dpi=200, metadata=metadata)
+    return out.getvalue()
+
+
+def cmc_curves(
+    curves: Mapping[str, NDArray[np.float64]], baseline: str | None = None, theme: Theme = LIGHT, kind: str = "svg"
+) -> bytes:
+    """Cumulative matching characteristics.
+
+    Args:
+        curves: method name to its (max_rank,) shares of queries with a hit among the first k.
+        baseline: the method drawn in grey.
+        theme: colours.
+        kind: ``svg`` or ``png``.
+    """
+    canvas, axes = _canvas(7.2, 3.6, theme)
+    for name, (colour, line) in theme.style(list(curves), baseline).items():
+        values = 100 * np.asarray(curves[name])
+        axes.plot(np.arange(1, len(values) + 1), values, color=colour, linestyle=line, linewidth=1.8, label=name)
+    longest = max((len(curve) for curve in curves.values()), default=1)
+    axes.set_xticks([k for k in (1, 5, 10, 15, 20, 30, 40, 50) if k <= longest])
+    axes.set_xlabel("rank k")
+    axes.set_ylabel("queries with a hit among the first k (%)")
+    _legend(canvas, axes, theme)
+    return save(canvas, kind)
+
+
+def training_curves(
+    curves: Mapping[str, Mapping[str, Sequence[Curve]]],
+    baseline: str | None = None,
+    theme: Theme = LIGHT,
+    kind: str = "svg",
+) -> bytes:
+    """Training curves, one panel a quantity; every seed a thin line.
+
+    Args:
+        curves: quantity to method name to one ``(iterations, values)`` a seed.
+        baseline: the method drawn in grey.
+        theme: colours.
+        kind: ``svg`` or ``png``.
+    """
+    columns = min(3, max(len(curves), 1))
+    rows = -(-max(len(curves), 1) // columns)
+    canvas, grid = _panels(rows, columns, 2.4 * columns + 0.2, 1.9 * rows + 0.6, theme)
+    names = list(dict.fromkeys(name for lines in curves.values() for name in lines))
+    styles = theme.style(names, baseline)
+    for axes, (quantity, lines) in zip(grid, curves.items(), strict=False):
+        for name, seeds in lines.items():
+            for index, (iterations, values) in enumerate(seeds):
+                colour, line = styles[name]
+                label = name if index == 0 else None
+                axes.plot(iterations, values, color=colour, linestyle=line, linewidth=1.1, alpha=0.85, label=label)
+        axes.set_title(quantity, fontsize=9, color=theme.ink, loc="left")
+        axes.locator_params(axis="x", nbins=4)
+    handles = dict(pair[::-1] for axes in grid for pair in zip(*axes.get_legend_handles_labels(), strict=True))
+    if handles:
+        canvas.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, frameon=False,
+                      fontsize=8, labelcolor=theme.ink)  # fmt: skip
+    return save(canvas, kind)
+
+
+def score_bars(
+    scores: Mapping[str, Figure], label: str, baseline: str | None = None, theme: Theme = LIGHT, kind: str = "svg"
+) -> bytes:
+    """Horizontal bars from zero, each with its interval where it has one.
+
+    Args:
+        scores: method name to its score; ``low`` and ``high`` become the whisker.
+        label: what the bars measure.
+        baseline: the method drawn in grey.
+        theme: colours.
+        kind: ``svg`` or ``png``.
+    """
+    canvas, axes = _canvas(7.2, 0.34 * len(scores) + 0.75, theme)
+    places = np.arange(len(scores))[::-1]
+    colours = [theme.baseline if name == baseline else theme.methods[0] for name in scores]
+    axes.barh(places, [score.mean for score in scores.values()], height=0.58, color=colours, linewidth=0)
+    for place, score in zip(places, scores.values(), strict=True):
+        end = score.mean
+        if score.low is not None and score.high is not None:
+            axes.plot([score.low, score.high], [place, place], color=theme.ink, linewidth=1.2, solid_capstyle="butt")
+            end = max(end, score.high)
+        axes.annotate(f"{score.mean:.1f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center",
+                      fontsize=8.5, color=theme.ink)  # fmt: skip
+    axes.margins(x=0.1)
+    axes.set_xlim(left=0)
+    _name_rows(axes, list(scores), places, label)
+    return save(canvas, kind)
+
+
+def differences(
+    gaps: Mapping[str, Figure], label: str, theme: Theme = LIGHT, kind: str = "svg"
+) -> bytes:  # fmt: skip
+    """Differences to the baseline with their intervals, around a line at zero.
+
+    Args:
+        gaps: method name to its difference; ``low`` and ``high`` its interval.
+        label: what the differences measure.
+        theme: colours.
+        kind: ``svg`` or ``png``.
+    """
+    canvas, axes = _canvas(7.2, 0.34 * len(gaps) + 0.75, theme)
+    places = np.arange(len(gaps))[::-1]
+    axes.axvline(0, color=theme.muted, linewidth=1)
+    for place, gap in zip(places, gaps.values(), strict=True):
+        low, high = (gap.mean if end is None else end for end in (gap.low, gap.high))
+        sure = low > 0 or high < 0
+        colour = (theme.methods[0] if gap.mean > 0 else theme.methods[1]) if sure else theme.baseline
+        axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+        axes.plot([gap.mean], [place], "o", color=colour, markersize=5.5)
+        axes.annotate(f"{gap.mean:+.1f}", (high, place), xytext=(7, 0), textcoords="offset points", va="center",
+                      fontsize=8.5, color=theme.ink)  # fmt: skip
+    axes.margins(x=0.12)
+    _name_rows(axes, list(gaps), places, label)
+    return save(canvas, kind)
+
+
+def heat_maps(
+    maps: Mapping[str, NDArray[np.float64]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    signed: bool = False,
+    theme: Theme = LIGHT,
+    kind: str = "svg",
+) -> bytes:
+    """Heat maps side by side on one colour scale, each cell with its number.
+
+    Args:
+        maps: title to (len(rows), len(columns)) numbers; NaN leaves a cell empty.
+        rows, columns: their labels.
+        signed: the numbers are differences: zero is neutral, gains and losses have a colour each.
+        theme: colours.
+        kind: ``svg`` or ``png``.
+    """
+    across = min(3, max(len(maps), 1))
+    down = -(-max(len(maps), 1) // across)
+    canvas, grid = _panels(down, across, 7.2 if across == 3 else 3.2 * across, (0.3 * len(rows) + 0.75) * down, theme)
+    top = max((np.nanmax(np.abs(values)) for values in maps.values() if np.isfinite(values).any()), default=1.0) or 1.0
+    colours = [_DROP, theme.middle, theme.high] if signed else [theme.low, theme.high]
+    scale = LinearSegmentedColormap.from_list("scores", colours)
+    low = -top if signed else min((np.nanmin(v) for v in maps.values() if np.isfinite(v).any()), default=0.0)
+    for axes, (title, values) in zip(grid, maps.items(), strict=False):
+        axes.imshow(values, cmap=scale, vmin=low, vmax=max(top, low + 1e-9), aspect="auto")
+        axes.set_title(title, fontsize=9, color=theme.ink, loc="left")
+        axes.set_xticks(range(len(columns)), list(columns), fontsize=7.5)
+        axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
+        axes.grid(False)
+        for row, column in np.argwhere(np.isfinite(values)):
+            value = values[row, column]
+            axes.text(column, row, f"{value:+.0f}" if signed else f"{value:.0f}", ha="center", va="center", fontsize=8,
+                      color=_contrast(scale((value - low) / max(top - low, 1e-9))))  # fmt: skip
+        axes.spines[:].set_visible(False)
+    return save(canvas, kind)
+
+
+def _canvas(width: float, height: float, theme: Theme) -> tuple[Canvas, Axes]:
+    canvas, axes = _panels(1, 1, width, height, theme)
+    return canvas, axes[0]
+
+
+def _panels(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Canvas, list[Axes]]:
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    grid: list[Axes] = list(np.ravel(canvas.subplots(rows, columns, squeeze=False)))
+    for axes in grid:
+        axes.tick_params(colors=theme.muted, labelsize=8, length=0)
+        axes.grid(True, color=theme.grid, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(theme.grid)
+        axes.xaxis.label.set(color=theme.muted, fontsize=8.5)
+        axes.yaxis.label.set(color=theme.muted, fontsize=8.5)
+    return canvas, grid
+
+
+def _name_rows(axes: Axes, names: list[str], places: NDArray[Any], label: str) -> None:
+    axes.set_yticks(places, names, fontsize=8.5)
+    axes.grid(False, axis="y")
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel(label)
+
+
+def _legend(canvas: Canvas, axes: Axes, theme: Theme) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    if len(handles):
+        canvas.legend(handles, names, loc="outside right center", frameon=False, fontsize=8.5, labelcolor=theme.ink)
+
+
+def _contrast(colour: tuple[float, ...]) -> str:
+    """Black or white text, whichever reads better on a colour."""
+    red, green, blue = colour[:3]
+    return "#14181c" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.52 else "#ffffff"
