@@ -1,0 +1,124 @@
+#!/usr/bin/env python
+"""Turns a checkpoint of the released OAMN code into one of this project, or back.
+
+python tools/convert_official.py official.pth converted.pth
+python tools/convert_official.py --reverse converted.pth official.pth
+
+The converted file serves `tools/train_net.py --eval-only --config-file configs/Market1501/oamn_official_R50.yml
+MODEL.WEIGHTS converted.pth`. Entries that only the released code has (its unused ImageNet classifier) travel along.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+EXTRAS = "official_extras"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code: 0, or 2 for a file that cannot be converted."""
+    arguments = parse_arguments(argv)
+    try:
+        content = read(arguments.source)
+        write(to_official(content) if arguments.reverse else from_official(content), arguments.target)
+    except OSError as error:
+        print(f"error: {error.filename or arguments.target}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"error: {arguments.source}: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {arguments.target}")
+    return 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Returns the parsed command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="checkpoint to read")
+    parser.add_argument("target", type=Path, help="checkpoint to write")
+    parser.add_argument("--reverse", action="store_true", help="from this project to the released code")
+    return parser.parse_args(argv)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Loads a checkpoint without running any code that may be in it.
+
+    Raises:
+        ValueError: not a checkpoint, or one that holds more than tensors and plain values.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"cannot be loaded as plain weights ({reason}): save its state dicts alone") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"holds a {type(content).__name__}, not a dictionary of weights")
+    return content
+
+
+def from_official(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns our checkpoint of one of the released code; ValueError lists every entry that does not fit."""
+    from oamn_plugin.modeling.official import CHECKPOINT_PREFIX, load_official_state
+
+    model = build(shape_of(content.get("TaskNet"), "classifier.weight"))
+    load_official_state(model, content)
+    state = {CHECKPOINT_PREFIX + key: value for key, value in model.state_dict().items()}
+    return {"model": state, EXTRAS: model.official_extras}
+
+
+def to_official(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns the released code's checkpoint of one of ours; ValueError lists every entry that does not fit."""
+    from oamn_plugin.modeling.official import CHECKPOINT_PREFIX, remember_extras, to_official_state
+
+    state = content.get("model", content)
+    if not isinstance(state, dict):
+        raise ValueError(f"its 'model' is a {type(state).__name__}, not a dictionary of weights")
+    length = len(CHECKPOINT_PREFIX)
+    ours = {key[length:]: value for key, value in state.items() if key.startswith(CHECKPOINT_PREFIX)}
+    if not ours:
+        raise ValueError(f"no entries named {CHECKPOINT_PREFIX}*: not a checkpoint of this project's OAMN")
+    model = build(shape_of(ours, "classifier.weight"))
+    try:
+        model.load_state_dict(ours)
+    except RuntimeError as error:
+        raise ValueError(f"only OAMN on a torchvision ResNet-50 converts. {error}") from error
+    remember_extras(model, content.get(EXTRAS, {}))
+    return to_official_state(model)
+
+
+def shape_of(state: Any, key: str) -> int:
+    """Rows of an entry, 0 if it is absent."""
+    return len(state[key]) if isinstance(state, dict) and key in state else 0
+
+
+def build(num_classes: int) -> Any:
+    """Returns the one network that the released code has."""
+    from oamn_plugin.modeling import OAMN
+
+    return OAMN("resnet50", num_classes, (256, 128), "official")
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint beside its place and moves it there, so that no half-written file is ever found."""
+    import torch
+
+    part = path.with_name(f"{path.name}.part")
+    try:
+        torch.save(content, part)
+        os.replace(part, path)
+    except RuntimeError as error:  # torch's own word for a folder that does not exist
+        raise OSError(str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
