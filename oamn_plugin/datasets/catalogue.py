@@ -18,6 +18,7 @@ from oamn_plugin.datasets.readers import (
     read_market1501,
     read_msmt17,
     read_occluded_duke,
+    read_occluded_market1501,
     read_occluded_reid,
     read_p_duke,
     read_partial_ilids,
@@ -84,6 +85,15 @@ _ENTRIES = (
         Published(750, 3368),
         Published(751, 15913),
         "Market1501",
+    ),
+    Entry(
+        "OccludedMarket1501",
+        market.OCCLUDED_MARKET1501,
+        read_occluded_market1501,
+        Published(751, 12936),
+        Published(750, 3368),
+        Published(751, 15913),
+        "OccludedMarket1501",
     ),
     Entry(
         "OccludedDuke",
@@ -177,8 +187,8 @@ def find_entry(name: str) -> Entry:
     if key in owners:
         return CATALOGUE[owners[key]]
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {owners[near[0]]}? " if near else ""
-    raise ValueError(f"unknown data set {name!r}: {hint}Known: {', '.join(CATALOGUE)}")
+    hint = f" Did you mean {owners[near[0]]}?" if near else ""
+    raise ValueError(f"unknown data set {name!r}.{hint} Known: {', '.join(CATALOGUE)}")
 
 
 def load(name: str, root: str | os.PathLike[str], *, warn: bool = True) -> Split:

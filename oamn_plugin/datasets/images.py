@@ -17,6 +17,8 @@ from typing import IO, Literal, get_args
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from oamn_plugin.errors import ExpectedError
+
 ImagePolicy = Literal["fail", "skip"]
 """What a caller does with an unreadable image: stop with its error, or leave it out and say so."""
 IMAGE_POLICIES: tuple[str, ...] = get_args(ImagePolicy)
@@ -29,7 +31,7 @@ MAX_PIXELS = 50_000_000
 _ORIENTED = frozenset(("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"))
 
 
-class BadImageError(ValueError):
+class BadImageError(ExpectedError, ValueError):
     """An image that cannot be read.
 
     Attributes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from oamn_plugin.errors import ExpectedError
 
-class DataSetError(ValueError):
+
+class DataSetError(ExpectedError, ValueError):
     """A data set that is missing, incomplete or not laid out as its reader expects; the message says what to do."""
 
 

@@ -5,7 +5,12 @@ Identities keep their published numbers, cameras count from 0, every list is sor
 """
 
 from oamn_plugin.datasets.readers.layout import Layout
-from oamn_plugin.datasets.readers.market import read_dukemtmc, read_market1501, read_occluded_duke
+from oamn_plugin.datasets.readers.market import (
+    read_dukemtmc,
+    read_market1501,
+    read_occluded_duke,
+    read_occluded_market1501,
+)
 from oamn_plugin.datasets.readers.msmt17 import read_msmt17
 from oamn_plugin.datasets.readers.one_shot import (
     read_occluded_reid,
@@ -20,6 +25,7 @@ __all__ = [
     "read_market1501",
     "read_msmt17",
     "read_occluded_duke",
+    "read_occluded_market1501",
     "read_occluded_reid",
     "read_p_duke",
     "read_partial_ilids",

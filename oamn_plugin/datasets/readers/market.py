@@ -21,6 +21,12 @@ MARKET1501 = Layout(
     FOLDERS,
     "Market-1501 is handed out by its authors (Zheng et al., ICCV 2015).",
 )
+OCCLUDED_MARKET1501 = Layout(
+    "Market-1501 with occluded queries",
+    ("Market-1501-v15.09.15-occluded", "Market-1501-occluded", "market1501-occluded", "Occluded-Market1501"),
+    FOLDERS,
+    "Make it with `python tools/prepare_data.py occlude MARKET_DIR`.",
+)
 DUKEMTMC = Layout("DukeMTMC-reID", ("DukeMTMC-reID", "dukemtmc-reid", "DukeMTMC", "duke"), FOLDERS, _DUKE_ADVICE)
 OCCLUDED_DUKE = Layout(
     "Occluded-DukeMTMC",
@@ -37,6 +43,11 @@ def read_market1501(root: str | os.PathLike[str]) -> Split:
         DataSetError: the folder is missing, or a part of it is empty or named otherwise.
     """
     return read_market_layout(MARKET1501.find(root))
+
+
+def read_occluded_market1501(root: str | os.PathLike[str]) -> Split:
+    """Market-1501 with the queries that :mod:`oamn_plugin.datasets.occlude` made. Raises as :func:`read_market1501`."""
+    return read_market_layout(OCCLUDED_MARKET1501.find(root))
 
 
 def read_dukemtmc(root: str | os.PathLike[str]) -> Split:
