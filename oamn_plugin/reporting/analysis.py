@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,11 @@ class Comparison:
         """Every data set that some run was tested on, in order of first appearance."""
         return list(dict.fromkeys(name for runs in self.methods.values() for run in runs for name in run.results))
 
+    def without(self, names: Sequence[str]) -> Comparison:
+        """The same comparison with some methods left out; the baseline stays."""
+        kept = {name: runs for name, runs in self.methods.items() if name == self.baseline or name not in names}
+        return replace(self, methods=kept)
+
     def score(self, method: str, data_set: str, metric: str) -> Figure | None:
         """Mean and spread over seeds in percent; None where no run has the score."""
         values = [run.results.get(data_set, {}).get(metric) for run in self.methods[method]]
@@ -57,8 +62,8 @@ class Comparison:
 
         Queries are known by their file; a run without recorded files is matched by position.
         """
-        tables = [_by_query(run.queries[data_set], metric) for run in self.methods[method] if data_set in run.queries]
-        tables = [table for table in tables if table]
+        scores = [run.queries[data_set] for run in self.methods[method] if data_set in run.queries]
+        tables = [table for table in (_by_query(queries, metric) for queries in scores) if table]
         if not tables:
             return None
         shared = [name for name in tables[0] if all(name in table for table in tables)]
@@ -75,9 +80,11 @@ class Comparison:
 
     def gap(self, method: str, other: str, data_set: str, metric: str) -> Gap | None:
         """A method minus another one on the queries that both were tested on; None where they share none."""
-        first, second = (self.per_query(name, data_set, metric) for name in (method, other))
-        shared = [name for name in first or {} if name in (second or {})]
-        if not first or not second or not shared:
+        first, second = self.per_query(method, data_set, metric), self.per_query(other, data_set, metric)
+        if first is None or second is None:
+            return None
+        shared = [name for name in first if name in second]
+        if not shared:
             return None
         ours, theirs = (np.array([table[name] for name in shared]) for table in (first, second))
         difference = ours - theirs
@@ -86,7 +93,9 @@ class Comparison:
 
     def gaps(self, data_set: str, metric: str) -> dict[str, Gap]:
         """Every method against the baseline, p-values adjusted for the number of comparisons (Holm)."""
-        found = {name: self.gap(name, self.baseline, data_set, metric) for name in self.methods if name != self.baseline}
+        found = {
+            name: self.gap(name, self.baseline, data_set, metric) for name in self.methods if name != self.baseline
+        }
         known = {name: gap for name, gap in found.items() if gap is not None}
         adjusted = holm([gap.p_value for gap in known.values()])
         return {name: gap._replace(adjusted=p) for (name, gap), p in zip(known.items(), adjusted, strict=True)}

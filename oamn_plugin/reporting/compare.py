@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from . import plot_sections as drawn
 from . import sections as parts
 from .analysis import METRICS, Comparison, load_comparison
 from .page import Picture, Section, render_markdown, render_page, save_pictures, slug
@@ -49,8 +50,9 @@ def write_comparison(
     Raises:
         ValueError: the baseline is not among the methods, or no method has a result.
     """
-    comparison = load_comparison(run_dirs, baseline)
-    report = _sections(comparison, pictures, ablation, settings or {}, notes, published)
+    everything = load_comparison(run_dirs, baseline)
+    comparison = everything.without(ablation[1:])
+    report = _sections(everything, comparison, pictures, ablation, settings or {}, notes, published)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     save_pictures(report, folder / "figures")
@@ -58,9 +60,9 @@ def write_comparison(
     contents = {
         "html": ("report.html", render_page(title, lead, report, parts.tiles(comparison), _footer(comparison))),
         "markdown": ("report.md", render_markdown(title, lead, report, "figures")),
-        "csv": ("scores.csv", _csv(comparison)),
+        "csv": ("scores.csv", _csv(everything)),
         "latex": ("tables.tex", _latex(comparison, report)),
-        "json": ("comparison.json", json.dumps(_json(comparison), indent=2) + "\n"),
+        "json": ("comparison.json", json.dumps(_json(everything), indent=2) + "\n"),
     }
     written = {kind: folder / name for kind, (name, _) in contents.items()}
     for kind, (_, content) in contents.items():
@@ -88,13 +90,17 @@ def finding(comparison: Comparison) -> str:
     gap = comparison.gaps(data_set, "Rank-1").get(best)
     if gap is None:
         return text
-    p_value = parts.p_text(gap.p_value if gap.adjusted is None else gap.adjusted)
-    sure = (gap.adjusted or gap.p_value) < 0.05
-    verdict = "more than" if sure else "no more than"
-    return f"{text} Query by query that is {gap.points.mean:+.1f} points, {verdict} chance explains (p {'' if p_value[0] == '<' else '= '}{p_value})."
+    p_value = gap.p_value if gap.adjusted is None else gap.adjusted
+    verdict = "more than" if p_value < 0.05 else "no more than"
+    equal = "" if p_value < 0.001 else "= "
+    return (
+        f"{text} Query by query that is {gap.points.mean:+.1f} points, {verdict} the choice of queries explains "
+        f"(p {equal}{parts.p_text(p_value)})."
+    )
 
 
 def _sections(
+    everything: Comparison,
     comparison: Comparison,
     pictures: Sequence[Picture],
     ablation: Sequence[str],
@@ -103,11 +109,11 @@ def _sections(
     published: bool,
 ) -> list[Section]:
     report = parts.scores_sections(comparison) + parts.significance_section(comparison)
-    report += parts.ablation_section(comparison, ablation) + parts.occlusion_section(comparison)
+    report += parts.ablation_section(everything, ablation) + drawn.occlusion_section(comparison)
     report += parts.truth_section(comparison)
     if pictures:
-        report.append(Section("Pictures", pictures=pictures))
-    report += parts.cmc_section(comparison) + parts.training_section(comparison) + parts.cost_section(comparison)
+        report.append(Section("Pictures", blocks=pictures))
+    report += drawn.cmc_section(comparison) + drawn.training_section(comparison) + parts.cost_section(comparison)
     report += [parts.published_section()] if published else []
     if settings:
         lines = [f"{name}: {command}" for name, command in settings.items()]
@@ -124,7 +130,7 @@ def _footer(comparison: Comparison) -> str:
 
 
 def _csv(comparison: Comparison) -> str:
-    texts = []
+    texts: list[str] = []
     for data_set in comparison.data_sets:
         table = parts.score_table(comparison, data_set)
         table.header, table.rows = ("Data set", *table.header), [[data_set, *row] for row in table.rows]
@@ -145,15 +151,26 @@ def _latex(comparison: Comparison, report: Sequence[Section]) -> str:
 
 def _json(comparison: Comparison) -> dict[str, Any]:
     """Every score by data set and method, for other programs."""
-    found: dict[str, Any] = {"baseline": comparison.baseline, "data_sets": {}}
-    for data_set in comparison.data_sets:
-        gaps = comparison.gaps(data_set, "Rank-1")
-        found["data_sets"][data_set] = {
-            name: {metric: s.mean for metric in METRICS if (s := comparison.score(name, data_set, metric))}
-            | {f"{metric} spread": s.spread for metric in METRICS if (s := comparison.score(name, data_set, metric)) and s.spread is not None}
-            | ({"Rank-1 gap": gaps[name].points.mean, "p": gaps[name].adjusted} if name in gaps else {})
-            for name in comparison.methods
-        }
+    return {
+        "baseline": comparison.baseline,
+        "data_sets": {
+            data_set: {name: _json_scores(comparison, name, data_set) for name in comparison.methods}
+            for data_set in comparison.data_sets
+        },
+    }
+
+
+def _json_scores(comparison: Comparison, name: str, data_set: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        score = comparison.score(name, data_set, metric)
+        gap = None if name == comparison.baseline else comparison.gap(name, comparison.baseline, data_set, metric)
+        if score is not None:
+            found[metric] = {"mean": score.mean, "spread": score.spread, "seeds": score.count}
+        if score is not None and gap is not None:
+            found[metric]["against_baseline"] = {
+                "points": gap.points.mean, "low": gap.points.low, "high": gap.points.high, "p": gap.p_value
+            }  # fmt: skip
     return found
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .tables import Table, to_html, to_markdown
-from .themes import DARK, LIGHT, Theme
+from .themes import DARK, LIGHT
 
-_TYPES = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"<?xml", "image/svg+xml"), (b"<svg", "image/svg+xml"))
+_TYPES = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8", "image/jpeg"),
+    (b"<?xml", "image/svg+xml"),
+    (b"<svg", "image/svg+xml"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,23 @@ class Picture:
 
 @dataclass
 class Section:
-    """A part of a report: a title, plain paragraphs, tables, pictures. ``folded`` ones are closed at first."""
+    """A part of a report: a title, paragraphs, a list, tables and pictures; ``folded``: closed at first."""
 
     title: str
     text: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
+    blocks: Sequence[Table | Picture] = ()
+    bullets: Sequence[str] = ()
     folded: bool = False
-    bullets: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def tables(self) -> list[Table]:
+        """Its tables."""
+        return [block for block in self.blocks if isinstance(block, Table)]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Its pictures."""
+        return [block for block in self.blocks if isinstance(block, Picture)]
 
     @property
     def anchor(self) -> str:
@@ -77,9 +91,9 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
 
 
-def themed(name: str, alt: str, draw: Callable[[Theme], bytes], caption: str = "") -> Picture:
-    """A plot drawn for light and for dark pages."""
-    return Picture(name, alt, draw(LIGHT), draw(DARK), caption)
+def themed(name: str, alt: str, draw: Callable[..., bytes], caption: str = "") -> Picture:
+    """A plot drawn for light and for dark pages; ``draw`` takes the keyword ``theme``."""
+    return Picture(name, alt, draw(theme=LIGHT), draw(theme=DARK), caption)
 
 
 def data_uri(content: bytes) -> str:
@@ -94,7 +108,9 @@ def data_uri(content: bytes) -> str:
     raise ValueError("an image of a page must be PNG, JPEG or SVG")
 
 
-def render_page(title: str, lead: str, sections: Sequence[Section], tiles: Sequence[Tile] = (), footer: str = "") -> str:
+def render_page(
+    title: str, lead: str, sections: Sequence[Section], tiles: Sequence[Tile] = (), footer: str = ""
+) -> str:
     """The report as one HTML file that needs nothing else.
 
     Args:
@@ -109,8 +125,9 @@ def render_page(title: str, lead: str, sections: Sequence[Section], tiles: Seque
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["uri"] = data_uri
-    environment.filters["table"] = lambda table: Markup(to_html(table))  # noqa: S704 - to_html escapes every cell
-    style = Markup((Path(__file__).parent / "templates/page.css").read_text(encoding="utf-8"))  # noqa: S704
+    environment.filters["table"] = lambda table: Markup(to_html(table))  # to_html escapes every cell
+    environment.tests["table"] = lambda block: isinstance(block, Table)
+    style = Markup((Path(__file__).parent / "templates/page.css").read_text(encoding="utf-8"))
     return environment.get_template("page.html").render(
         title=title, lead=lead, sections=sections, tiles=tiles, footer=footer, style=style
     )
@@ -130,9 +147,11 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], pictures
         parts += [f"## {section.title}", *section.text]
         if section.bullets:
             parts.append("\n".join(f"- {line}" for line in section.bullets))
-        parts += [to_markdown(table).rstrip() for table in section.tables]
-        if pictures:
-            parts += [f"![{p.alt}]({pictures}/{p.name}{_suffix(p.light)})" for p in section.pictures]
+        for block in section.blocks:
+            if isinstance(block, Table):
+                parts.append(to_markdown(block).rstrip())
+            elif pictures:
+                parts += [f"![{block.alt}]({pictures}/{block.name}{_suffix(block.light)})", block.caption]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -21,7 +21,7 @@ HIT, MISS, INK = (46, 148, 92), (206, 66, 58), (118, 124, 132)
 WHITE = (255, 255, 255, 255)
 CLEAR = (255, 255, 255, 0)
 """Backgrounds: white for paper, clear for pages with a dark side."""
-_GAP, _LINE, _FRAME = 8, 15, 4
+_GAP, _FRAME = 8, 4
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,17 @@ def rank_lists(rows: Sequence[RankRow], height: int = 128, background: tuple[int
             raise ValueError(f"{row.title}: {len(row.matches)} matches but {len(row.hits)} hits")
     width = height // 2
     step = width + _GAP + 2 * _FRAME
-    tall = height + 2 * _FRAME + 2 * _LINE + _GAP
+    line = _line(height)
+    tall = height + 2 * _FRAME + 2 * line + _GAP
     sheet = Image.new("RGBA", (step * (1 + max(len(r.matches) for r in rows)) + 3 * _GAP, tall * len(rows)), background)
     for index, row in enumerate(rows):
         top = index * tall
-        _place(sheet, row.query, _FRAME, top + _LINE, width, height, row.title, "")
+        _place(sheet, row.query, _FRAME, top + line, width, height, row.title, "")
         for rank, (match, hit) in enumerate(zip(row.matches, row.hits, strict=True)):
             left = step * (rank + 1) + 2 * _GAP
             caption = row.captions[rank] if rank < len(row.captions) else ""
-            _place(sheet, match, left, top + _LINE, width, height, str(rank + 1), caption)
-            _frame(sheet, hit, left, top + _LINE, width, height)
+            _place(sheet, match, left, top + line, width, height, str(rank + 1), caption)
+            _frame(sheet, hit, left, top + line, width, height)
     return sheet
 
 
@@ -153,11 +154,12 @@ def _grid(
     background: tuple[int, ...],
 ) -> Image.Image:
     width = max(height // 2, 72)
-    tall = height + _LINE + _GAP
+    line = _line(height)
+    tall = height + line + _GAP
     sheet = Image.new("RGBA", (max(map(len, rows)) * (width + _GAP), len(rows) * tall), background)
     for r, (row, names) in enumerate(zip(rows, labels, strict=True)):
         for c, (image, name) in enumerate(zip(row, names, strict=True)):
-            _place(sheet, image, c * (width + _GAP), r * tall + _LINE, width, height, name, "")
+            _place(sheet, image, c * (width + _GAP), r * tall + line, width, height, name, "")
     return sheet
 
 
@@ -165,9 +167,9 @@ def _place(
     sheet: Image.Image, image: Pixels, left: int, top: int, width: int, height: int, over: str, under: str
 ) -> None:
     sheet.paste(Image.fromarray(np.ascontiguousarray(image)).convert("RGB").resize((width, height)), (left, top))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    draw.text((left + width / 2, top - _FRAME - 1), over, fill=INK, font=font, anchor="ms")
-    draw.text((left + width / 2, top + height + _FRAME + 1), under, fill=INK, font=font, anchor="mt")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(round(0.65 * _line(height)))
+    draw.text((left + width / 2, top - _FRAME - 2), over, fill=INK, font=font, anchor="ms")
+    draw.text((left + width / 2, top + height + _FRAME + 2), under, fill=INK, font=font, anchor="mt")
 
 
 def _frame(sheet: Image.Image, hit: bool | None, left: int, top: int, width: int, height: int) -> None:
@@ -178,6 +180,11 @@ def _frame(sheet: Image.Image, hit: bool | None, left: int, top: int, width: int
                    outline=colour, width=_FRAME)  # fmt: skip
     if not hit:  # a second sign for eyes that do not tell red from green
         draw.line((left, top + 16, left + 16, top), fill=colour, width=_FRAME)
+
+
+def _line(height: int) -> int:
+    """Pixels for a line of text beside images of this height."""
+    return max(17, height // 9)
 
 
 def _range(mask: NDArray[np.floating]) -> str:

@@ -91,6 +91,7 @@ def training_curves(
                 axes.plot(iterations, values, color=colour, linestyle=line, linewidth=1.1, alpha=0.85, label=label)
         axes.set_title(quantity, fontsize=9, color=theme.ink, loc="left")
         axes.locator_params(axis="x", nbins=4)
+    _hide_rest(grid, len(curves))
     handles = dict(pair[::-1] for axes in grid for pair in zip(*axes.get_legend_handles_labels(), strict=True))
     if handles:
         canvas.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, frameon=False,
@@ -113,11 +114,11 @@ def score_bars(
     canvas, axes = _canvas(7.2, 0.34 * len(scores) + 0.75, theme)
     places = np.arange(len(scores))[::-1]
     colours = [theme.baseline if name == baseline else theme.methods[0] for name in scores]
-    axes.barh(places, [score.mean for score in scores.values()], height=0.58, color=colours, linewidth=0)
+    axes.barh(places, [score.mean for score in scores.values()], height=0.46, color=colours, linewidth=0, alpha=0.8)
     for place, score in zip(places, scores.values(), strict=True):
         end = score.mean
         if score.low is not None and score.high is not None:
-            axes.plot([score.low, score.high], [place, place], color=theme.ink, linewidth=1.2, solid_capstyle="butt")
+            axes.plot([score.low, score.high], [place, place], color=theme.ink, linewidth=1, solid_capstyle="butt")
             end = max(end, score.high)
         axes.annotate(f"{score.mean:.1f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center",
                       fontsize=8.5, color=theme.ink)  # fmt: skip
@@ -159,6 +160,7 @@ def heat_maps(
     rows: Sequence[str],
     columns: Sequence[str],
     signed: bool = False,
+    label: str = "",
     theme: Theme = LIGHT,
     kind: str = "svg",
 ) -> bytes:
@@ -168,12 +170,13 @@ def heat_maps(
         maps: title to (len(rows), len(columns)) numbers; NaN leaves a cell empty.
         rows, columns: their labels.
         signed: the numbers are differences: zero is neutral, gains and losses have a colour each.
+        label: what the columns are.
         theme: colours.
         kind: ``svg`` or ``png``.
     """
     across = min(3, max(len(maps), 1))
     down = -(-max(len(maps), 1) // across)
-    canvas, grid = _panels(down, across, 7.2 if across == 3 else 3.2 * across, (0.3 * len(rows) + 0.75) * down, theme)
+    canvas, grid = _panels(down, across, 7.2 if across == 3 else 3.2 * across, (0.28 * len(rows) + 0.85) * down, theme)
     top = max((np.nanmax(np.abs(values)) for values in maps.values() if np.isfinite(values).any()), default=1.0) or 1.0
     colours = [_DROP, theme.middle, theme.high] if signed else [theme.low, theme.high]
     scale = LinearSegmentedColormap.from_list("scores", colours)
@@ -183,12 +186,15 @@ def heat_maps(
         axes.set_title(title, fontsize=9, color=theme.ink, loc="left")
         axes.set_xticks(range(len(columns)), list(columns), fontsize=7.5)
         axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
+        axes.set_xlabel(label, fontsize=7.5)
         axes.grid(False)
         for row, column in np.argwhere(np.isfinite(values)):
-            value = values[row, column]
-            axes.text(column, row, f"{value:+.0f}" if signed else f"{value:.0f}", ha="center", va="center", fontsize=8,
-                      color=_contrast(scale((value - low) / max(top - low, 1e-9))))  # fmt: skip
+            value = round(values[row, column])
+            colour = _contrast(scale((value - low) / max(top - low, 1e-9)))
+            text = f"{value:+d}" if signed and value else f"{value:d}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axes.spines[:].set_visible(False)
+    _hide_rest(grid, len(maps))
     return save(canvas, kind)
 
 
@@ -209,6 +215,11 @@ def _panels(rows: int, columns: int, width: float, height: float, theme: Theme) 
         axes.xaxis.label.set(color=theme.muted, fontsize=8.5)
         axes.yaxis.label.set(color=theme.muted, fontsize=8.5)
     return canvas, grid
+
+
+def _hide_rest(grid: Sequence[Axes], used: int) -> None:
+    for axes in grid[used:]:
+        axes.set_visible(False)
 
 
 def _name_rows(axes: Axes, names: list[str], places: NDArray[Any], label: str) -> None:

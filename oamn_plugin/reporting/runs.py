@@ -100,7 +100,8 @@ def read_run(path: str | Path) -> Run:
     Args:
         path: the run folder. Results of later evaluations in its ``evaluation/`` folder are read too.
     """
-    folder, notes = Path(path), []
+    folder = Path(path)
+    notes: list[str] = []
     config = _read(folder / "config.yaml", lambda file: yaml.safe_load(file.read_text(encoding="utf-8")), notes)
     results: dict[str, dict[str, Any]] = {}
     queries: dict[str, QueryScores] = {}

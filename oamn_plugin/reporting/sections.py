@@ -1,13 +1,9 @@
-"""The parts of a comparison report, each made from a :class:`~.analysis.Comparison`; one without data is left out."""
+"""Sections of a comparison report: scores, differences, ablation, cost. One without data is left out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-
-import numpy as np
-
-from oamn_plugin.occlusion import SIDES
 
 from . import plots
 from .analysis import METRICS, Comparison, Gap
@@ -15,20 +11,7 @@ from .page import Picture, Section, Tile, slug, themed
 from .published import published_table
 from .runs import Run
 from .tables import Cell, Figure, Table, mean_and_spread
-from .truth import AREA_LABELS, read_occlusions, score_map
 
-_CURVES = {
-    "total_loss": "total loss",
-    "cls_accuracy": "accuracy of the classifier",
-    "loss_identity": "identity loss",
-    "loss_cls": "identity loss (baselines)",
-    "loss_triplet": "triplet loss",
-    "loss_mask1": "mask loss 1",
-    "loss_mask2": "mask loss 2",
-    "loss_score": "score loss",
-    "loss_position": "position loss",
-    "lr": "learning rate",
-}
 _TRUTH_SCORES = {
     "mask_auc": "Mask AUC",
     "mask_iou": "Mask IoU",
@@ -44,12 +27,12 @@ _COSTS = (
 
 
 def scores_sections(comparison: Comparison) -> list[Section]:
-    """One section a data set: the table of scores, and Rank-1 as bars with intervals."""
+    """One section a data set: the table of scores, Rank-1 as bars with intervals, differences to the baseline."""
     return [_scores_section(comparison, name) for name in comparison.data_sets]
 
 
 def score_table(comparison: Comparison, data_set: str, methods: Sequence[str] = ()) -> Table:
-    """Mean and spread over seeds of every metric, best in bold; methods that were not tested on the set are left out."""
+    """Mean and spread over seeds of every metric, best in bold; methods not tested on the set are left out."""
     rows: list[list[Cell]] = []
     for name in methods or comparison.methods:
         figures = [comparison.score(name, data_set, metric) for metric in METRICS]
@@ -61,17 +44,16 @@ def score_table(comparison: Comparison, data_set: str, methods: Sequence[str] = 
 
 
 def _scores_section(comparison: Comparison, data_set: str) -> Section:
+    blocks: list[Table | Picture] = [score_table(comparison, data_set)]
     bars = {name: comparison.interval(name, data_set, "Rank-1") for name in comparison.methods}
     known = {name: bar for name, bar in bars.items() if bar is not None}
-    pictures = []
     if known:
         draw = partial(plots.score_bars, known, "Rank-1 (%), seeds averaged", comparison.baseline)
-        pictures.append(
-            themed(f"rank1-{slug(data_set)}", f"Rank-1 of every method on {data_set}", lambda theme: draw(theme=theme),
+        blocks.append(
+            themed(f"rank1-{slug(data_set)}", f"Rank-1 of every method on {data_set}", draw,
                    "Lines: 95 % interval when the queries are drawn again (bootstrap).")
         )  # fmt: skip
-    text = [_counts(comparison, data_set)]
-    return Section(f"Scores on {data_set}", text, [score_table(comparison, data_set)], pictures)
+    return Section(f"Scores on {data_set}", [_counts(comparison, data_set)], blocks)
 
 
 def _counts(comparison: Comparison, data_set: str) -> str:
@@ -79,35 +61,36 @@ def _counts(comparison: Comparison, data_set: str) -> str:
     queries, gallery = runs[0].get("num_query"), runs[0].get("num_gallery")
     sizes = f"{queries:,} queries, {gallery:,} gallery images. " if queries and gallery else ""
     return (
-        f"{sizes}Percent; mean ± standard deviation over seeds where there are several. mAP is the sum of precisions at "
-        "the hits, mAP (trapezoid) the area under the curve as in the original Market-1501 code."
+        f"{sizes}Percent; mean ± standard deviation over seeds where there are several. mAP is the sum of "
+        "precisions at the hits, mAP (trapezoid) the area under the curve as in the original Market-1501 code."
     )
 
 
 def significance_section(comparison: Comparison) -> list[Section]:
     """Every method against the baseline, query by query."""
-    tables, pictures = [], []
-    for data_set in comparison.data_sets:
-        gaps = {metric: comparison.gaps(data_set, metric) for metric in ("Rank-1", "mAP")}
-        if not gaps["Rank-1"]:
-            continue
-        rows: list[list[Cell]] = [
-            [name, *(cell for metric in gaps for cell in _gap_cells(gaps[metric].get(name)))] for name in gaps["Rank-1"]
-        ]
-        tables.append(Table(("Method", "Rank-1", "p", "mAP", "p "), rows, data_set))
-        points = {name: gap.points for name, gap in gaps["Rank-1"].items()}
-        draw = partial(plots.differences, points, f"Rank-1 minus {comparison.baseline} (points)")
-        pictures.append(
-            themed(f"gap-{slug(data_set)}", f"Difference in Rank-1 on {data_set}", lambda theme, d=draw: d(theme=theme), data_set)
-        )
-    if not tables:
-        return []
+    blocks = [block for data_set in comparison.data_sets for block in _gap_blocks(comparison, data_set)]
     text = [
-        f"Difference to {comparison.baseline} in points with its 95 % interval over queries, seeds averaged; p-value of "
-        "a paired permutation test over queries, adjusted for the number of methods (Holm). These speak of the queries; "
+        f"Difference to {comparison.baseline} in points with its 95 % interval over queries, seeds averaged; p-value "
+        "of a paired test over queries, adjusted for the number of methods (Holm). These speak of the queries; "
         "how much a new training differs is in the spread over seeds above."
     ]
-    return [Section(f"Against {comparison.baseline}", text, tables, pictures)]
+    return [Section(f"Against {comparison.baseline}", text, blocks)] if blocks else []
+
+
+def _gap_blocks(comparison: Comparison, data_set: str) -> list[Table | Picture]:
+    gaps = {metric: comparison.gaps(data_set, metric) for metric in ("Rank-1", "mAP")}
+    if not gaps["Rank-1"]:
+        return []
+    rows: list[list[Cell]] = [
+        [name, *(cell for metric in gaps for cell in _gap_cells(gaps[metric].get(name)))] for name in gaps["Rank-1"]
+    ]
+    points = {name: gap.points for name, gap in gaps["Rank-1"].items()}
+    draw = partial(plots.differences, points, f"Rank-1 on {data_set} minus {comparison.baseline} (points)")
+    alt = f"Difference in Rank-1 on {data_set}"
+    return [
+        Table(("Method", "Rank-1", "p", "mAP", "p "), rows, data_set),
+        themed(f"gap-{slug(data_set)}", alt, draw),
+    ]
 
 
 def _gap_cells(gap: Gap | None) -> list[Cell]:
@@ -128,14 +111,14 @@ def ablation_section(comparison: Comparison, names: Sequence[str]) -> list[Secti
     there = [name for name in names if name in comparison.methods]
     if len(there) < 2 or there[0] != names[0]:
         return []
-    tables = []
+    tables: list[Table] = []
     for data_set in comparison.data_sets:
         rows = [_ablation_row(comparison, name, there[0], data_set) for name in there]
         header = ("Method", "Rank-1", "mAP", "Rank-1 against full", "p", "mAP against full", "p ")
         tables.append(Table(header, rows, data_set, best=(0, 1, 1, 0, 0, 0, 0)))
     text = [
-        f"Each line drops one part of {there[0]} (first line, full). A positive difference means that the part does not "
-        "help here. Unadjusted p-values of the same paired test."
+        f"Each line drops one part of {there[0]} (first line, full). A positive difference means that the part does "
+        "not help here. Unadjusted p-values of the same paired test."
     ]
     return [Section("Ablation", text, tables)]
 
@@ -147,97 +130,40 @@ def _ablation_row(comparison: Comparison, name: str, full: str, data_set: str) -
     return row
 
 
-def occlusion_section(comparison: Comparison) -> list[Section]:
-    """Rank-1 by the true side and area of the occlusion, on data sets that record it."""
-    pictures = []
-    for data_set in comparison.data_sets:
-        pictures += _heat_maps(comparison, data_set)
-    text = [
-        "Rank-1 (%) of the queries whose occluder is known: the side it comes in from, and the share of the image that "
-        "it covers. The second picture is the difference to the baseline in points."
-    ]
-    return [Section("By true side and area", text, pictures=pictures)] if pictures else []
-
-
-def _heat_maps(comparison: Comparison, data_set: str) -> list[Picture]:
-    paths = comparison.query_paths(data_set)
-    truth = dict(zip(paths, read_occlusions(list(paths.values())), strict=True))
-    if not any(occlusion and occlusion.side in SIDES for occlusion in truth.values()):
-        return []
-    maps, count = {}, np.zeros(())
-    for name in comparison.methods:
-        scores = comparison.per_query(name, data_set, "Rank-1")
-        if scores:
-            maps[name], count = score_map(np.array(list(scores.values())), [truth.get(query) for query in scores])
-    draw = partial(plots.heat_maps, rows=SIDES, columns=AREA_LABELS)
-    counted = "; ".join(f"{side} {', '.join(map(str, row))}" for side, row in zip(SIDES, count, strict=True))
-    alt = f"Rank-1 by side and area of the occlusion on {data_set}"
-    pictures = [
-        themed(f"heat-{slug(data_set)}", alt, lambda theme: draw(maps, theme=theme),
-               f"{data_set}. Queries in each cell, from the smallest area: {counted}.")
-    ]  # fmt: skip
-    if comparison.baseline in maps and len(maps) > 1:
-        gaps = {name: values - maps[comparison.baseline] for name, values in maps.items() if name != comparison.baseline}
-        pictures.append(
-            themed(f"heat-gap-{slug(data_set)}", f"{alt}, minus {comparison.baseline}",
-                   lambda theme: draw(gaps, signed=True, theme=theme), f"{data_set}, minus {comparison.baseline}.")
-        )  # fmt: skip
-    return pictures
-
-
 def truth_section(comparison: Comparison) -> list[Section]:
     """Mask and scorer against the known truth, where evaluations recorded it."""
-    tables = []
+    tables: list[Table] = []
     for data_set in comparison.data_sets:
         table = _optional_table(
             comparison,
-            {title: [comparison.score(name, data_set, key) for name in comparison.methods] for key, title in _TRUTH_SCORES.items()},
+            {
+                title: [comparison.score(name, data_set, key) for name in comparison.methods]
+                for key, title in _TRUTH_SCORES.items()
+            },
             data_set,
         )
         tables += [table] if table else []
-    text = ["How well the mask finds the person and the scorer names the occlusion, measured on the data set's own truth."]
+    text = [
+        "How well the mask finds the person and the scorer names the occlusion, measured on the data set's own truth."
+    ]
     return [Section("Mask and scorer against the truth", text, tables)] if tables else []
-
-
-def cmc_section(comparison: Comparison) -> list[Section]:
-    """CMC curves of every data set."""
-    pictures = []
-    for data_set in comparison.data_sets:
-        curves = {name: comparison.cmc(name, data_set) for name in comparison.methods}
-        known = {name: curve for name, curve in curves.items() if curve is not None}
-        if known:
-            draw = partial(plots.cmc_curves, known, comparison.baseline)
-            pictures.append(
-                themed(f"cmc-{slug(data_set)}", f"CMC curves on {data_set}", lambda theme, d=draw: d(theme=theme), data_set)
-            )
-    return [Section("CMC curves", pictures=pictures)] if pictures else []
-
-
-def training_section(comparison: Comparison) -> list[Section]:
-    """Training curves from metrics.json."""
-    curves: dict[str, dict[str, list[plots.Curve]]] = {}
-    for key, title in _CURVES.items():
-        lines = {name: [c for c in (run.curve(key) for run in runs) if len(c[0])] for name, runs in comparison.methods.items()}
-        lines = {name: seeds for name, seeds in lines.items() if seeds}
-        if lines:
-            curves[title] = lines
-    if not curves:
-        return []
-    draw = partial(plots.training_curves, curves, comparison.baseline)
-    picture = themed("training", "Training curves", lambda theme: draw(theme=theme), "Against iterations; one line a seed.")
-    return [Section("Training curves", pictures=[picture])]
 
 
 def cost_section(comparison: Comparison) -> list[Section]:
     """Parameters, computation, training throughput, encoding time."""
-    columns = {title: [_cost(runs, key, factor, digits) for runs in comparison.methods.values()] for title, key, factor, digits in _COSTS}
+    columns = {
+        title: [_cost(runs, key, factor, digits) for runs in comparison.methods.values()]
+        for title, key, factor, digits in _COSTS
+    }
     table = _optional_table(comparison, columns)
-    return [Section("Cost", tables=[table])] if table else []
+    return [Section("Cost", blocks=[table])] if table else []
 
 
 def _cost(runs: Sequence[Run], key: str, factor: float, digits: int) -> Figure | None:
     places = [[run.cost, *run.results.values()] for run in runs]
-    values = [next((float(p[key]) * factor for p in place if isinstance(p.get(key), (int, float))), None) for place in places]
+    values = [
+        next((float(p[key]) * factor for p in place if isinstance(p.get(key), (int, float))), None) for place in places
+    ]
     return mean_and_spread([value for value in values if value is not None], digits)
 
 
@@ -270,7 +196,11 @@ def tiles(comparison: Comparison) -> list[Tile]:
     best = max(scores, key=lambda name: scores[name].mean)
     found = [Tile(scores[best].text(), f"best Rank-1 on {data_set}", best)]
     rivals = [name for name in scores if name != comparison.baseline]
-    gap = comparison.gap(best if best in rivals else rivals[0], comparison.baseline, data_set, "Rank-1") if rivals else None
+    gap = (
+        comparison.gap(best if best in rivals else rivals[0], comparison.baseline, data_set, "Rank-1")
+        if rivals
+        else None
+    )
     if gap:
         points = gap.points
         found.append(Tile(f"{points.mean:+.1f}", f"points against {comparison.baseline}",

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from tabulate import tabulate
 
+DASH = "\N{EN DASH}"
+"""An empty cell."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -33,7 +36,7 @@ class Figure:
     low: float | None = None
     high: float | None = None
 
-    def text(self, plus_minus: str = " ± ", dash: str = "–") -> str:
+    def text(self, plus_minus: str = " ± ", dash: str = DASH) -> str:
         """The number as it is printed, e.g. ``61.2 ± 0.8`` or ``+5.1 [3.2, 7.0]``."""
         style = f"{'+' if self.signed else ''},.{self.digits}f"
         if not np.isfinite(self.mean):
@@ -83,14 +86,11 @@ class Table:
                 found |= {(row, column) for row, value in values.items() if value == max(values.values())}
         return found
 
-    def cells(self, bold: str = "{}", plus_minus: str = " ± ", dash: str = "–") -> list[list[str]]:
+    def cells(self, bold: str = "{}", plus_minus: str = " ± ", dash: str = DASH) -> list[list[str]]:
         """Every cell as text, the best ones put into ``bold``."""
         best = self.best_cells()
         return [
-            [
-                (bold if (r, c) in best else "{}").format(_text(cell, plus_minus, dash))
-                for c, cell in enumerate(cells)
-            ]
+            [(bold if (r, c) in best else "{}").format(_text(cell, plus_minus, dash)) for c, cell in enumerate(cells)]
             for r, cells in enumerate(self.rows)
         ]
 
@@ -149,11 +149,13 @@ def to_latex(table: Table, label: str = "") -> str:
 def to_html(table: Table) -> str:
     """An HTML table in a scrolling box, every text escaped."""
     best, numeric = table.best_cells(), [align == "right" for align in _alignment(table)]
-    head = "".join(f"<th{' class=num' if n else ''}>{html.escape(h)}</th>" for h, n in zip(table.header, numeric, strict=True))
+    head = "".join(
+        f"<th{' class=num' if n else ''}>{html.escape(h)}</th>" for h, n in zip(table.header, numeric, strict=True)
+    )
     body = []
     for r, cells in enumerate(table.rows):
         columns = [
-            f"<td class=\"{'num' if numeric[c] else 'name'}{' best' if (r, c) in best else ''}\">{_html(cell)}</td>"
+            f'<td class="{"num" if numeric[c] else "name"}{" best" if (r, c) in best else ""}">{_html(cell)}</td>'
             for c, cell in enumerate(cells)
         ]
         body.append(f"<tr>{''.join(columns)}</tr>")
@@ -164,7 +166,7 @@ def to_html(table: Table) -> str:
     )
 
 
-def _text(cell: Cell, plus_minus: str = " ± ", dash: str = "–") -> str:
+def _text(cell: Cell, plus_minus: str = " ± ", dash: str = DASH) -> str:
     return dash if cell is None else cell.text(plus_minus, dash) if isinstance(cell, Figure) else cell
 
 
@@ -198,9 +200,9 @@ _LATEX = str.maketrans(
         "~": "\\textasciitilde{}",
         "^": "\\textasciicircum{}",
         "±": "$\\pm$",
-        "–": "--",
+        DASH: "--",
         "→": "$\\to$",
-        "−": "$-$",
+        "\N{MINUS SIGN}": "$-$",
         "\x01": "\\textbf{",
         "\x02": "}",
         "\x03": "$\\pm$",

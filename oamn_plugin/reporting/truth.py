@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from oamn_plugin.occlusion import SIDES
 
 AREA_EDGES = (0.0, 0.3, 0.4, 0.5, 1.0)
-AREA_LABELS = ("under 30 %", "30–40 %", "40–50 %", "50 % and more")
-"""Bins of the occluded share of the image."""
+AREA_LABELS = ("< 30", "30-40", "40-50", "≥ 50")
+"""Bins of the occluded share of the image, percent."""
 ANNOTATIONS = "annotations.csv"
 _NAME_COLUMNS = ("name", "file", "filename", "path", "image")
 _AREA_COLUMNS = ("area", "fraction", "area_fraction", "occluded")
@@ -89,5 +89,5 @@ def _add(table: dict[str, Occlusion], name: str, side: str, area: str) -> None:
     except ValueError:
         return
     parts = name.replace("\\", "/").split("/")
-    table["/".join(parts[-2:])] = occlusion
+    table["/".join(parts[-2:])] = occlusion  # a name may be there once in every folder
     table.setdefault(parts[-1], occlusion)

@@ -49,13 +49,16 @@ def make_run(
         }
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "config.yaml").write_text(f"SEED: {seed}\nSOLVER:\n  MAX_EPOCH: 3\n")
-    lines = [
-        {"iteration": i, "total_loss": 5 * float(np.exp(-i / 40)) + float(rng.normal(0, 0.1)), "loss_identity": 3 * float(np.exp(-i / 50)),
-         "cls_accuracy": 1 - float(np.exp(-i / 60)), "lr": 0.1}
-        for i in range(0, 200, 5)
-    ]  # fmt: skip
+    lines = []
+    for i in range(0, 200, 5):
+        fall = float(np.exp(-i / 40))
+        noise = float(rng.normal(0, 0.1))
+        line = {"iteration": i, "total_loss": 5 * fall + noise, "loss_identity": 3 * fall, "cls_accuracy": 1 - fall}
+        lines.append({**line, "lr": 0.1})
     (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "cost.json").write_text(
-        json.dumps({"parameters": 2.4e7, "gflops": 4.1, "images_per_second": 55.0 + seed, "seconds_per_1000_gallery": 3.2})
+        json.dumps(
+            {"parameters": 2.4e7, "gflops": 4.1, "images_per_second": 55.0 + seed, "seconds_per_1000_gallery": 3.2}
+        )
     )
     return folder
