@@ -227,8 +227,10 @@ def test_errors_say_what_is_wrong():
         evaluate_ranking(query, {"none": gallery}, *args, query_types=["none", "left_half"])
     with pytest.raises(ValueError, match="unknown occlusion types lefthalf"):
         evaluate_ranking(query, gallery, *args, query_types=["none", "lefthalf"])
-    with pytest.raises(ValueError, match=r"query_pids must have shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"query_camids must have shape \(1,\), got shape \(2,\)"):
         evaluate_ranking(query, gallery, [1], *args[1:])
+    with pytest.raises(ValueError, match="2 query descriptors but 1 query_pids"):
+        evaluate_ranking(query, gallery, [1], args[1], [0], args[3])
     with pytest.raises(ValueError, match="4 gallery descriptors but 3 gallery_pids"):
         evaluate_ranking(query, np.ones((4, 4)), *args)
     with pytest.raises(ValueError, match="contain NaN"):
