@@ -2,7 +2,8 @@
 
 Articulated pedestrians walk through the places of several cameras; all queries and a tenth of the gallery stand
 behind cars, walls, plants, bicycles, furniture, signs or other people, never behind the patches that training pastes.
-For every image it is known which pixels show the person, so that masks and occlusion scores can be measured against the truth.
+For every image it is known which pixels show the person, so that masks and occlusion scores can be measured against
+the truth.
 
 >>> path = ensure("/tmp/data", size="tiny")  # doctest: +SKIP
 >>> split = read_embedded(path)  # doctest: +SKIP

@@ -60,7 +60,7 @@ def make_camera(seed: int, number: int, height: int, width: int) -> Camera:
         gamma=(gamma[0] + shared, gamma[1] + shared, gamma[2] + shared),
         saturation=stream.integer(175, 290),
         blur=stream.integer(0, 1),
-        softness=stream.integer(0, 3),
+        softness=stream.integer(0, 2),
         noise=stream.integer(2, spread.noise),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oamn_plugin.datasets.embedded.raster import Colour
 from oamn_plugin.datasets.embedded.sizes import DIFFICULTY
@@ -73,6 +73,7 @@ class Identity:
     """Everything that stays the same in all images of a person.
 
     Attributes:
+        feminine: which hair, cuts and proportions are likely.
         girth, shoulders, hips, legs: proportions; 1 is the average.
         skin, hair, hair_style, beard: the head.
         upper: cut ``tshirt``, ``shirt``, ``hoodie``, ``jacket``, ``coat``, ``dress`` or ``tank``.
@@ -84,6 +85,7 @@ class Identity:
         scarf: its colour, or None.
     """
 
+    feminine: bool
     girth: float
     shoulders: float
     hips: float
@@ -141,32 +143,43 @@ def _lower(stream: Stream, feminine: bool) -> Garment:
     return Garment(cut, colour, (228, 226, 222), "side_stripe" if side_stripe else pattern, stream.uniform(0.03, 0.045))
 
 
-def _hair(stream: Stream, feminine: bool) -> tuple[Colour, str, bool]:
+def _hair(stream: Stream, feminine: bool, light: bool) -> tuple[Colour, str, bool]:
     if feminine:
         style = stream.weighted({"long": 4, "bob": 3, "ponytail": 3, "bun": 1.5, "curly": 1.5, "short": 1})
     else:
         style = stream.weighted({"short": 6, "buzz": 1.5, "bald": 1.2, "curly": 1, "bob": 0.6})
-    return stream.choice(HAIR), style, not feminine and stream.chance(0.3)
+    return stream.choice(HAIR if light else HAIR[:3]), style, not feminine and stream.chance(0.3)
+
+
+def identity_of(seed: int, pid: int) -> Identity:
+    """The person with a number. People come in threes; lookalikes wear the garments of their three.
+
+    >>> identity_of(0, 7) == identity_of(0, 7)
+    True
+    """
+    stream = Stream(seed, "identity", pid)
+    own, shared = sample_identity(stream), sample_identity(Stream(seed, "lookalikes", pid // 3))
+    if not stream.chance(DIFFICULTY.lookalikes) or (own.feminine, shared.feminine) == (False, True):
+        return own
+    return replace(own, upper=shared.upper, lower=shared.lower, skin=shared.skin)
 
 
 def sample_identity(stream: Stream) -> Identity:
-    """Draws a person.
-
-    >>> sample_identity(Stream(0, "identity", 1)) == sample_identity(Stream(0, "identity", 1))
-    True
-    """
+    """Draws a person."""
     feminine = stream.chance(0.5)
-    hair, style, beard = _hair(stream, feminine)
+    skin = stream.choice(SKIN)
+    hair, style, beard = _hair(stream, feminine, light=SKIN.index(skin) < 3)
     bags = {"backpack": 3, "handbag": 2.2 if feminine else 0.6, "shoulder": 2, "trolley": 0.6}
     bag = "none" if stream.chance(DIFFICULTY.nothing_carried) else stream.weighted(bags)
     hats = {"cap": 2, "beanie": 1.5, "sunhat": 0.8 if feminine else 0.3}
     hat = "none" if stream.chance(DIFFICULTY.bare_head) else stream.weighted(hats)
     return Identity(
+        feminine=feminine,
         girth=stream.uniform(0.84, 1.26),
         shoulders=stream.uniform(0.86, 1.0) if feminine else stream.uniform(0.97, 1.14),
         hips=stream.uniform(0.98, 1.14) if feminine else stream.uniform(0.88, 1.02),
         legs=stream.uniform(0.95, 1.05),
-        skin=stream.choice(SKIN),
+        skin=skin,
         hair=hair,
         hair_style=style,
         beard=beard,

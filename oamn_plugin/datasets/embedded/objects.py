@@ -233,6 +233,6 @@ def branches(canvas: Canvas, stream: Stream, reach: float) -> None:
     rows = max(1, math.ceil(reach / 0.14))
     for row in range(rows):
         y = h * (reach - 0.08 - 0.14 * row)
-        for column in range(5):
-            centre = (w * (column + stream.uniform(-0.25, 0.25)) / 4, y + stream.uniform(-0.035, 0.035) * h)
-            clump(canvas, stream, centre, w * stream.uniform(0.14, 0.19), colour, 24)
+        for column in range(6):
+            centre = (w * (column + stream.uniform(-0.25, 0.25)) / 5, y + stream.uniform(-0.035, 0.035) * h)
+            clump(canvas, stream, centre, w * stream.uniform(0.16, 0.21), colour, 24)

@@ -58,7 +58,7 @@ def _person_below(canvas: Canvas, stream: Stream, reach: float) -> None:
     """Another person, near the camera: head and shoulders at the lower edge."""
     h, w = canvas.height, canvas.width
     identity, pose = sample_identity(stream), sample_pose(stream)
-    pose = Pose(stream.choice((0.0, 180.0, 170.0, 20.0)), pose.phase, 6.0, ("swing", "swing"))
+    pose = Pose(stream.choice((180.0, 160.0, 205.0, 20.0)), pose.phase, 6.0, ("swing", "swing"))
     tall = h * stream.uniform(1.9, 2.3)
     feet = (w * stream.uniform(0.4, 0.6), h * (1 - reach) + tall * 1.0)
     draw_figure(canvas, identity, pose, tall, feet, 1.25)
@@ -102,20 +102,43 @@ def draw_occluder(key: tuple[int | str, ...], kind: str, side: str, area: float,
     return layer
 
 
-def choose_occluder(key: tuple[int | str, ...], canvas: Canvas, side: str | None = None) -> tuple[Canvas, str, str]:
-    """Draws occluders until one comes in from its side as planned: returns its layer, its kind and its side."""
-    for attempt in range(40):
-        stream = Stream(*key, "occluder", attempt)
-        chosen = side or stream.choice(SIDES)
-        kind = stream.choice(kinds_at(chosen))
-        area = stream.uniform(DIFFICULTY.smallest_area, DIFFICULTY.largest_area)
+def choose_occluder(
+    key: tuple[int | str, ...], canvas: Canvas, side: str | None = None, fits: Callable[[Canvas], bool] | None = None
+) -> tuple[Canvas, str, str]:
+    """Draws an occluder that comes in from its side as planned.
+
+    Side, kind and area class (about a half, about a quarter) are drawn first and kept for a while when a drawing does
+    not fit, so that those which fit seldom are not rare for it.
+
+    Args:
+        key: names the draw.
+        canvas: size, light and grain of the layer.
+        side: drawn if None.
+        fits: what else must hold of the layer.
+
+    Returns:
+        The layer, its kind and its side.
+    """
+    plan = Stream(*key, "plan")
+    chosen = side or plan.choice(SIDES)
+    for attempt in range(60):
+        if attempt % 12 == 0:
+            kind, low, high = _class(plan, chosen)
+        area = Stream(*key, "area", attempt).uniform(low, high)
         layer = draw_occluder((*key, "shape", attempt), kind, chosen, area, canvas)
         covered = float(np.count_nonzero(layer.alpha)) / layer.alpha.size
         if not DIFFICULTY.smallest_area <= covered <= DIFFICULTY.largest_area:
             continue
-        if split_type(nearest_type(layer.alpha))[0] == chosen:
+        if split_type(nearest_type(layer.alpha))[0] == chosen and (fits is None or fits(layer)):
             return layer, kind, chosen
     raise RuntimeError(f"no occluder fits the image {'/'.join(map(str, key))}; please report this as an error")
+
+
+def _class(plan: Stream, side: str) -> tuple[str, float, float]:
+    """A kind of occluder, and the bounds of its area."""
+    kind, middle = plan.choice(kinds_at(side)), 0.375
+    low, high = DIFFICULTY.smallest_area, DIFFICULTY.largest_area
+    return (kind, low, middle) if plan.chance(DIFFICULTY.quarters) or kind == "bicycle" else (kind, middle, high)
 
 
 def reduce_mean(values: NDArray[np.uint8], factor: int = SUPERSAMPLE) -> NDArray[np.int32]:
@@ -158,10 +181,12 @@ def paste(image: NDArray[np.uint8], layer: NDArray[np.uint8]) -> NDArray[np.uint
 
 def folds(stream: Stream, height: int, width: int) -> NDArray[np.int16]:
     """Soft, whole-numbered texture around 0: folds of cloth, stains of a wall, bark."""
-    coarse, fine = 14, 5
-    soft = stream.bell((height // coarse + 2, width // coarse + 2), 16).repeat(coarse, 0).repeat(coarse, 1)
-    sharp = stream.bell((height // fine + 2, width // fine + 2), 8).repeat(fine, 0).repeat(fine, 1)
-    total: NDArray[np.int32] = soft[:height, :width].astype(np.int32) + sharp[:height, :width]
-    for axis in (0, 1):
-        total = np.sum([np.roll(total, shift, axis) for shift in range(-3, 4)], axis=0, dtype=np.int32) // 7
+    total = np.zeros((height, width), dtype=np.int32)
+    for block, amplitude, window, passes in ((16, 15, 11, 2), (4, 9, 3, 1)):
+        shape = (height // block + 2, width // block + 2)
+        sheet = stream.bell(shape, amplitude).repeat(block, 0).repeat(block, 1)[:height, :width].astype(np.int32)
+        for axis in (0, 1) * passes:
+            sheet = np.stack([np.roll(sheet, shift, axis) for shift in range(-(window // 2), window // 2 + 1)])
+            sheet = sheet.sum(axis=0, dtype=np.int32) // window
+        total += sheet
     return total.astype(np.int16)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oamn_plugin.datasets.embedded.camera import Camera, develop, make_camera
 from oamn_plugin.datasets.embedded.figure import draw_figure
-from oamn_plugin.datasets.embedded.identity import Identity, sample_identity
+from oamn_plugin.datasets.embedded.identity import Identity, identity_of, sample_identity
 from oamn_plugin.datasets.embedded.occluders import SUPERSAMPLE, choose_occluder, folds, reduce_mean
 from oamn_plugin.datasets.embedded.pose import sample_pose
 from oamn_plugin.datasets.embedded.raster import Canvas, full_mask
@@ -52,7 +52,7 @@ def _camera(seed: int, number: int, height: int, width: int) -> Camera:
 
 @lru_cache(maxsize=4096)
 def _identity(seed: int, pid: int) -> Identity:
-    return sample_identity(Stream(seed, "identity", pid))
+    return identity_of(seed, pid)
 
 
 @lru_cache(maxsize=16)
@@ -129,12 +129,12 @@ def _occlude(key: tuple[int | str, ...], camera: Camera, person: NDArray[np.bool
         height, width, camera.light, camera.contrast, _grain(Stream(*key, "grain").integer(0, 15), height, width)
     )
     total = int(np.count_nonzero(person))
-    for attempt in range(40):
-        layer, kind, side = choose_occluder((*key, attempt), empty)
+
+    def fits(layer: Canvas) -> bool:
         hidden = np.count_nonzero(person & layer.alpha) / total
-        if DIFFICULTY.least_hidden <= hidden <= 1 - DIFFICULTY.least_visible:
-            return layer, kind, side
-    return layer, kind, side
+        return bool(DIFFICULTY.least_hidden <= hidden <= 1 - DIFFICULTY.least_visible)
+
+    return choose_occluder(key, empty, fits=fits)
 
 
 def _majority(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

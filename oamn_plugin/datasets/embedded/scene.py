@@ -9,9 +9,9 @@ from oamn_plugin.datasets.embedded.foliage import tone, tree
 from oamn_plugin.datasets.embedded.identity import sample_identity
 from oamn_plugin.datasets.embedded.objects import BODYWORK, BRICK, car_front, slab
 from oamn_plugin.datasets.embedded.occluders import folds
-from oamn_plugin.datasets.embedded.pose import sample_pose
+from oamn_plugin.datasets.embedded.pose import Pose, sample_pose
 from oamn_plugin.datasets.embedded.raster import Canvas, Colour, Paint
-from oamn_plugin.datasets.embedded.shapes import box, rounded
+from oamn_plugin.datasets.embedded.shapes import box
 from oamn_plugin.datasets.embedded.stream import Stream
 
 BREADTH = 6
@@ -126,9 +126,16 @@ def _mall(canvas: Canvas, stream: Stream) -> None:
         shop, wide = stream.choice(BODYWORK), h * 0.34
         canvas.paint(box(x, h * 0.14, x + wide, h * 0.53), Paint((236, 226, 196), folds=6))
         canvas.paint(box(x, h * 0.1, x + wide, h * 0.17), Paint(shop, flat=True))
-        for _ in range(5):
-            left, top = x + stream.uniform(0.04, 0.26) * h, h * stream.uniform(0.24, 0.42)
-            canvas.paint(rounded(left, top, left + h * 0.05, h * 0.52, h * 0.01), Paint(stream.choice(BODYWORK)))
+        slab(canvas, box(x, h * 0.44, x + wide, h * 0.53), Paint((150, 140, 124), folds=10))
+        for place in (0.08, 0.18, 0.27):
+            if stream.chance(0.6):
+                dummy = Pose(stream.choice((0.0, 30.0, 330.0)))
+                draw_figure(canvas, sample_identity(stream), dummy, h * 0.2, (x + h * place, h * 0.45))
+            else:
+                goods = stream.choice(BODYWORK)
+                for row in range(4):
+                    y = h * (0.24 + 0.05 * row)
+                    slab(canvas, box(x + h * (place - 0.035), y, x + h * (place + 0.03), y + h * 0.03), Paint(goods))
         canvas.paint(box(x + wide, h * 0.08, x + wide + h * 0.05, h * 0.55), Paint((182, 176, 168)))
     _ground(canvas, (190, 184, 174), (164, 156, 146), 0.13)
 
@@ -176,7 +183,9 @@ def _plaza(canvas: Canvas, stream: Stream) -> None:
     while x < w:
         wide, top = h * stream.uniform(0.1, 0.26), h * stream.uniform(0.1, 0.36)
         colour = tone((150, 148, 152), stream.integer(76, 116))
-        slab(canvas, box(x, top, x + wide, h * 0.52), Paint(colour, tone(colour, 76), "checks", h * 0.024, folds=8))
+        slab(canvas, box(x, top, x + wide, h * 0.52), Paint(colour, folds=8))
+        for y in range(round(top + h * 0.02), round(h * 0.5), round(h * 0.03)):
+            slab(canvas, box(x + h * 0.012, y, x + wide - h * 0.012, y + h * 0.014), Paint(tone(colour, 62), folds=8))
         x += wide
     _ground(canvas, (186, 170, 148), (156, 140, 120), 0.2)
     for x in range(int(h * 0.2), w, int(h * 0.55)):

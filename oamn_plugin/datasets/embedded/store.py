@@ -1,71 +1,47 @@
-"""The data set on disk: planned, drawn by all processors, moved into place when complete, and never half there."""
+"""The data set on disk: drawn by all processors beside its place, moved there when complete, and never half there."""
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from dataclasses import astuple
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
-from oamn_plugin.datasets.embedded.render import Shot, render
-from oamn_plugin.datasets.embedded.sizes import DIFFICULTY, FORMAT, Size, size
-from oamn_plugin.datasets.embedded.stream import Stream
-from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, Truth, save_truth
+from oamn_plugin.datasets.embedded import worker
+from oamn_plugin.datasets.embedded.plan import plan
+from oamn_plugin.datasets.embedded.sizes import FORMAT, Size, counts_of
+from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, Truth, load_truth, save_truth
 
 ROOT_VARIABLE = "FASTREID_DATASETS"
-QUALITY = 92
-"""JPEG quality of the files; no chroma subsampling, so that small patterns keep their colour."""
+FEW = 400
+"""Below so many images one process is quicker than several."""
 
 
-def plan(counts: Size, seed: int) -> list[Shot]:
-    """Everything that is to be drawn, in the order of the file names."""
-    shots = []
-    for pid in range(1, counts.train_ids + 1):
-        shots += _spread("bounding_box_train", pid, counts.train_images, counts.cameras, False, seed)
-    for pid in range(counts.train_ids + 1, counts.train_ids + counts.test_ids + 1):
-        order = Stream(seed, "query cameras", pid).shuffled(range(counts.cameras))
-        for number in range(counts.queries):
-            camid = order[number % counts.cameras]
-            shots.append(Shot("query", pid, camid, number + 1, True))
-            shots.append(Shot("query_holistic", pid, camid, number + 1, False))
-        shots += _spread("bounding_box_test", pid, counts.gallery_images, counts.cameras, True, seed)
-    return sorted(shots)
+def folder_name(size: str | Size, seed: int) -> str:
+    """Name of a data set's folder: it carries everything that the pictures depend on.
+
+    >>> folder_name("demo", 0)
+    'OccludedPedestrians-demo-seed0-v1'
+    """
+    label = size if isinstance(size, str) else "x".join(map(str, astuple(size)))
+    return f"OccludedPedestrians-{label}-seed{seed}-v{FORMAT}"
 
 
-def _spread(split: str, pid: int, images: int, cameras: int, some_occluded: bool, seed: int) -> list[Shot]:
-    """The images of an identity, shared out evenly among cameras in a random order."""
-    stream = Stream(seed, "cameras", split, pid)
-    order = stream.shuffled(range(cameras))
-    shots = []
-    for index in range(images):
-        occluded = some_occluded and stream.chance(DIFFICULTY.occluded_gallery)
-        shots.append(Shot(split, pid, order[index % cameras], index + 1, occluded))
-    return shots
-
-
-def folder_name(name: str, seed: int) -> str:
-    """Name of a data set's folder: it carries everything that the pictures depend on."""
-    return f"OccludedPedestrians-{name}-seed{seed}-v{FORMAT}"
-
-
-def ensure(root: str | Path | None = None, size: str = "demo", seed: int = 0, progress: bool = True) -> Path:
+def ensure(root: str | Path | None = None, size: str | Size = "demo", seed: int = 0, progress: bool = True) -> Path:
     """The folder of the generated data set; generates it if it is not there.
 
     Args:
         root: folder of the data sets. None: the environment variable ``FASTREID_DATASETS``, else ``datasets``.
-        size: ``tiny``, ``demo`` or ``benchmark``.
+        size: ``tiny``, ``demo``, ``benchmark``, or counts of your own.
         seed: another seed draws other people, places and occluders.
         progress: whether to show a progress bar.
 
@@ -73,55 +49,45 @@ def ensure(root: str | Path | None = None, size: str = "demo", seed: int = 0, pr
         The folder, in Market-1501's layout with ``query_holistic/``, ``annotations.csv``, ``visibility.npz`` besides.
 
     Raises:
-        ValueError: there is no such size.
+        ValueError: there is no such size, or its counts make no data set.
         PermissionError: the root cannot be written; the message says how to choose another.
     """
-    counts = _counts(size)
+    counts = counts_of(size)
     base = Path(root if root is not None else os.environ.get(ROOT_VARIABLE, "datasets")).expanduser()
     target = base / folder_name(size, seed)
     if (target / ANNOTATIONS).is_file():
         return target
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        with _locked(base / f".{target.name}.lock"):
-            if not (target / ANNOTATIONS).is_file():
-                _generate(base, target, counts, size, seed, progress)
-    except OSError as error:
-        if not os.access(base if base.exists() else _existing(base), os.W_OK):
-            raise PermissionError(_unwritable(base)) from error
-        raise
+    _check_writable(base)
+    with _locked(base / f".{target.name}.lock"):
+        if not (target / ANNOTATIONS).is_file():
+            _generate(target, counts, seed, progress)
     return target
 
 
-_counts = size
-
-
-def _existing(folder: Path) -> Path:
-    return next(parent for parent in folder.absolute().parents if parent.exists())
-
-
-def _unwritable(base: Path) -> str:
-    return (
-        f"the embedded data set cannot be generated in {base.absolute()}: the folder cannot be written. Choose another "
-        f"with the environment variable {ROOT_VARIABLE} or the argument root"
-    )
-
-
-def _generate(base: Path, target: Path, counts: Size, name: str, seed: int, progress: bool) -> None:
-    """Draws everything beside the target, then moves it into place in one step."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=base))
+def _check_writable(base: Path) -> None:
     try:
-        shots = plan(counts, seed)
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=base):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"the embedded data set cannot be generated in {base.absolute()}: {error.strerror or error}. Choose "
+            f"another folder with the environment variable {ROOT_VARIABLE} or the argument root"
+        ) from error
+
+
+def _generate(target: Path, counts: Size, seed: int, progress: bool) -> None:
+    """Draws everything beside the target, then moves it into place in one step. The caller holds the lock."""
+    for leftover in target.parent.glob(f".{target.name}.part-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+    try:
+        shots, pause = plan(counts, seed), 0.5 if sys.stderr.isatty() else 10
         for split in {shot.split for shot in shots}:
             (scratch / split).mkdir()
-        truths = {}
-        bar = tqdm(total=len(shots), desc=f"OccludedPedestrians ({name})", unit="image", disable=not progress)
-        for shot, data, truth in _drawn(shots, counts, seed):
-            (scratch / shot.split / shot.name).write_bytes(data)
-            truths[shot.name] = truth
-            bar.update()
-        bar.close()
-        save_truth(scratch, truths)
+        with tqdm(total=len(shots), desc=target.name, unit="image", disable=not progress, mininterval=pause) as bar:
+            truths = _draw_all(scratch, counts, seed, bar)
+        save_truth(scratch, {shot.name: truths[shot.name] for shot in shots})
         scratch.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
@@ -130,34 +96,59 @@ def _generate(base: Path, target: Path, counts: Size, name: str, seed: int, prog
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _drawn(shots: list[Shot], counts: Size, seed: int) -> Iterator[tuple[Shot, bytes, Truth]]:
-    """Draws with all processors, in the order of the plan. Few images are drawn here: starting workers costs more."""
-    tasks = [(seed, shot, counts.height, counts.width) for shot in shots]
-    workers = min(
-        len(shots) // 200, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _draw_all(scratch: Path, counts: Size, seed: int, bar: tqdm) -> dict[str, Truth]:
+    """Draws here if there is little to draw, else with one program a processor."""
+    shots, truths = plan(counts, seed), {}
+    workers = _processors() if len(shots) >= FEW else 1
+    if workers == 1:
+        for name, truth in worker.draw(scratch, shots, counts, seed):
+            truths[name] = truth
+            bar.update()
+        return truths
+    running: list[subprocess.Popen[str]] = []
+    try:
+        running += [_start(scratch, counts, seed, first, workers) for first in range(workers)]
+        with ThreadPoolExecutor(workers) as readers:
+            list(readers.map(lambda process: _follow(process, bar), running))
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+    for first in range(workers):
+        part = scratch / f"part-{first}"
+        truths |= load_truth(part)
+        shutil.rmtree(part)
+    return truths
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(scratch: Path, counts: Size, seed: int, first: int, step: int) -> subprocess.Popen[str]:
+    package_root = str(Path(__file__).resolve().parents[3])
+    paths = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
+    numbers = map(str, (seed, first, step, *astuple(counts)))
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from {worker.__name__} import main; main()", str(scratch.absolute()), *numbers],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    if workers < 2:
-        yield from map(_draw, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_draw, tasks, chunksize=16)
 
 
-def _draw(task: tuple[int, Shot, int, int]) -> tuple[Shot, bytes, Truth]:
-    seed, shot, height, width = task
-    image, truth = render(seed, shot, height, width)
-    return shot, encode(image), truth
-
-
-def encode(image: NDArray[np.uint8]) -> bytes:
-    """The bytes of an image file: baseline JPEG with fixed tables."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, subsampling=0, optimize=False, progressive=False)
-    return buffer.getvalue()
+def _follow(process: subprocess.Popen[str], bar: tqdm) -> None:
+    """Counts the images of a worker until it ends."""
+    for _ in process.stdout or ():
+        bar.update()
+    if process.wait():
+        raise RuntimeError(
+            f"a worker that draws the embedded data set ended with status {process.returncode}; see above"
+        )
 
 
 @contextmanager
-def _locked(path: Path, wait: float = 0.5) -> Iterator[None]:
+def _locked(path: Path, wait: float = 0.2) -> Iterator[None]:
     """Holds a lock that the operating system releases when its process ends, so that none is ever left over."""
     with open(path, "a+b") as file:
         while not _try_lock(file.fileno()):

@@ -1,8 +1,8 @@
 """Random numbers that are the same on every machine: one independent stream per thing that is drawn.
 
 A stream is seeded by its key alone (the data set's seed, a split, an identity, a camera, a number), so neither the
-order of drawing nor the number of workers changes a pixel. The frozen ``RandomState`` is used because newer generators may
-change their streams between numpy releases, and only its exact methods (no logarithms, no normal variates).
+order of drawing nor the number of workers changes a pixel. The frozen ``RandomState`` is used because newer generators
+may change their streams between numpy releases, and only its exact methods (no logarithms, no normal variates).
 """
 
 from __future__ import annotations

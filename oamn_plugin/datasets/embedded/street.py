@@ -155,22 +155,18 @@ def sign(canvas: Canvas, stream: Stream, reach: float) -> None:
 
 
 def _umbrella(canvas: Canvas, stream: Stream, edge: float, colour: Colour) -> None:
+    """The near half of an umbrella: a dome of panels with a scalloped rim."""
     h, w = canvas.height, canvas.width
-    middle, half = w * stream.uniform(0.35, 0.65), w * 0.72
-    top = min(-0.02 * h, edge - 0.62 * w)
-    rim = [
-        (middle + half * math.cos(math.pi * step / 10), edge - h * (0.05 if step % 2 else 0.0)) for step in range(11)
-    ]
-    for index in range(10):
-        face = tone(colour, 122 - 7 * abs(index - 3))
-        canvas.paint(
-            [rim[index], rim[index + 1], (middle, top)],
-            Paint(face, folds=10, flat=False),
-            Frame((middle, top), (middle, edge), half * 1.6),
-        )
-    canvas.paint(
-        [rim[0], (middle, top), rim[-1], (w + half, -4), (-half, -4)],
-        Paint(tone(colour, 92), folds=10),
-        clip=~canvas.alpha,
-    )
-    _tube(canvas, (middle, edge - h * 0.08), (middle, edge + h * 0.05), w * 0.012, (60, 60, 62))
+    middle, half, panels = w * stream.uniform(0.4, 0.6), w * 0.78, 6
+    top = min(edge - 0.5 * w, -0.04 * h)
+    for panel in range(panels):
+        left, right = (math.pi * (1 - (panel + step) / panels) for step in (0, 1))
+        rim = [(middle + half * math.cos(angle), edge - h * 0.03) for angle in (left, right)]
+        dip = ((rim[0][0] + rim[1][0]) / 2, edge - h * 0.055)
+        flank = [(middle + 0.8 * half * math.cos(angle), (top * 1.2 + edge) / 2.2) for angle in (left, right)]
+        face = tone(colour, 124 - 10 * abs(panel - 1))
+        outline = [(middle, top), flank[0], rim[0], dip, rim[1], flank[1]]
+        canvas.paint(outline, Paint(face, folds=10), Frame((middle, top), (middle, edge), half * 2))
+        canvas.paint(limb(flank[1], rim[1], w * 0.006, w * 0.006, 1), Paint(tone(colour, 70), flat=True))
+    slab(canvas, box(-2, -2, w + 2, max(0.0, min(top + 0.36 * w, edge * 0.35))), Paint(tone(colour, 80), folds=10))
+    _tube(canvas, (middle, edge - h * 0.06), (middle, edge + h * 0.06), w * 0.012, (60, 60, 62))
