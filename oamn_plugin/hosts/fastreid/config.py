@@ -1,0 +1,270 @@
+"""Every configuration key of the plugin, each commented once, and the loader that explains a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import yaml
+from fastreid.config import CfgNode, get_cfg
+
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.presets import Options, preset
+
+OAMN_LOSSES: dict[str, tuple[str, ...]] = {
+    "CrossEntropyLoss": ("identity_weight",),
+    "GroupedTripletLoss": ("triplet_weight",),
+    "TripletLoss": (),
+    "MaskConsistencyLoss": ("mask1_weight", "mask2_weight"),
+    "OcclusionScoreLoss": ("score_weight",),
+}
+"""Losses that ``MODEL.LOSSES.NAME`` may list for OAMN, and the weights that vanish when one is left out."""
+
+
+class ConfigError(ExpectedError, ValueError):
+    """A configuration that cannot work; the message says which key, in which file, and what would be valid."""
+
+
+def add_oamn_config(cfg: CfgNode) -> None:
+    """Adds the plugin's keys to a fastreid configuration."""
+    _add_model_keys(cfg)
+    _add_input_keys(cfg)
+    _add_data_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def _add_model_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.OAMN = CfgNode()
+    # Reading of the method: paper, official or plus
+    cfg.MODEL.OAMN.PRESET = "paper"
+    # One key a field of oamn_plugin.presets.Options, upper case; empty means the preset's value
+    for field in fields(Options):
+        cfg.MODEL.OAMN[field.name.upper()] = None
+    # Architecture of MODEL.BACKBONE.NAME "timm" and "torchvision", e.g. resnet50.a1_in1k, resnet50
+    cfg.MODEL.BACKBONE.ARCH = ""
+    # Group of the grouped triplet loss when another meta-architecture takes it: margin and weight
+    cfg.MODEL.LOSSES.GROUPED = CfgNode()
+    cfg.MODEL.LOSSES.GROUPED.MARGIN = 0.3
+    cfg.MODEL.LOSSES.GROUPED.SCALE = 1.0
+
+
+def _add_input_keys(cfg: CfgNode) -> None:
+    # "host": fastreid's own transforms. "device": decode and resize in workers, everything random on the device.
+    # "list": the steps named in INPUT.TRANSFORMS
+    cfg.INPUT.PIPELINE = "host"
+    # Steps of the "list" pipeline, names of the transform registry
+    cfg.INPUT.TRANSFORMS = []
+    # Resampling of the "device" and "list" pipelines: bilinear (official OAMN) or bicubic (fastreid)
+    cfg.INPUT.RESAMPLE = "bicubic"
+    # Largest rotation in degrees ("device" pipeline)
+    cfg.INPUT.ROTATION = 0.0
+    # What to do with an image that cannot be read: fail (stop, naming it) or skip (report it at the end)
+    cfg.INPUT.BAD_IMAGES = "fail"
+    cfg.INPUT.OCCLUSION = CfgNode()
+    # Occlusion augmentation for any method: each training image is occluded with this probability
+    cfg.INPUT.OCCLUSION.PROB = 0.0
+    # Where its patches are cut from the donor: corner or anywhere
+    cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
+
+
+def _add_data_keys(cfg: CfgNode) -> None:
+    # Folder of the data sets; empty: the environment variable FASTREID_DATASETS, else ./datasets
+    cfg.DATASETS.ROOT = ""
+    # Train on at most this many identities and images of each; 0: all
+    cfg.DATASETS.MAX_TRAIN_IDS = 0
+    cfg.DATASETS.VALIDATION = CfgNode()
+    # Training identities held out to choose the best checkpoint on, with generated occlusion; 0: none, the last is kept
+    cfg.DATASETS.VALIDATION.NUM_IDS = 0
+    # Which identities: a seed of its own, so that runs of all seeds validate on the same ones
+    cfg.DATASETS.VALIDATION.SEED = 0
+    cfg.DATASETS.EMBEDDED = CfgNode()
+    # Size of the generated data set: tiny, demo or benchmark; and its seed
+    cfg.DATASETS.EMBEDDED.SIZE = "demo"
+    cfg.DATASETS.EMBEDDED.SEED = 0
+    cfg.DATASETS.CUSTOM = CfgNode()
+    # CustomReID: a CSV with the columns path, pid, camid, split; or folders and a regular expression over file names
+    cfg.DATASETS.CUSTOM.CSV = ""
+    cfg.DATASETS.CUSTOM.ROOT = ""
+    cfg.DATASETS.CUSTOM.TRAIN = "train"
+    cfg.DATASETS.CUSTOM.QUERY = "query"
+    cfg.DATASETS.CUSTOM.GALLERY = "gallery"
+    cfg.DATASETS.CUSTOM.PATTERN = r"(?P<pid>\d+)_c(?P<camid>\d+)"
+
+
+def _add_solver_keys(cfg: CfgNode) -> None:
+    # Learning rate of backbone and mask module relative to BASE_LR (OAMN only); feat_bn and classifier use BASE_LR
+    cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+    # Optimiser steps between checkpoints that resume exactly, inside epochs too; 0: only at the end of epochs
+    cfg.SOLVER.CHECKPOINT_STEPS = 0
+    # Resumable checkpoints kept
+    cfg.SOLVER.CHECKPOINT_KEEP = 2
+    # Optimiser steps between lines of progress
+    cfg.SOLVER.LOG_PERIOD = 20
+    # Memory layout channels_last: about twice as fast convolutions on a CPU
+    cfg.MODEL.CHANNELS_LAST = True
+    # Seed of everything random; negative: a new one each run, logged
+    cfg.SEED = 0
+
+
+def _add_test_keys(cfg: CfgNode) -> None:
+    # Evaluator by name: OcclusionUnifiedEvaluator or the host's ReidEvaluator
+    cfg.TEST.EVALUATOR = "OcclusionUnifiedEvaluator"
+    cfg.TEST.OAMN = CfgNode()
+    # Occlusion unification; empty: the preset's value (on). False: plain matching
+    cfg.TEST.OAMN.UNIFY = None
+    # Approximate mode: masks of all types from one encoding of the gallery image
+    cfg.TEST.OAMN.FAST = False
+    # Distances computed at a time
+    cfg.TEST.OAMN.CHUNK_SIZE = 1024
+    # Workers of the test loaders; negative: DATALOADER.NUM_WORKERS
+    cfg.TEST.NUM_WORKERS = -1
+
+
+def oamn_options(cfg: CfgNode) -> Options:
+    """The method's options as a configuration states them: its preset with the given keys replaced.
+
+    Raises:
+        ConfigError: unknown preset or a value out of range.
+    """
+    given = {
+        field.name: _cast(cfg.MODEL.OAMN[field.name.upper()], field.type)
+        for field in fields(Options)
+        if cfg.MODEL.OAMN[field.name.upper()] is not None
+    }
+    if cfg.TEST.OAMN.UNIFY is not None:
+        given["unify"] = bool(cfg.TEST.OAMN.UNIFY)
+    if cfg.MODEL.META_ARCHITECTURE == "OAMN":
+        given |= _options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), given)
+    try:
+        return preset(cfg.MODEL.OAMN.PRESET, **given)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"MODEL.OAMN: {error}") from error
+
+
+def _options_of_losses(names: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
+    """What ``MODEL.LOSSES.NAME`` says of OAMN's own losses; the host's default list leaves the preset as it is."""
+    if names == ("CrossEntropyLoss",):
+        return {}
+    unknown = set(names) - set(OAMN_LOSSES)
+    if unknown:
+        raise ConfigError(
+            f"MODEL.LOSSES.NAME: OAMN does not take {', '.join(sorted(unknown))}; it takes {', '.join(OAMN_LOSSES)}"
+        )
+    absent = [option for name, options in OAMN_LOSSES.items() if name not in names for option in options]
+    found: dict[str, Any] = dict.fromkeys(absent, 0.0)
+    if "TripletLoss" in names:
+        found.pop("triplet_weight", None)
+    if "TripletLoss" in names and "triplet_grouping" not in given:
+        found["triplet_grouping"] = "plain"
+    return found
+
+
+def _cast(value: Any, type_name: Any) -> Any:
+    """A YAML value as the field's type: keys without a default take whatever YAML parses."""
+    kind = {"bool": bool, "float": float, "int": int, "str": str}[str(type_name)]
+    if kind is bool and not isinstance(value, bool):
+        raise ConfigError(f"expected True or False for an OAMN option, got {value!r}")
+    if kind in (float, int) and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ConfigError(f"expected a number for an OAMN option, got {value!r}")
+    if kind is str and not isinstance(value, str):
+        raise ConfigError(f"expected a word for an OAMN option, got {value!r}")
+    return kind(value)
+
+
+def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
+    """A frozen configuration from defaults, a YAML file (with its ``_BASE_`` chain) and ``KEY VALUE`` pairs.
+
+    Raises:
+        ConfigError: the file is missing or no YAML mapping, or a key is unknown or of the wrong type; the message names
+            the key, the file and the nearest valid key.
+    """
+    cfg = get_cfg()
+    add_oamn_config(cfg)
+    if config_file:
+        for path in config_chain(config_file):
+            _check_keys(_read_yaml(path), cfg, path)
+        try:
+            cfg.merge_from_file(config_file)
+        except (ValueError, AssertionError, KeyError) as error:
+            raise ConfigError(f"{config_file}: {error}") from error
+    _merge_opts(cfg, list(opts))
+    oamn_options(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def config_chain(config_file: str) -> list[str]:
+    """The file and the files it is based on, nearest first.
+
+    Raises:
+        ConfigError: a file of the chain is missing or is based on itself.
+    """
+    chain: list[str] = []
+    path: str | None = config_file
+    while path:
+        if path in chain:
+            raise ConfigError(f"{chain[-1]}: _BASE_ leads back to {path}")
+        chain.append(path)
+        base = _read_yaml(path).get("_BASE_")
+        path = os.path.join(os.path.dirname(path), os.path.expanduser(base)) if base else None
+    return chain
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path!r}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no keys")
+    return content
+
+
+def _check_keys(content: dict[str, Any], cfg: CfgNode, path: str, prefix: str = "") -> None:
+    for key, value in content.items():
+        if key == "_BASE_" and not prefix:
+            continue
+        if key not in cfg:
+            raise ConfigError(f"unknown key {prefix + str(key)!r} in {path}." + _nearest(prefix + str(key)))
+        if isinstance(cfg[key], CfgNode):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{prefix}{key} in {path} must hold keys of its own, got {value!r}")
+            _check_keys(value, cfg[key], path, f"{prefix}{key}.")
+
+
+def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
+    if len(opts) % 2:
+        raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
+    known = all_keys(cfg)
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        if key not in known:
+            raise ConfigError(f"unknown key {key!r} on the command line." + _nearest(key))
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, AssertionError, SyntaxError) as error:
+            raise ConfigError(f"{key} on the command line: {error}") from error
+
+
+def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    """Full names of every key, such as ``MODEL.BACKBONE.DEPTH``."""
+    names = []
+    for key, value in cfg.items():
+        names += all_keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
+    return names
+
+
+def _nearest(key: str) -> str:
+    cfg = get_cfg()
+    add_oamn_config(cfg)
+    names = all_keys(cfg)
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    if not near:  # right word, wrong place
+        near = [name for name in names if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:1]
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,133 @@
+"""The data sets under their names in the host's registry, and what a configuration trains and tests on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from typing import Any
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from oamn_plugin.datasets import catalogue
+from oamn_plugin.datasets.custom import read_custom
+from oamn_plugin.datasets.embedded import ensure, read_embedded
+from oamn_plugin.datasets.records import DataSetError, Record, Split
+from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid.registries import nearest
+
+logger = logging.getLogger("fastreid.oamn")
+VALIDATION = "Validation"
+"""Name under which the held-out training identities are evaluated."""
+
+
+class RecordDataset(ImageDataset):
+    """Plain records as the host's data set."""
+
+    def __init__(self, split: Split, **kwargs: Any) -> None:
+        train = [(r.path, f"{type(self).__name__}_{r.pid}", f"{type(self).__name__}_{r.camid}") for r in split.train]
+        super().__init__(train, [tuple(r) for r in split.query], [tuple(r) for r in split.gallery], **kwargs)
+
+
+class OccludedPedestrians(RecordDataset):
+    """The embedded data set, generated on first use; every query is occluded."""
+
+    holistic = False
+
+    def __init__(self, root: str = "datasets", cfg: CfgNode | None = None, **kwargs: Any) -> None:
+        embedded = cfg.DATASETS.EMBEDDED if cfg is not None else None
+        size, seed = (embedded.SIZE, embedded.SEED) if embedded is not None else ("demo", 0)
+        self.folder = ensure(root, size=size, seed=seed)
+        super().__init__(read_embedded(self.folder, holistic=self.holistic), **kwargs)
+
+
+class OccludedPedestriansHolistic(OccludedPedestrians):
+    """The same gallery, asked with whole people."""
+
+    holistic = True
+
+
+class CustomReID(RecordDataset):
+    """Any set of a user's own, described by ``DATASETS.CUSTOM``: folders and a regular expression, or a CSV."""
+
+    def __init__(self, root: str = "datasets", cfg: CfgNode | None = None, **kwargs: Any) -> None:
+        if cfg is None:
+            raise ConfigError("CustomReID reads the keys below DATASETS.CUSTOM: build it through this plugin's loaders")
+        custom = cfg.DATASETS.CUSTOM
+        split = read_custom(
+            custom.ROOT or root,
+            csv_file=custom.CSV,
+            train=custom.TRAIN,
+            query=custom.QUERY,
+            gallery=custom.GALLERY,
+            pattern=custom.PATTERN,
+        )
+        super().__init__(split, **kwargs)
+
+
+def _published(name: str) -> type[RecordDataset]:
+    class Published(RecordDataset):
+        def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
+            split = catalogue.load(name, root)
+            if not split.train:
+                split = split._replace(train=_borrowed_train(catalogue.CATALOGUE[name].trains_on, root))
+            super().__init__(split, **{k: v for k, v in kwargs.items() if k != "cfg"})
+
+    Published.__name__ = Published.__qualname__ = name
+    Published.__doc__ = catalogue.CATALOGUE[name].title
+    return Published
+
+
+def _borrowed_train(name: str, root: str) -> list[Record]:
+    """Training images of the set that is used for one without; none where it is not there, to test all the same."""
+    try:
+        return catalogue.load(name, root).train
+    except DataSetError:
+        return []
+
+
+for _name in catalogue.CATALOGUE:
+    if _name not in DATASET_REGISTRY._obj_map:  # Market1501, DukeMTMC and MSMT17 are the host's own
+        DATASET_REGISTRY.register(_published(_name))
+for _kind in (OccludedPedestrians, OccludedPedestriansHolistic, CustomReID):
+    DATASET_REGISTRY.register(_kind)
+
+
+def data_root(cfg: CfgNode) -> str:
+    """Folder of the data sets."""
+    return cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS", "datasets")
+
+
+def build_dataset(cfg: CfgNode, name: str) -> ImageDataset:
+    """A registered data set.
+
+    Raises:
+        ConfigError: no data set of that name; the message names the nearest.
+        ValueError, RuntimeError, OSError: its files are not there; the message says where they were looked for.
+    """
+    if name not in DATASET_REGISTRY._obj_map:
+        known = sorted(DATASET_REGISTRY._obj_map)
+        raise ConfigError(f"no data set named {name!r}.{nearest(name, known)} Known: {', '.join(known)}")
+    kind = DATASET_REGISTRY.get(name)
+    return kind(root=data_root(cfg), **({"cfg": cfg} if issubclass(kind, RecordDataset) else {}))
+
+
+def training_records(cfg: CfgNode) -> list[Record]:
+    """Training images of all ``DATASETS.NAMES``, their labels as numbers, cut to ``DATASETS.MAX_TRAIN_IDS``."""
+    items = [tuple(item) for name in cfg.DATASETS.NAMES for item in build_dataset(cfg, name).train]
+    pids = {pid: number for number, pid in enumerate(sorted({str(item[1]) for item in items}))}
+    cameras = {camid: number for number, camid in enumerate(sorted({str(item[2]) for item in items}))}
+    records = [Record(item[0], pids[str(item[1])], cameras[str(item[2])]) for item in items]
+    if cfg.DATASETS.MAX_TRAIN_IDS:
+        records = [record for record in records if record.pid < cfg.DATASETS.MAX_TRAIN_IDS]
+    return records
+
+
+def without_match(split_query: list[Record], split_gallery: list[Record]) -> list[Record]:
+    """Queries whose identity is not in the gallery under another camera: no method can find them."""
+    cameras = defaultdict(set)
+    for record in split_gallery:
+        cameras[record.pid].add(record.camid)
+    return [record for record in split_query if not cameras[record.pid] - {record.camid}]

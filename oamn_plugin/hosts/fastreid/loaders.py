@@ -1,0 +1,240 @@
+"""Loaders: plain worker pipelines on any device, numbered draws for training, whole batches shared out for testing."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.utils import comm
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from oamn_plugin.augmentation import OcclusionAugmentation
+from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
+from oamn_plugin.datasets.records import Record
+from oamn_plugin.hosts.fastreid.config import oamn_options
+from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
+from oamn_plugin.hosts.fastreid.transforms import Step, build_pipeline
+from oamn_plugin.views import Geometry, TrainingTransform
+
+logger = logging.getLogger("fastreid.oamn")
+
+
+class TrainImages(Dataset[dict[str, Any]]):
+    """Training images by ``(draw, index)``; the draw's number seeds whatever the pipeline draws.
+
+    Args:
+        records: training records, pids numbered from 0.
+        pipeline: PIL image in, tensor out.
+        seed: seed of the run.
+        policy: ``fail`` raises on a bad image; ``skip`` takes the next image of the same person instead.
+    """
+
+    def __init__(self, records: Sequence[Record], pipeline: Step, seed: int, policy: str = "fail") -> None:
+        self.records, self.pipeline, self.seed, self.policy = list(records), pipeline, seed, check_policy(policy)
+        self.num_classes = len({record.pid for record in records})
+        classes = {pid: number for number, pid in enumerate(sorted({record.pid for record in records}))}
+        self.targets = [classes[record.pid] for record in records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, numbered: tuple[int, int]) -> dict[str, Any]:
+        draw, index = numbered
+        image, index = self._read(index)
+        with _seeded(self.seed, draw):
+            pixels = self.pipeline(image)
+        record = self.records[index]
+        return {
+            "images": pixels,
+            "targets": self.targets[index],
+            "camids": record.camid,
+            "img_paths": record.path,
+        }
+
+    def _read(self, index: int) -> tuple[Any, int]:
+        same = (
+            [i for i, target in enumerate(self.targets) if target == self.targets[index]]
+            if self.policy == "skip"
+            else []
+        )
+        turn = same.index(index) + 1 if same else 0
+        for candidate in [index, *same[turn:], *same[:turn]]:
+            try:
+                return read_image(self.records[candidate].path), candidate
+            except BadImageError as error:
+                if self.policy == "fail":
+                    raise
+                logger.warning("skipped: %s", error)
+        raise BadImageError(self.records[index].path, "nor can any other image of this person be read")
+
+
+class _seeded:  # noqa: N801 a context manager reads as a word
+    """Python's, numpy's and torch's generators set from (seed, draw), and put back afterwards."""
+
+    def __init__(self, seed: int, draw: int) -> None:
+        self.value = int(np.random.SeedSequence([seed, draw]).generate_state(1, np.uint32)[0])
+
+    def __enter__(self) -> None:
+        self.saved = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        random.seed(self.value)
+        np.random.seed(self.value)  # noqa: NPY002 the host's transforms draw from it
+        torch.manual_seed(self.value)
+
+    def __exit__(self, *_: object) -> None:
+        random.setstate(self.saved[0])
+        np.random.set_state(self.saved[1])  # noqa: NPY002
+        torch.set_rng_state(self.saved[2])
+
+
+class TestImages(Dataset[tuple[int, Tensor | None, str]]):
+    """Test images in order: ``(index, tensor or None, reason)``; None where the image is skipped, with the reason.
+
+    Args:
+        records: query or gallery records.
+        pipeline: PIL image in, tensor out.
+        policy: ``fail`` or ``skip``.
+        occluder: applied to each PIL image with its path, for generated occlusion.
+    """
+
+    __test__ = False  # not a test case
+
+    def __init__(self, records: Sequence[Record], pipeline: Step, policy: str = "fail", occluder: Any = None) -> None:
+        self.records, self.pipeline, self.policy, self.occluder = (
+            list(records),
+            pipeline,
+            check_policy(policy),
+            occluder,
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor | None, str]:
+        path = self.records[index].path
+        try:
+            image = read_image(path)
+        except BadImageError as error:
+            if self.policy == "fail":
+                raise
+            return index, None, str(error)
+        if self.occluder is not None:
+            image = self.occluder(image, path).image
+        return index, self.pipeline(image), ""
+
+
+def collate_train(batch: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stacks images, makes tensors of numbers, keeps paths."""
+    return {
+        "images": torch.stack([item["images"] for item in batch]),
+        "targets": torch.tensor([item["targets"] for item in batch]),
+        "camids": torch.tensor([item["camids"] for item in batch]),
+        "img_paths": [item["img_paths"] for item in batch],
+    }
+
+
+def collate_test(batch: list[tuple[int, Tensor | None, str]]) -> tuple[list[int], Tensor | None, list[str]]:
+    """Readable images stacked with their indices, and the reasons of the others."""
+    read = [(index, image) for index, image, _ in batch if image is not None]
+    images = torch.stack([image for _, image in read]) if read else None
+    return [index for index, _ in read], images, [reason for _, image, reason in batch if image is None]
+
+
+class TrainLoader:
+    """Endless training batches from a given step on, moved to the device and transformed there.
+
+    Args:
+        cfg: the configuration.
+        records: training records.
+        device: where the network is.
+        start: batches that were trained on already.
+    """
+
+    def __init__(self, cfg: CfgNode, records: Sequence[Record], device: torch.device, start: int = 0) -> None:
+        seed = cfg.SEED + 7919 * comm.get_rank()  # ranks draw apart; their samplers share cfg.SEED
+        self.dataset = TrainImages(records, build_pipeline(cfg, is_train=True), seed, cfg.INPUT.BAD_IMAGES)
+        self.cfg, self.device = cfg, device
+        self.transform = build_training_transform(cfg)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.start = start
+
+    @property
+    def num_views(self) -> int:
+        """Network inputs per decoded image."""
+        return self.transform.num_views
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for step, batch in enumerate(self._loader(), start=self.start):
+            images = batch["images"].to(self.device, non_blocking=True)
+            views = self.transform(images, self.generator)
+            yield {
+                "images": views.images.flatten(0, 1),
+                "types": views.types,
+                "targets": batch["targets"].to(self.device, non_blocking=True),
+                "camids": batch["camids"],
+                "img_paths": batch["img_paths"],
+                "step": step,
+            }
+
+    def _loader(self) -> DataLoader[dict[str, Any]]:
+        mini_batch = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        items = [
+            (record.path, target, record.camid)
+            for record, target in zip(self.dataset.records, self.dataset.targets, strict=True)
+        ]
+        sampler = build_sampler(self.cfg, items, mini_batch, self.cfg.SEED)
+        workers = self.cfg.DATALOADER.NUM_WORKERS
+        return DataLoader(
+            self.dataset,
+            batch_sampler=NumberedBatches(sampler, mini_batch, self.cfg.SEED, skip=self.start),
+            num_workers=workers,
+            collate_fn=collate_train,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=workers > 0,
+            generator=torch.Generator().manual_seed(self.cfg.SEED),
+        )
+
+
+def build_training_transform(cfg: CfgNode) -> TrainingTransform:
+    """What happens on the device between the decoded batch and the network."""
+    options = oamn_options(cfg)
+    oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
+    geometry = None
+    if cfg.INPUT.PIPELINE == "device":
+        geometry = Geometry(
+            cfg.INPUT.PADDING.SIZE if cfg.INPUT.PADDING.ENABLED else 0,
+            cfg.INPUT.ROTATION,
+            cfg.INPUT.FLIP.PROB if cfg.INPUT.FLIP.ENABLED else 0.0,
+        )
+    if oamn:
+        return TrainingTransform(
+            geometry, OcclusionAugmentation(options.axes, options.patch_source), "views", options.aligned_views
+        )
+    occlusion = OcclusionAugmentation(2, cfg.INPUT.OCCLUSION.PATCH_SOURCE, cfg.INPUT.OCCLUSION.PROB)
+    erasing = cfg.INPUT.REA.PROB if cfg.INPUT.PIPELINE == "device" and cfg.INPUT.REA.ENABLED else 0.0
+    mode = "single" if cfg.INPUT.OCCLUSION.PROB > 0 else "none"
+    return TrainingTransform(geometry, occlusion, mode, True, erasing, tuple(cfg.INPUT.REA.VALUE))
+
+
+def build_test_loader(
+    cfg: CfgNode, records: Sequence[Record], occluder: Any = None, shared: bool = True
+) -> DataLoader[tuple[list[int], Tensor | None, list[str]]]:
+    """Test batches of this process: whole batches are dealt out in turn, so that every process count gives the same.
+
+    Not ``shared``: all batches, whatever the number of processes.
+    """
+    dataset = TestImages(records, build_pipeline(cfg, is_train=False), cfg.INPUT.BAD_IMAGES, occluder)
+    size, rank, world = cfg.TEST.IMS_PER_BATCH, *((comm.get_rank(), comm.get_world_size()) if shared else (0, 1))
+    starts = range(rank * size, len(records), world * size)
+    workers = cfg.DATALOADER.NUM_WORKERS if cfg.TEST.NUM_WORKERS < 0 else cfg.TEST.NUM_WORKERS
+    return DataLoader(
+        dataset,
+        batch_sampler=[list(range(start, min(start + size, len(records)))) for start in starts],
+        num_workers=workers,
+        collate_fn=collate_test,
+    )

@@ -1,0 +1,51 @@
+"""Registries of the host's own kind for what the host has none: transforms, samplers, losses, evaluators.
+
+The host's entries are in them too, so that a YAML file names ours and the host's alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from fastreid.utils.registry import Registry
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The words " Did you mean ...?" with the most similar known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+class NamedRegistry(Registry):
+    """fastreid's registry whose lookup error names the nearest entry."""
+
+    def get(self, name: str) -> Any:
+        """Returns the entry of that name.
+
+        Raises:
+            KeyError: no such entry; the message names the nearest one and lists all.
+        """
+        if name not in self._obj_map:
+            hint = nearest(name, self._obj_map)
+            raise KeyError(f"no {self._name.lower()} named {name!r}.{hint} Known: {', '.join(sorted(self._obj_map))}")
+        return self._obj_map[name]
+
+    def names(self) -> list[str]:
+        """Names of all entries, sorted."""
+        return sorted(self._obj_map)
+
+    def add(self, name: str, entry: Any) -> None:
+        """Registers an entry under a name of its own."""
+        self._do_register(name, entry)
+
+
+TRANSFORM_REGISTRY = NamedRegistry("TRANSFORM")
+"""name -> ``f(cfg, is_train) -> callable or None``: one step of the per-image pipeline, in a worker."""
+SAMPLER_REGISTRY = NamedRegistry("SAMPLER")
+"""name -> ``f(cfg, items, mini_batch, seed) -> Sampler``: the order of training images."""
+LOSS_REGISTRY = NamedRegistry("LOSS")
+"""name -> ``f(cfg) -> loss``; the loss is called with ``(outputs, targets, types)`` and gives one weighted scalar."""
+EVALUATOR_REGISTRY = NamedRegistry("EVALUATOR")
+"""name -> ``f(cfg, dataset_name) -> evaluator`` with ``run(model) -> dict``."""

@@ -1,0 +1,28 @@
+"""What an evaluation leaves behind: ``results.json`` and, for intervals and tests, the figures of every query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from oamn_plugin.hosts.fastreid.checkpoint import write_atomically
+
+SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mAP_trapezoid", "mINP")
+
+
+def write_results(folder: Path, results: Mapping[str, Mapping[str, Any]], note: Mapping[str, Any]) -> None:
+    """Writes ``results.json`` (data set -> scores in percent) and, beside it, what the scores were computed from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+    if note:
+        write_atomically(folder / "results_note.json", (json.dumps(note, indent=2) + "\n").encode())
+
+
+def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The scores in percent as a table for the terminal."""
+    rows = [[name, *(f"{scores[key]:.1f}" for key in SHOWN)] for name, scores in results.items()]
+    return tabulate(rows, headers=["data set", *SHOWN], stralign="right", disable_numparse=True)

@@ -1,0 +1,90 @@
+"""Optimiser and learning rate: the host's own, on parameters that are really updated, and OAMN's schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.solver import build_lr_scheduler as build_host_scheduler
+from fastreid.solver.build import get_default_optimizer_params, maybe_add_freeze_layer, maybe_add_gradient_clipping
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from oamn_plugin.hosts.fastreid.config import ConfigError
+
+OAMN_SCHEDULE = "OAMNSteps"
+"""``SOLVER.SCHED`` of the released OAMN: see :func:`oamn_rate`."""
+
+
+def oamn_rate(epoch: int, max_epoch: int = 30) -> float:
+    """Learning rate of the released OAMN at a 0-based epoch, relative to its base 0.1, stretched to ``max_epoch``.
+
+    0.08 * e / 10 of the base up to epoch 9, the base from 10, a hundredth from 17, a thousandth from 24 (of 30).
+
+    >>> [round(0.1 * oamn_rate(e), 6) for e in (0, 5, 9, 10, 16, 17, 23, 24)]
+    [0.0, 0.0004, 0.00072, 0.1, 0.1, 0.001, 0.001, 0.0001]
+    """
+    at = epoch * 30 / max_epoch
+    if at < 10:
+        return 0.008 * at / 10
+    return 1.0 if at < 17 else 0.01 if at < 24 else 0.001
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of ``SOLVER.OPT`` over the host's parameter groups, equal groups merged.
+
+    Not the host's ``ContiguousParams``: under torch 2 its flat buffers lose their gradients and nothing is trained.
+
+    Raises:
+        ConfigError: torch has no optimiser of that name.
+    """
+    solver = cfg.SOLVER
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        heads_lr_factor=solver.HEADS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        freeze_layers=cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [],
+    )
+    if cfg.MODEL.META_ARCHITECTURE == "OAMN":
+        _slow_down_backbone(groups, model, solver.BACKBONE_LR_FACTOR)
+    kind = getattr(torch.optim, solver.OPT, None)
+    if kind is None:
+        raise ConfigError(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
+    kind = maybe_add_freeze_layer(cfg, maybe_add_gradient_clipping(cfg, kind))
+    arguments = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
+    return kind(merge_groups(groups), **arguments)
+
+
+def _slow_down_backbone(groups: list[dict[str, Any]], model: nn.Module, factor: float) -> None:
+    """Backbone, mask module and scorer learn at ``factor`` times the rate; feat_bn and classifier at the full one."""
+    head = {id(p) for name, p in model.named_parameters() if name.startswith(("oamn.feat_bn.", "oamn.classifier."))}
+    for group in groups:
+        if not any(id(parameter) in head for parameter in group["params"]):
+            group["lr"] *= factor
+
+
+def merge_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One group for each set of equal settings, parameters in their order: the same mathematics, far fewer kernels."""
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for group in groups:
+        settings = {key: value for key, value in group.items() if key != "params"}
+        target = merged.setdefault(tuple(sorted(settings.items())), {**settings, "params": []})
+        target["params"] += group["params"]
+    return list(merged.values())
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per_epoch: int) -> dict[str, Any]:
+    """The host's schedulers, or the released OAMN's steps; stepped by the host's hook."""
+    if cfg.SOLVER.SCHED == OAMN_SCHEDULE:
+        return {"lr_sched": LambdaLR(optimizer, lambda epoch: oamn_rate(epoch, cfg.SOLVER.MAX_EPOCH))}
+    if cfg.SOLVER.SCHED not in ("MultiStepLR", "CosineAnnealingLR"):
+        raise ConfigError(
+            f"SOLVER.SCHED must be MultiStepLR, CosineAnnealingLR or {OAMN_SCHEDULE}, got {cfg.SOLVER.SCHED!r}"
+        )
+    return build_host_scheduler(cfg, optimizer, iters_per_epoch)

@@ -1,0 +1,254 @@
+"""The trainer: fastreid's own loop and hooks, around parts that run on any device and resume at the exact step."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine import hooks
+from fastreid.engine.defaults import DefaultTrainer
+from fastreid.engine.train_loop import TrainerBase
+from fastreid.modeling.meta_arch import build_model
+from fastreid.utils import comm
+from fastreid.utils.events import EventStorage, JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from oamn_plugin.datasets.validation import HeldOut, QueryOccluder, split_identities
+from oamn_plugin.hosts.fastreid import checkpoint, data, solver
+from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError
+from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid.evaluator import Evaluator
+from oamn_plugin.hosts.fastreid.loaders import TrainLoader
+from oamn_plugin.hosts.fastreid.losses import attach_losses
+from oamn_plugin.hosts.fastreid.progress import ProgressPrinter
+from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
+from oamn_plugin.hosts.fastreid.results import write_results
+from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook
+from oamn_plugin.hosts.fastreid.step import Stepper
+
+logger = logging.getLogger("fastreid.oamn")
+
+
+class Trainer(DefaultTrainer):
+    """fastreid's trainer for OAMN and for every baseline.
+
+    Differences to the host's: parameters are really updated under torch 2, no CUDA is needed, checkpoints resume inside
+    an epoch to the bit, and the checkpoint kept as best is chosen on held-out training identities, never on a test set.
+
+    Args:
+        cfg: a frozen configuration of :func:`oamn_plugin.hosts.fastreid.load_config`.
+        resume: go on from the newest checkpoint in ``OUTPUT_DIR``; starts afresh where there is none.
+    """
+
+    def __init__(self, cfg: CfgNode, resume: bool = False) -> None:
+        TrainerBase.__init__(self)
+        self.held_out = self.build_held_out(cfg)
+        classes = len({record.pid for record in self.held_out.train})
+        self.cfg = cfg = self.auto_scale_hyperparams(cfg, classes)
+        self.output = Path(cfg.OUTPUT_DIR)
+        model = self.build_model(cfg)
+        self.bare_model = model
+        self._optimizer = solver.build_optimizer(cfg, model)
+        self.iters_per_epoch = len(self.held_out.train) // cfg.SOLVER.IMS_PER_BATCH
+        self.scheduler = solver.build_lr_scheduler(cfg, self._optimizer, self.iters_per_epoch)
+        self.max_epoch = cfg.SOLVER.MAX_EPOCH
+        self.max_iter = self.max_epoch * self.iters_per_epoch
+        self.warmup_iters, self.delay_epochs = cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.DELAY_EPOCHS
+        self.start_step, self.best = 0, {"score": -1.0, "epoch": -1}
+        device = torch.device(cfg.MODEL.DEVICE)
+        self.loader = TrainLoader(cfg, self.held_out.train, device)
+        if comm.get_world_size() > 1:
+            ids = [comm.get_local_rank()] if device.type == "cuda" else None
+            model = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+        model.train()
+        self._trainer = Stepper(model, iter(()), self._optimizer, amp=cfg.SOLVER.AMP.ENABLED)
+        if resume:
+            self._resume()
+        else:
+            load_weights(self.bare_model, cfg.MODEL.WEIGHTS)
+        self.register_hooks(self.build_hooks())
+
+    @staticmethod
+    def build_held_out(cfg: CfgNode) -> HeldOut:
+        """Training records, and the query and gallery records of the identities held out for validation."""
+        records = data.training_records(cfg)
+        count = cfg.DATASETS.VALIDATION.NUM_IDS
+        return split_identities(records, count, cfg.DATASETS.VALIDATION.SEED) if count else HeldOut(records, [], [])
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The meta-architecture of a configuration with the losses it names."""
+        model = attach_losses(cfg, build_model(cfg))
+        if cfg.MODEL.CHANNELS_LAST:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        count = sum(parameter.numel() for parameter in model.parameters())
+        logger.info("%s with %.2f million parameters", cfg.MODEL.META_ARCHITECTURE, count / 1e6)
+        return model
+
+    def build_hooks(self) -> list[Any]:
+        """The host's timing and learning rate, our selection on validation and checkpoints, and the writers."""
+        found = [hooks.IterationTimer(), hooks.LRScheduler(self._optimizer, self.scheduler), SelectionHook()]
+        if self.cfg.SOLVER.FREEZE_ITERS > 0 and self.cfg.MODEL.FREEZE_LAYERS:
+            found.append(hooks.LayerFreeze(self.bare_model, self.cfg.MODEL.FREEZE_LAYERS, self.cfg.SOLVER.FREEZE_ITERS))
+        if comm.is_main_process():
+            writers = self.build_writers()
+            found.append(hooks.PeriodicWriter(writers, max(1, min(self.cfg.SOLVER.LOG_PERIOD, self.iters_per_epoch))))
+        found.append(CheckpointHook())
+        return found
+
+    def build_writers(self) -> list[Any]:
+        """Progress on the terminal, ``metrics.json`` and TensorBoard."""
+        return [
+            ProgressPrinter(self.max_iter, self.iters_per_epoch),
+            JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")),
+            TensorboardXWriter(self.cfg.OUTPUT_DIR),
+        ]
+
+    def train(self) -> OrderedDict[str, Any]:  # type: ignore[override]
+        """Trains to the last epoch and tests; the host's loop, able to start inside an epoch.
+
+        Returns:
+            the results of the test sets (empty on processes other than the first).
+        """
+        self.iter = self.start_iter = self.start_step
+        self.epoch = self.start_step // self.iters_per_epoch
+        self.loader.start = self.start_step
+        self._trainer.batches = iter(self.loader)
+        with EventStorage(self.start_iter) as self.storage:
+            self.storage.epoch = self.epoch
+            self.before_train()
+            try:
+                while self.iter < self.max_iter:
+                    self._train_epoch()
+            finally:
+                self.after_train()
+        return self.finish()
+
+    def _train_epoch(self) -> None:
+        self.epoch = self.iter // self.iters_per_epoch
+        self.before_epoch()
+        while self.iter < (self.epoch + 1) * self.iters_per_epoch:
+            self.before_step()
+            self._trainer.run(self.iter)
+            self.after_step()
+            self.iter += 1
+        self.after_epoch()
+
+    def finish(self) -> OrderedDict[str, Any]:
+        """Writes the last weights, takes the best ones where validation chose any, and tests."""
+        if comm.is_main_process():
+            checkpoint.save_checkpoint(self.output / "model_final.pth", {"model": self.bare_model.state_dict()})
+        best = self.output / "model_best.pth"
+        chosen = f"last epoch ({self.max_epoch})"
+        if self.best["epoch"] >= 0 and best.exists():
+            load_weights(self.bare_model, str(best))
+            chosen = f"epoch {self.best['epoch'] + 1}, best on held-out training identities"
+        logger.info("Testing the weights of the %s", chosen)
+        return self.test(self.cfg, self.bare_model, note={"weights": chosen})
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Evaluator:  # type: ignore[override]
+        """The evaluator that ``TEST.EVALUATOR`` names, for one data set."""
+        split = data.build_dataset(cfg, dataset_name)
+        return EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)(cfg, dataset_name, split.query, split.gallery)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, note: dict[str, Any] | None = None) -> OrderedDict[str, Any]:
+        """Tests on every data set of ``DATASETS.TESTS`` and writes ``OUTPUT_DIR/results.json``."""
+        results: OrderedDict[str, Any] = OrderedDict()
+        for name in cfg.DATASETS.TESTS:
+            results[name] = cls.build_evaluator(cfg, name).run(model)
+        if comm.is_main_process():
+            write_results(Path(cfg.OUTPUT_DIR), results, note or {})
+        return results
+
+    def validate(self) -> dict[str, Any]:
+        """Scores on the held-out training identities, their queries occluded."""
+        occluder = QueryOccluder([record.path for record in self.held_out.train], self.cfg.DATASETS.VALIDATION.SEED)
+        evaluator = EVALUATOR_REGISTRY.get(self.cfg.TEST.EVALUATOR)(
+            self.cfg, data.VALIDATION, self.held_out.query, self.held_out.gallery, occluder=occluder
+        )
+        return evaluator.run(self.bare_model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, as plain data."""
+        scaler = self._trainer.grad_scaler
+        return {
+            "model": self.bare_model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedulers": {name: _plain_state(one) for name, one in self.scheduler.items()},
+            "scaler": scaler.state_dict() if scaler else {},
+            "random": checkpoint.random_state({"augmentation": self.loader.generator}),
+            "step": self.iter + 1,
+            "iters_per_epoch": self.iters_per_epoch,
+            "best": self.best,
+        }
+
+    def _resume(self) -> None:
+        state = checkpoint.load_newest(self.output)
+        if state is None:
+            logger.warning("There is no checkpoint to resume from in %s: training starts afresh", self.output)
+            return load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
+        if state["iters_per_epoch"] != self.iters_per_epoch:
+            raise ConfigError(
+                f"the run in {self.output} had {state['iters_per_epoch']} steps an epoch, this configuration has "
+                f"{self.iters_per_epoch}: resume with the data and batch size it was started with"
+            )
+        self.bare_model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for name, one in self.scheduler.items():
+            one.__dict__.update(state["schedulers"][name])
+        if self._trainer.grad_scaler and state["scaler"]:
+            self._trainer.grad_scaler.load_state_dict(state["scaler"])
+        checkpoint.set_random_state(state["random"], {"augmentation": self.loader.generator})
+        self.start_step, self.best = state["step"], state["best"]
+        logger.info("Resumed after step %d of %d", self.start_step, self.max_iter)
+        return None
+
+
+def _plain_state(scheduler: Any) -> dict[str, Any]:
+    names = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
+    return {name: scheduler.__dict__[name] for name in names if name in scheduler.__dict__}
+
+
+def load_weights(model: nn.Module, path: str) -> None:
+    """Loads the weights of a checkpoint into a model; an empty path loads none.
+
+    A classifier of another size is left as it is (another data set), anything else must fit.
+
+    Raises:
+        CheckpointError: missing, damaged or of another model; the message lists what differs.
+    """
+    if not path:
+        return
+    content = checkpoint.load_checkpoint(path)
+    state = content.get("model", content) if isinstance(content, dict) else content
+    own = model.state_dict()
+    if not isinstance(state, dict) or not any(name in own for name in state):
+        raise CheckpointError(f"{path} does not hold weights of this model: none of its entries is known")
+    state = {name: value for name, value in state.items() if not _is_other_classifier(name, value, own)}
+    wrong = [name for name in state if name in own and state[name].shape != own[name].shape]
+    missing = [name for name in own if name not in state and not _is_classifier(name)]
+    unknown = [name for name in state if name not in own and not _is_classifier(name)]
+    if wrong or missing or unknown:
+        parts = [("of another shape", wrong), ("missing", missing), ("unknown", unknown)]
+        raise CheckpointError(
+            f"{path} does not fit this model: "
+            + "; ".join(f"{len(names)} {what} ({', '.join(names[:4])}, ...)" for what, names in parts if names)
+        )
+    model.load_state_dict(state, strict=False)
+    logger.info("Loaded weights from %s", path)
+
+
+def _is_classifier(name: str) -> bool:
+    return "classifier." in name or (name.endswith("heads.weight") or name.endswith("_head.weight"))
+
+
+def _is_other_classifier(name: str, value: torch.Tensor, own: dict[str, torch.Tensor]) -> bool:
+    return _is_classifier(name) and (name not in own or value.shape != own[name].shape)

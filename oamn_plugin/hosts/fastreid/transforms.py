@@ -1,0 +1,86 @@
+"""Per-image pipelines of the workers: the host's own, a list named in YAML, or plain decode and resize."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torchvision.transforms as T
+from fastreid.config import CfgNode
+from fastreid.data.transforms import build_transforms
+from fastreid.data.transforms.autoaugment import AutoAugment
+from fastreid.data.transforms.transforms import AugMix, RandomPatch, ToTensor
+from torchvision.transforms import InterpolationMode
+
+from oamn_plugin.augmentation import RandomOcclusion
+from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid.registries import TRANSFORM_REGISTRY
+
+Step = Callable[[Any], Any]
+RESAMPLE = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+
+
+def build_pipeline(cfg: CfgNode, is_train: bool) -> Step:
+    """The per-image transform: PIL image in, (3, H, W) tensor in 0..255 out (uint8 from the "device" pipeline).
+
+    Raises:
+        ConfigError: a pipeline or a step that does not exist or cannot work.
+    """
+    if cfg.INPUT.RESAMPLE not in RESAMPLE:
+        raise ConfigError(f"INPUT.RESAMPLE must be bilinear or bicubic, got {cfg.INPUT.RESAMPLE!r}")
+    if cfg.INPUT.PIPELINE == "device" or (cfg.INPUT.PIPELINE == "list" and not is_train):
+        return T.Compose([resize(cfg, is_train), T.PILToTensor()])
+    if cfg.INPUT.PIPELINE == "list":
+        steps = [TRANSFORM_REGISTRY.get(name)(cfg, is_train) for name in cfg.INPUT.TRANSFORMS]
+        return T.Compose([step for step in steps if step is not None])
+    if cfg.INPUT.PIPELINE == "host":
+        if is_train and cfg.INPUT.AFFINE.ENABLED:
+            raise ConfigError(
+                "INPUT.AFFINE.ENABLED: the host calls torchvision's RandomAffine with arguments that no longer exist; "
+                "use INPUT.PIPELINE list with the step RandomAffine, or INPUT.ROTATION with INPUT.PIPELINE device"
+            )
+        return build_transforms(cfg, is_train=is_train)
+    raise ConfigError(f"INPUT.PIPELINE must be host, device or list, got {cfg.INPUT.PIPELINE!r}")
+
+
+def resize(cfg: CfgNode, is_train: bool) -> Step:
+    """Straight to the input size, aspect ignored."""
+    size = cfg.INPUT.SIZE_TRAIN if is_train else cfg.INPUT.SIZE_TEST
+    return T.Resize(list(size), interpolation=RESAMPLE[cfg.INPUT.RESAMPLE])
+
+
+def _pad_crop(cfg: CfgNode, is_train: bool) -> Step:
+    return T.Compose(
+        [T.Pad(cfg.INPUT.PADDING.SIZE, padding_mode=cfg.INPUT.PADDING.MODE), T.RandomCrop(list(cfg.INPUT.SIZE_TRAIN))]
+    )
+
+
+def _jitter(cfg: CfgNode, is_train: bool) -> Step:
+    jitter = cfg.INPUT.CJ
+    return T.RandomApply(
+        [T.ColorJitter(jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION, jitter.HUE)], p=jitter.PROB
+    )
+
+
+def _occlusion(cfg: CfgNode, is_train: bool) -> Step:
+    return RandomOcclusion(probability=cfg.INPUT.OCCLUSION.PROB or 0.5, return_type=False)
+
+
+_STEPS: dict[str, Callable[[CfgNode, bool], Step]] = {
+    "OcclusionAugmentation": _occlusion,
+    "Resize": resize,
+    "PadCrop": _pad_crop,
+    "RandomHorizontalFlip": lambda cfg, _: T.RandomHorizontalFlip(cfg.INPUT.FLIP.PROB),
+    "ColorJitter": _jitter,
+    "RandomAffine": lambda cfg, _: T.RandomAffine(degrees=10, scale=(0.9, 1.1), shear=0.1),
+    "RandomRotation": lambda cfg, _: T.RandomRotation(cfg.INPUT.ROTATION),
+    "AutoAugment": lambda cfg, _: T.RandomApply([AutoAugment()], p=cfg.INPUT.AUTOAUG.PROB),
+    "AugMix": lambda cfg, _: AugMix(prob=cfg.INPUT.AUGMIX.PROB),
+    "ToTensor": lambda cfg, _: ToTensor(),
+    "RandomErasing": lambda cfg, _: T.RandomErasing(
+        p=cfg.INPUT.REA.PROB, value=list(cfg.INPUT.REA.VALUE) or [123.675, 116.28, 103.53]
+    ),
+    "RandomPatch": lambda cfg, _: RandomPatch(prob_happen=cfg.INPUT.RPT.PROB),
+}
+for _name, _step in _STEPS.items():
+    TRANSFORM_REGISTRY.add(_name, _step)

@@ -1,0 +1,166 @@
+"""From a batch of decoded images to the batch the network sees: geometry, erasing and occlusion, on the device.
+
+A worker only decodes and resizes; everything random happens here, in the main process, on whole batches, so that the
+number of workers changes nothing and a GPU does the pixel work.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from oamn_plugin.augmentation import OcclusionAugmentation, Views
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Random flip, crop after padding and rotation of a batch, black where nothing was.
+
+    Source: the recipe of the released OAMN code (pad 10, crop, rotate within 5 degrees, flip 0.5).
+
+    Args:
+        padding: pixels of black around the image before a crop of the old size.
+        rotation: largest rotation in degrees, either way.
+        flip: probability of a horizontal flip.
+    """
+
+    padding: int = 10
+    rotation: float = 5.0
+    flip: float = 0.5
+
+    def __call__(
+        self, images: Tensor, generator: torch.Generator | None = None, may_flip: Tensor | None = None
+    ) -> Tensor:
+        """Transforms each image on its own.
+
+        Args:
+            images: (N, 3, H, W) uint8 or float.
+            generator: CPU generator of the random numbers.
+            may_flip: (N,) bool; images that must not be flipped are False.
+
+        Returns:
+            (N, 3, H, W) of the same dtype.
+        """
+        count, _, height, width = images.shape
+        draws = torch.rand(count, 4, generator=generator)
+        flipped = draws[:, 0] < self.flip
+        if may_flip is not None:
+            flipped = flipped & may_flip.cpu()
+        shift = torch.floor(draws[:, 1:3] * (2 * self.padding + 1)) - self.padding  # pixels down, right
+        angle = (2 * draws[:, 3] - 1) * math.radians(self.rotation)
+        theta = _sampling_matrix(flipped, shift, angle, height, width).to(images.device)
+        grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
+        # nearest where nothing is rotated: whole-pixel moves must not blur
+        mode = "bilinear" if self.rotation else "nearest"
+        out = F.grid_sample(images.float(), grid, mode=mode, padding_mode="zeros", align_corners=False)
+        return out.to(images.dtype) if images.dtype.is_floating_point else out.round_().to(images.dtype)
+
+
+def _sampling_matrix(flipped: Tensor, shift: Tensor, angle: Tensor, height: int, width: int) -> Tensor:
+    """(N, 2, 3) matrices from output to input coordinates in [-1, 1], for crop, then rotation, then flip."""
+    mirror = 1.0 - 2.0 * flipped.float()
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    across, along = 2 * shift[:, 1] / width, 2 * shift[:, 0] / height
+    row_x = torch.stack([mirror * cos, -sin * height / width, across], 1)
+    row_y = torch.stack([mirror * sin * width / height, cos, along], 1)
+    return torch.stack([row_x, row_y], 1)
+
+
+def erase(
+    images: Tensor, probability: float, value: Tensor, generator: torch.Generator | None = None, attempts: int = 10
+) -> Tensor:
+    """Random erasing (Zhong et al., AAAI 2020) on a batch: area share U(0.02, 0.33), aspect ratio log-U(0.3, 3.3).
+
+    Args:
+        images: (N, 3, H, W) float.
+        probability: how often an image is erased.
+        value: (3,) fill colour, in the units of ``images``.
+        generator: CPU generator of the random numbers.
+        attempts: draws of a rectangle that does not fit before the image is left alone.
+    """
+    out = images.clone()
+    height, width = images.shape[-2:]
+    for i in (torch.rand(len(images), generator=generator) < probability).nonzero().flatten().tolist():
+        for _ in range(attempts):
+            draw = torch.rand(4, generator=generator).tolist()
+            area = height * width * (0.02 + draw[0] * 0.31)
+            aspect = math.exp(math.log(0.3) + draw[1] * (math.log(3.3) - math.log(0.3)))
+            rows, columns = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if rows < height and columns < width:
+                top, left = int(draw[2] * (height - rows + 1)), int(draw[3] * (width - columns + 1))
+                out[i, :, top : top + rows, left : left + columns] = value.to(out)[:, None, None]
+                break
+    return out
+
+
+class TrainingTransform:
+    """Everything random between the decoded batch and the network.
+
+    Args:
+        geometry: flip, crop and rotation; None leaves the pixels where they are.
+        occlusion: the occlusion augmentation; None for none.
+        mode: ``views``: every view of every image (OAMN). ``single``: each image occluded with the augmentation's
+            probability (any other method). ``none``: images as they are.
+        aligned: in ``views`` mode, True draws the geometry once per image and shares it among its views; False draws it
+            per view after pasting, left and right views never flipped (the released code).
+        erasing: probability of random erasing, after everything else (not in ``views`` mode).
+        erasing_value: (3,) fill colour in 0..255.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry | None = None,
+        occlusion: OcclusionAugmentation | None = None,
+        mode: str = "views",
+        aligned: bool = True,
+        erasing: float = 0.0,
+        erasing_value: tuple[float, float, float] = (123.675, 116.28, 103.53),
+    ) -> None:
+        if mode not in ("views", "single", "none"):
+            raise ValueError(f"mode must be one of views, single, none, got {mode!r}")
+        self.geometry, self.mode, self.aligned = geometry, mode, aligned
+        self.occlusion = occlusion or OcclusionAugmentation()
+        self.erasing, self.erasing_value = erasing, torch.tensor(erasing_value)
+
+    @property
+    def num_views(self) -> int:
+        """Network inputs per decoded image."""
+        return self.occlusion.num_views if self.mode == "views" else 1
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Views:
+        """Transforms a batch.
+
+        Args:
+            images: (B, 3, H, W) uint8 or float in 0..255.
+            generator: CPU generator of all random numbers.
+
+        Returns:
+            Views: float images (B, V, 3, H, W) in 0..255 and their (B, V) types.
+        """
+        if self.mode == "views" and not self.aligned:
+            return self._independent_views(images, generator)
+        moved = self.geometry(images, generator) if self.geometry else images
+        # patches come from the unmoved images: a corner must show background, not the padding
+        if self.mode == "views":
+            views = self.occlusion(moved, donors=images, generator=generator)
+            return Views(views.images.float(), views.types)
+        types = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        if self.mode == "single":
+            moved, types = self.occlusion.single(moved, donors=images, generator=generator)
+        moved = moved.float()
+        if self.erasing:
+            moved = erase(moved, self.erasing, self.erasing_value, generator)
+        return Views(moved.unsqueeze(1), types.unsqueeze(1))
+
+    def _independent_views(self, images: Tensor, generator: torch.Generator | None) -> Views:
+        views = self.occlusion(images, generator=generator)
+        if self.geometry is None:
+            return Views(views.images.float(), views.types)
+        flat = views.images.flatten(0, 1).float()
+        side = (views.types.flatten() - 1) % 4  # left, right, bottom, top
+        may_flip = (views.types.flatten() == 0) | (side >= 2)
+        return Views(self.geometry(flat, generator, may_flip).unflatten(0, views.types.shape), views.types)
