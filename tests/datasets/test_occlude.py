@@ -1,0 +1,95 @@
+"""Occluded-query versions of holistic sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oamn_plugin.datasets.images import BadImageError
+from oamn_plugin.datasets.occlude import load_annotations, occlude_dataset, occlude_pixels
+from oamn_plugin.datasets.readers.market import read_market_folder, read_market_layout
+from oamn_plugin.datasets.records import DataSetError
+from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES
+
+QUERIES = ("0001_c1s1_000151_00.jpg", "0002_c2s1_000151_00.jpg.jpg", "0003_c3s1_000151_00.png")
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    folder = tmp_path / "Market-1501"
+    for part in ("bounding_box_train", "query", "bounding_box_test"):
+        (folder / part).mkdir(parents=True)
+        for name in QUERIES:
+            Image.new("RGB", (32, 64), (90, 120, 150)).save(folder / part / name)
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_queries_are_occluded_and_the_rest_is_unchanged(market: Path, tmp_path: Path) -> None:
+    before = snapshot(market)
+    target = occlude_dataset(market, tmp_path / "new" / "occluded")
+    split, original = read_market_layout(target), read_market_layout(market)
+    for part, other in zip(split, original, strict=True):
+        assert [r[1:] for r in part] == [r[1:] for r in other]
+    for name in QUERIES:
+        assert (target / "bounding_box_test" / name).read_bytes() == before[f"bounding_box_test/{name}"]
+        assert (target / "query_holistic" / name).read_bytes() == before[f"query/{name}"]
+        assert (target / "query" / name).read_bytes() != before[f"query/{name}"]
+    assert len(read_market_folder(target / "query_holistic")) == len(QUERIES)
+    assert snapshot(market) == before
+
+
+def test_annotations_say_what_was_pasted(market: Path, tmp_path: Path) -> None:
+    target = occlude_dataset(market, tmp_path / "out")
+    annotations = load_annotations(target)
+    assert tuple(annotations) == QUERIES
+    for annotation in annotations.values():
+        assert annotation.side in SIDES
+        assert annotation.type_name in OCCLUSION_TYPES[1:]
+        assert 0.2 <= annotation.area <= 0.65
+    changed = np.any(np.asarray(Image.open(target / "query" / QUERIES[2])) != (90, 120, 150), axis=2)
+    assert changed.mean() == pytest.approx(annotations[QUERIES[2]].area, abs=0.1)  # soft edges
+
+
+def test_the_same_seed_gives_the_same_bytes(market: Path, tmp_path: Path) -> None:
+    first = snapshot(occlude_dataset(market, tmp_path / "a", seed=3, copy=True))
+    assert snapshot(occlude_dataset(market, tmp_path / "b", seed=3, copy=True)) == first
+    assert snapshot(occlude_dataset(market, tmp_path / "c", seed=4, copy=True)) != first
+
+
+def test_copies_do_not_depend_on_the_source(market: Path, tmp_path: Path) -> None:
+    target = occlude_dataset(market, tmp_path / "out", copy=True)
+    assert not any(path.is_symlink() for path in target.iterdir())
+
+
+@pytest.mark.parametrize("size", [(64, 128), (33, 71), (400, 900), (20, 9)])
+def test_images_of_any_size(size: tuple[int, int]) -> None:
+    image, occluder = occlude_pixels(Image.new("RGB", size), (0, "x"))
+    assert image.size == size
+    assert occluder.rgba.shape == (size[1], size[0], 4)
+
+
+def test_unreadable_queries_stop_or_are_left_out(market: Path, tmp_path: Path) -> None:
+    (market / "query" / QUERIES[0]).write_bytes(b"")
+    with pytest.raises(BadImageError, match=r"0001_c1s1_000151_00\.jpg.*empty"):
+        occlude_dataset(market, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["Market-1501"]
+    assert tuple(load_annotations(occlude_dataset(market, tmp_path / "out", policy="skip"))) == QUERIES[1:]
+
+
+def test_bad_input(market: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="has no bounding_box_train, query, bounding_box_test"):
+        occlude_dataset(tmp_path, tmp_path / "out")
+    with pytest.raises(FileExistsError, match="is there already"):
+        occlude_dataset(market, market)
+    with pytest.raises(ValueError, match="fail, skip"):
+        occlude_dataset(market, tmp_path / "out", policy="maybe")
+    with pytest.raises(DataSetError, match=r"annotations\.csv"):
+        load_annotations(market)
