@@ -88,11 +88,16 @@ def split_backbone(backbone: nn.Module) -> Split:
     >>> split.middle_dim, split.feature_dim
     (256, 512)
     """
+    own = set(backbone.modules())
     with evaluating(backbone):
         if is_vision_transformer(backbone):
-            return Split(*split_vision_transformer(backbone))
-        low, high = _cut(backbone)
-        return _check(backbone, low, high)
+            split = Split(*split_vision_transformer(backbone))
+        else:
+            split = _check(backbone, *_cut(backbone))
+    for module in (*split.low.modules(), *split.high.modules()):
+        if module not in own:  # the containers made here follow the backbone's mode
+            module.training = backbone.training
+    return split
 
 
 @contextmanager
@@ -179,7 +184,7 @@ def _check(backbone: nn.Module, low: nn.Module, high: nn.Module) -> Split:
     for name in ("forward_features", "featuremaps"):  # timm, torchreid: the feature map without the head
         whole = getattr(backbone, name, whole)
     expected = whole(image)
-    if expected.ndim == 4 and not torch.allclose(expected, features, rtol=1e-3, atol=1e-4):
+    if expected.ndim == 4 and not torch.allclose(expected, features, rtol=1e-3, atol=1e-4, equal_nan=True):
         raise ValueError(
             f"cannot cut this {type(backbone).__name__}: its layers do not simply follow each other, so the two halves "
             "would compute something else than the whole"
