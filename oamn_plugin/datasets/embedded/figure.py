@@ -43,12 +43,11 @@ def draw_figure(
     for side in legs:
         _leg(canvas, body, identity, side)
     _lower(canvas, body, identity)
-    if body.cos > 0:
-        draw_long_hair(canvas, body, identity)
-    _trunk(canvas, body, identity)
-    draw_head(canvas, body, identity)
-    if body.cos <= 0:
-        draw_long_hair(canvas, body, identity)
+    # hair falls behind the trunk seen from the front, behind the face seen from the side, over both seen from the back
+    layers = [_trunk, draw_head]
+    layers.insert(0 if body.cos > 0.4 else 1 if body.cos > -0.3 else 2, draw_long_hair)
+    for draw in layers:
+        draw(canvas, body, identity)
     for side in (0, 1):
         if side not in early:
             _arm(canvas, body, identity, side)
@@ -122,7 +121,7 @@ def _leg(canvas: Canvas, body: Skeleton, identity: Identity, side: int) -> None:
         for start, stop in ((hip, knee), (knee, end)):
             a, b = (start[0] + offset, start[1]), (stop[0] + offset * 0.75, stop[1])
             canvas.paint(limb(a, b, 0.007 * unit, 0.007 * unit, 2), Paint(lower.second), clip=canvas.alpha)
-    if identity.shoes.cut == "boots":
+    if identity.shoes.cut == "boots" and lower.cut != "wide":
         _boot(canvas, body, identity, side)
 
 

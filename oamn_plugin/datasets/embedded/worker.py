@@ -1,7 +1,7 @@
 """Draws a share of the data set, as a program of its own: ``FOLDER SEED FIRST STEP COUNTS...``.
 
-Not a forked process: forking a process that runs torch's threads may hang, and spawning one runs the user's script again
-unless it is guarded. It prints a line for every image that is on disk.
+Not a forked process: forking a process that runs torch's threads may hang, and spawning one runs the user's script
+again unless it is guarded. It prints a line for every image that is on disk.
 """
 
 from __future__ import annotations
