@@ -7,17 +7,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.retrieval.significance import bootstrap_intervals, paired_test
+
 from .runs import QueryScores, Run, read_run
-from .significance import bootstrap_interval, holm, paired_test
 from .tables import Figure, mean_and_spread
 
 METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mAP_trapezoid", "mINP")
 """The columns of a report, percent."""
+
+
+_SAMPLES = 5000
+
+
+class ComparisonError(ExpectedError, ValueError):
+    """Runs that cannot be compared; the message says why."""
 
 
 class Gap(NamedTuple):
@@ -41,6 +50,7 @@ class Comparison:
     methods: Mapping[str, Sequence[Run]]
     baseline: str
     notes: Sequence[str] = field(default_factory=tuple)
+    _gaps: dict[tuple[str, str, str, str], Gap | None] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def data_sets(self) -> list[str]:
@@ -74,22 +84,26 @@ class Comparison:
         values = self.per_query(method, data_set, metric)
         if values is None:
             return None
-        scores = np.array(list(values.values()))
-        low, high = bootstrap_interval(scores)
-        return Figure(float(scores.mean()), low=low, high=high)
+        found = bootstrap_intervals(_as_run(np.array(list(values.values()))), samples=_SAMPLES)["mAP"]
+        return Figure(found.value, low=found.low, high=found.high)
 
     def gap(self, method: str, other: str, data_set: str, metric: str) -> Gap | None:
         """A method minus another one on the queries that both were tested on; None where they share none."""
+        key = (method, other, data_set, metric)
+        if key not in self._gaps:
+            self._gaps[key] = self._measure_gap(*key)
+        return self._gaps[key]
+
+    def _measure_gap(self, method: str, other: str, data_set: str, metric: str) -> Gap | None:
         first, second = self.per_query(method, data_set, metric), self.per_query(other, data_set, metric)
         if first is None or second is None:
             return None
         shared = [name for name in first if name in second]
         if not shared:
             return None
-        ours, theirs = (np.array([table[name] for name in shared]) for table in (first, second))
-        difference = ours - theirs
-        low, high = bootstrap_interval(difference)
-        return Gap(Figure(float(difference.mean()), signed=True, low=low, high=high), paired_test(ours, theirs))
+        ours, theirs = (_as_run(np.array([table[name] for name in shared])) for table in (first, second))
+        test = paired_test(theirs, ours, "mAP", samples=_SAMPLES)
+        return Gap(Figure(test.difference, signed=True, low=test.low, high=test.high), test.p_value)
 
     def gaps(self, data_set: str, metric: str) -> dict[str, Gap]:
         """Every method against the baseline, p-values adjusted for the number of comparisons (Holm)."""
@@ -122,12 +136,12 @@ def load_comparison(run_dirs: Mapping[str, Sequence[str | Path]], baseline: str)
         baseline: one of the names.
 
     Raises:
-        ValueError: the baseline is not among the methods, or no method has a result.
+        ComparisonError: the baseline is not among the methods, or no method has a result.
     """
     if baseline not in run_dirs:
         near = difflib.get_close_matches(baseline, list(run_dirs), n=1, cutoff=0.3)
         hint = f": did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"the baseline {baseline!r} is not among the methods{hint} ({', '.join(run_dirs)})")
+        raise ComparisonError(f"the baseline {baseline!r} is not among the methods{hint} ({', '.join(run_dirs)})")
     methods, notes = {}, []
     for name, folders in run_dirs.items():
         runs = [read_run(folder) for folder in folders]
@@ -139,8 +153,27 @@ def load_comparison(run_dirs: Mapping[str, Sequence[str | Path]], baseline: str)
             notes.append(f"{name}: no run has results yet")
     if not methods:
         folders = ", ".join(str(folder) for paths in run_dirs.values() for folder in paths)
-        raise ValueError(f"no run folder holds a results.json: {folders or 'none given'}")
+        raise ComparisonError(f"no run folder holds a results.json: {folders or 'none given'}")
     return Comparison(methods, baseline if baseline in methods else next(iter(methods)), tuple(dict.fromkeys(notes)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number by Holm's step-down method.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - place)))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _as_run(scores: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """Scores that were averaged over seeds in the shape of one run: in the place of its average precisions."""
+    valid, none = np.ones(len(scores), dtype=bool), np.zeros(len(scores), dtype=int)
+    return {"valid": valid, "first_rank": none, "ap": scores, "ap_trapezoid": scores, "inp": scores}
 
 
 def _query_names(scores: QueryScores) -> list[str]:

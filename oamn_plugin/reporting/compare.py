@@ -48,7 +48,7 @@ def write_comparison(
         ``html``, ``markdown``, ``csv``, ``latex``, ``json`` and the path of each.
 
     Raises:
-        ValueError: the baseline is not among the methods, or no method has a result.
+        ComparisonError: the baseline is not among the methods, or no method has a result.
     """
     everything = load_comparison(run_dirs, baseline)
     comparison = everything.without(ablation[1:])
@@ -164,7 +164,8 @@ def _json_scores(comparison: Comparison, name: str, data_set: str) -> dict[str, 
     found: dict[str, Any] = {}
     for metric in METRICS:
         score = comparison.score(name, data_set, metric)
-        gap = None if name == comparison.baseline else comparison.gap(name, comparison.baseline, data_set, metric)
+        tested = name != comparison.baseline and metric in ("Rank-1", "mAP")
+        gap = comparison.gap(name, comparison.baseline, data_set, metric) if tested else None
         if score is not None:
             found[metric] = {"mean": score.mean, "spread": score.spread, "seeds": score.count}
         if score is not None and gap is not None:

@@ -1,0 +1,219 @@
+"""The runs of a suite: their commands, what has been done of each, what the rest will cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .suite import HOSTS, Method, Suite
+
+RECORD = "benchmark.json"
+"""File in a run folder that says which command it belongs to and how far it came."""
+CONSOLE = "console.txt"
+"""File in a run folder with everything that the training printed."""
+
+
+@dataclass
+class Record:
+    """What the runner knows of a run folder: the fingerprint of its command, whether it ended well, seconds spent.
+
+    ``tested`` are the protocols that it was tested on.
+    """
+
+    fingerprint: str = ""
+    finished: bool = False
+    seconds: float = 0.0
+    tested: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a suite.
+
+    Attributes:
+        method: what is trained.
+        seed: with which seed.
+        folder: where.
+        fingerprint: of its command and configuration files.
+        state: ``new``, ``interrupted`` (goes on with ``--resume``), ``changed`` (another command was there: starts
+            afresh), ``untested`` (trained, but not tested on every protocol) or ``finished``.
+        record: what is known of it.
+    """
+
+    method: Method
+    seed: int
+    folder: Path
+    fingerprint: str
+    state: str
+    record: Record
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return f"{self.method.name}, seed {self.seed}"
+
+
+def plan(suite: Suite, only: Sequence[str] = ()) -> list[Job]:
+    """The runs of a suite with their states, seed by seed, so that every method has a figure early.
+
+    Args:
+        suite: the suite.
+        only: names of methods; empty for all.
+
+    Raises:
+        SuiteError: ``only`` names a method that is not there.
+    """
+    methods = suite.only(only)
+    return [_job(suite, method, seed) for seed in suite.seeds for method in methods]
+
+
+def training_command(suite: Suite, job: Job) -> list[str]:
+    """The command that trains a run and tests it; with ``--resume`` where it was interrupted."""
+    resume = ["--resume"] if job.state == "interrupted" else []
+    return [*_start(suite, job.method), *resume, *_options(suite, job.method, job.seed, job.folder, suite.protocols)]
+
+
+def testing_command(suite: Suite, job: Job) -> list[str]:
+    """The command that tests a trained run on every protocol of the suite, into its ``evaluation`` folder."""
+    weights = [HOSTS[job.method.host].weights, str(job.folder / "model_final.pth")]
+    options = _options(suite, job.method, job.seed, job.folder / "evaluation", suite.protocols)
+    return [*_start(suite, job.method), "--eval-only", *options, *weights]
+
+
+def command_text(suite: Suite, method: Method) -> str:
+    """The training command of a method for a reader, without the interpreter's path; the first seed's."""
+    seed = suite.seeds[0]
+    options = _options(suite, method, seed, suite.run_folder(method, seed), suite.protocols)
+    return shlex.join(["python", *_start(suite, method)[1:], *options])
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a run folder, None where there is none or it is unreadable."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return Record(**content)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Writes the record so that a kill leaves the old one or the new one, never half of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / (RECORD + ".part")
+    part.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / RECORD)
+
+
+def estimate(suite: Suite, jobs: Sequence[Job]) -> dict[str, tuple[float | None, str]]:
+    """Seconds that each unfinished run will take, and where the estimate comes from.
+
+    From finished runs of the same method; else the time that an interrupted run's log says is left; else the suite's
+    ``image_views`` over a throughput measured with the method; else the mean of what other methods took.
+
+    Returns:
+        Label of the run to (seconds or None where nothing is known, reason).
+    """
+    return {job.label: _estimate(suite, job, jobs) for job in jobs if job.state != "finished"}
+
+
+def _estimate(suite: Suite, job: Job, jobs: Sequence[Job]) -> tuple[float | None, str]:
+    if job.state == "untested":
+        return None, "tested only"
+    done = [other for other in jobs if other.state in ("finished", "untested") and other.record.seconds > 0]
+    own = [other.record.seconds for other in done if other.method.name == job.method.name]
+    if job.state == "interrupted" and (left := _time_left(job.folder)) is not None:
+        return left, "its own log"
+    if own:
+        return statistics.mean(own), f"{len(own)} finished run{'s' if len(own) > 1 else ''} of the method"
+    speeds = [speed for other in jobs if other.method.name == job.method.name and (speed := _speed(other.folder))]
+    if suite.image_views and speeds:
+        return suite.image_views / statistics.mean(speeds), f"{statistics.mean(speeds):.1f} images a second"
+    if done:
+        return statistics.mean(other.record.seconds for other in done), "the mean of other methods"
+    return None, "nothing measured yet"
+
+
+def _time_left(folder: Path) -> float | None:
+    for line in reversed(_tail(folder / "metrics.json")):
+        try:
+            left = json.loads(line).get("eta_seconds")
+        except (ValueError, AttributeError):
+            continue
+        if isinstance(left, (int, float)):
+            return float(left)
+    return None
+
+
+def _speed(folder: Path) -> float | None:
+    try:
+        speed = json.loads((folder / "cost.json").read_text(encoding="utf-8")).get("images_per_second")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return float(speed) if isinstance(speed, (int, float)) and speed > 0 else None
+
+
+def _tail(path: Path, count: int = 50) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def _job(suite: Suite, method: Method, seed: int) -> Job:
+    folder = suite.run_folder(method, seed)
+    fingerprint, record = _fingerprint(suite, method, seed), read_record(folder)
+    state = _state(suite, folder, fingerprint, record)
+    return Job(method, seed, folder, fingerprint, state, record or Record(fingerprint))
+
+
+def _state(suite: Suite, folder: Path, fingerprint: str, record: Record | None) -> str:
+    if record is None:
+        return "changed" if folder.is_dir() and any(folder.iterdir()) else "new"
+    if record.fingerprint != fingerprint:
+        return "changed"
+    if not record.finished or not (folder / "results.json").is_file():
+        return "interrupted"
+    return "finished" if set(suite.protocols) <= set(record.tested) else "untested"
+
+
+def _fingerprint(suite: Suite, method: Method, seed: int) -> str:
+    """Of the training command, without the protocols (they need no new training), and all configuration files."""
+    digest = hashlib.sha256()
+    parts = [*_start(suite, method)[1:], *_options(suite, method, seed, Path("run"), ())]
+    for text in [*parts, *_chain(Path(method.config))]:
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _chain(path: Path) -> list[str]:
+    """Contents of a configuration file and of the files that it is based on."""
+    texts: list[str] = []
+    seen: set[Path] = set()
+    while path.is_file() and path.resolve() not in seen:
+        seen.add(path.resolve())
+        texts.append(path.read_text(encoding="utf-8"))
+        base: Any = yaml.safe_load(texts[-1])
+        base = base.get("_BASE_") if isinstance(base, dict) else None
+        path = path.parent / base if base else Path()
+    return texts
+
+
+def _start(suite: Suite, method: Method) -> list[str]:
+    command = suite.command or ("python", HOSTS[method.host].script)
+    return [sys.executable if command[0] == "python" else command[0], *command[1:], "--config-file", method.config]
+
+
+def _options(suite: Suite, method: Method, seed: int, folder: Path, protocols: Sequence[str]) -> list[str]:
+    host = HOSTS[method.host]
+    common = suite.opts if method.host == "fastreid" else suite.torchreid_opts
+    tests = [host.tests, repr(tuple(protocols)) if method.host == "fastreid" else repr(list(protocols))]
+    return [host.output, str(folder), host.seed, str(seed), *common, *method.opts, *(tests if protocols else [])]

@@ -1,0 +1,221 @@
+"""A benchmark suite as its YAML states it: methods x seeds x protocols, checked key by key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from oamn_plugin.errors import ExpectedError
+
+from .page import slug
+
+
+class SuiteError(ExpectedError, ValueError):
+    """A suite that cannot run; the message says which key, in which file, and what would be valid."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """How a host's training script wants its options.
+
+    Attributes:
+        script: its path from the root of the repository.
+        output, seed, tests, weights: its ``KEY VALUE`` options.
+    """
+
+    script: str
+    output: str
+    seed: str
+    tests: str
+    weights: str
+
+
+HOSTS = {
+    "fastreid": Host("tools/train_net.py", "OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS"),
+    "torchreid": Host("tools/train_torchreid.py", "data.save_dir", "train.seed", "data.targets", "model.load_weights"),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of a suite's ``methods``.
+
+    Attributes:
+        name: its name in the report.
+        config: configuration file, from the root of the repository.
+        opts: ``KEY, VALUE, KEY, VALUE, ...`` on top of it.
+        host: ``fastreid`` or ``torchreid``.
+        note: a remark for the reader of the YAML.
+    """
+
+    name: str
+    config: str
+    opts: tuple[str, ...] = ()
+    host: str = "fastreid"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked suite.
+
+    Attributes:
+        name: heading of the report.
+        output: folder of the runs and of the report.
+        baseline: the method that the others are compared with.
+        methods: what is trained.
+        seeds: one run a method and seed.
+        opts: options of every fastreid method, before the method's own.
+        torchreid_opts: the same for torchreid methods.
+        protocols: data sets to test on; empty leaves it to the configurations.
+        ablation: methods of the ablation table, the full one first.
+        command: what starts a training instead of ``python SCRIPT``; ``python`` means this interpreter.
+        image_views: training views a run sees; lets ``--dry-run`` estimate from throughput.
+        published: show published figures of other methods.
+    """
+
+    name: str
+    output: str
+    baseline: str
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...] = (0,)
+    opts: tuple[str, ...] = ()
+    torchreid_opts: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    ablation: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    image_views: int = 0
+    published: bool = True
+
+    def run_folder(self, method: Method, seed: int) -> Path:
+        """Where a run lives."""
+        return Path(self.output) / slug(method.name) / f"seed{seed}"
+
+    def only(self, names: Sequence[str]) -> list[Method]:
+        """The methods of these names, all for none.
+
+        Raises:
+            SuiteError: a name is unknown; the nearest one is named.
+        """
+        known = [method.name for method in self.methods]
+        for name in names:
+            if name not in known:
+                raise SuiteError(f"--only: there is no method {name!r}.{_nearest(name, known)}")
+        return [method for method in self.methods if not names or method.name in names]
+
+
+def load_suite(path: str | Path) -> Suite:
+    """Reads and checks a suite.
+
+    Args:
+        path: its YAML file.
+
+    Raises:
+        SuiteError: the file is missing or no YAML mapping; a key is unknown, missing or of the wrong kind; a name that
+            the suite refers to is not one of its methods; two methods share a folder; a configuration is missing.
+    """
+    content = _read(Path(path))
+    _check_keys(content, Suite, str(path))
+    if not isinstance(content.get("methods"), list) or not content["methods"]:
+        raise SuiteError(f"{path}: methods must be a list of methods, each with a name and a config")
+    methods = tuple(_method(entry, f"{path}, method {number + 1}") for number, entry in enumerate(content["methods"]))
+    suite = Suite(
+        name=str(content.get("name", Path(path).stem)),
+        output=str(content["output"]),
+        baseline=str(content["baseline"]),
+        methods=methods,
+        seeds=tuple(_integer(seed, f"{path}: seeds") for seed in _list(content, "seeds", path) or [0]),
+        opts=_pairs(content, "opts", path),
+        torchreid_opts=_pairs(content, "torchreid_opts", path),
+        protocols=tuple(map(str, _list(content, "protocols", path))),
+        ablation=tuple(map(str, _list(content, "ablation", path))),
+        command=tuple(map(str, _list(content, "command", path))),
+        image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
+        published=bool(content.get("published", True)),
+    )
+    _check_names(suite, str(path))
+    return suite
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SuiteError(f"there is no suite {str(path)!r}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SuiteError(f"{path} holds no keys")
+    return content
+
+
+def _method(entry: Any, place: str) -> Method:
+    if not isinstance(entry, dict):
+        raise SuiteError(f"{place} must be a mapping with a name and a config, got {entry!r}")
+    _check_keys(entry, Method, place)
+    method = Method(
+        name=str(entry["name"]),
+        config=str(entry["config"]),
+        opts=_pairs(entry, "opts", place),
+        host=str(entry.get("host", "fastreid")),
+        note=str(entry.get("note", "")),
+    )
+    if method.host not in HOSTS:
+        raise SuiteError(f"{place}: unknown host {method.host!r}.{_nearest(method.host, list(HOSTS))}")
+    if not Path(method.config).is_file():
+        raise SuiteError(f"{place} ({method.name}): there is no configuration file {method.config!r}")
+    return method
+
+
+def _check_keys(content: dict[str, Any], kind: type[Suite] | type[Method], place: str) -> None:
+    known = [field.name for field in fields(kind)]
+    for key in content:
+        if key not in known:
+            raise SuiteError(f"{place}: unknown key {key!r}.{_nearest(str(key), known)}")
+    for key in ("name", "config") if kind is Method else ("output", "baseline", "methods"):
+        if key not in content:
+            raise SuiteError(f"{place}: the key {key!r} is missing")
+
+
+def _check_names(suite: Suite, place: str) -> None:
+    names = [method.name for method in suite.methods]
+    for key, name in [("baseline", suite.baseline), *(("ablation", name) for name in suite.ablation)]:
+        if name not in names:
+            raise SuiteError(f"{place}: {key} {name!r} is not one of the methods.{_nearest(name, names)}")
+    folders: dict[str, str] = {}
+    for name in names:
+        if slug(name) in folders:
+            raise SuiteError(f"{place}: {name!r} and {folders[slug(name)]!r} would share the folder {slug(name)!r}")
+        folders[slug(name)] = name
+    if len(set(suite.seeds)) < len(suite.seeds):
+        raise SuiteError(f"{place}: a seed is listed twice: {', '.join(map(str, suite.seeds))}")
+
+
+def _list(content: dict[str, Any], key: str, place: object) -> list[Any]:
+    value = content.get(key) or []
+    if not isinstance(value, list):
+        raise SuiteError(f"{place}: {key} must be a list, got {value!r}")
+    return value
+
+
+def _pairs(content: dict[str, Any], key: str, place: object) -> tuple[str, ...]:
+    values = _list(content, key, place)
+    if len(values) % 2:
+        raise SuiteError(f"{place}: {key} come as KEY, VALUE, KEY, VALUE, ...; got {len(values)} entries")
+    return tuple(str(value) for value in values)
+
+
+def _integer(value: Any, place: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise SuiteError(f"{place} must hold whole numbers from 0, got {value!r}")
+    return value
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}"

@@ -1,0 +1,196 @@
+"""The benchmark command end to end: real subprocesses that write run folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = Path(__file__).with_name("tiny_training.py")
+
+
+def write_suite(folder: Path, **changes: Any) -> Path:
+    (folder / "base.yml").write_text("SOLVER: {MAX_EPOCH: 1}\n")
+    (folder / "method.yml").write_text("_BASE_: base.yml\n")
+    config = str(folder / "method.yml")
+    suite = {
+        "name": "Tiny suite",
+        "output": str(folder / "runs"),
+        "baseline": "plain",
+        "seeds": [0, 1],
+        "command": ["python", str(TRAINING)],
+        "published": False,
+        "methods": [
+            {"name": "plain", "config": config, "opts": ["SKILL", 0.3]},
+            {"name": "ours", "config": config, "opts": ["SKILL", 0.8]},
+        ],
+    }
+    path = folder / "suite.yml"
+    path.write_text(yaml.safe_dump({**suite, **changes}))
+    return path
+
+
+def command(suite: Path, *flags: str) -> list[str]:
+    return [sys.executable, str(ROOT / "tools" / "benchmark.py"), str(suite), *flags]
+
+
+def benchmark(suite: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(suite, *flags), capture_output=True, text=True, timeout=120, check=False)
+
+
+def consoles(folder: Path) -> dict[str, str]:
+    runs = (folder / "runs").glob("*/seed*/console.txt")
+    return {f"{path.parent.parent.name}/{path.parent.name}": path.read_text() for path in runs}
+
+
+def test_suite_runs_reports_and_skips_what_is_finished(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path)
+    first = benchmark(suite)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert sorted(consoles(tmp_path)) == ["ours/seed0", "ours/seed1", "plain/seed0", "plain/seed1"]
+    report = tmp_path / "runs" / "report"
+    assert {path.name for path in report.iterdir()} >= {"report.html", "report.md", "scores.csv", "tables.tex"}
+    assert "ours" in first.stdout
+    assert "Rank-1" in first.stdout
+    before = consoles(tmp_path)
+    again = benchmark(suite)
+    assert again.returncode == 0
+    assert again.stdout.count("finished before") == 4
+    assert consoles(tmp_path) == before
+
+
+def test_changed_base_configuration_starts_afresh_and_keeps_the_old_run(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0])
+    benchmark(suite, "--only", "ours")
+    (tmp_path / "base.yml").write_text("SOLVER: {MAX_EPOCH: 2}\n")
+    listed = benchmark(suite, "--dry-run", "--only", "ours").stdout
+    assert "changed" in listed
+    done = benchmark(suite, "--only", "ours")
+    assert "starts afresh" in done.stdout
+    assert (tmp_path / "runs" / "ours" / "seed0.old-1" / "results.json").exists()
+    assert "--resume" not in consoles(tmp_path)["ours/seed0"]
+
+
+def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: Path) -> None:
+    config = str(tmp_path / "method.yml")
+    methods = [
+        {"name": "broken", "config": config, "opts": ["FAIL", "no such weights"]},
+        {"name": "plain", "config": config},
+    ]
+    result = benchmark(write_suite(tmp_path, methods=methods, seeds=[0]))
+    assert result.returncode == 1
+    assert result.stdout.index("plain, seed 0: started") > result.stdout.index("failed: ended with exit code 3")
+    assert "RuntimeError: no such weights" in result.stdout
+    assert "broken, seed 0: failed" in (tmp_path / "runs" / "report" / "report.md").read_text()
+
+
+def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 8, "WAIT", 0.1])
+    steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
+    process = subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True)
+    while not steps.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "goes on from here" in printed
+    reached = int(steps.read_text())
+    assert 0 < reached < 8
+    listed = benchmark(suite, "--dry-run").stdout
+    assert "interrupted" in listed
+    assert "its own log" in listed
+    assert benchmark(suite).returncode == 0
+    console = consoles(tmp_path)["plain/seed0"]
+    assert "--resume" in console
+    lines = (steps.parent / "metrics.json").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == list(range(8))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_suite_goes_on_too(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 4, "WAIT", 0.1])
+    steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
+    process = subprocess.Popen(command(suite), stdout=subprocess.DEVNULL)
+    while not steps.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert benchmark(suite).returncode == 0
+    assert "--resume" in consoles(tmp_path)["plain/seed0"]
+
+
+def test_new_protocol_tests_finished_runs_without_training_them_again(tmp_path: Path) -> None:
+    benchmark(write_suite(tmp_path, seeds=[0]))
+    suite = write_suite(tmp_path, seeds=[0], protocols=["Streets", "Stations"])
+    result = benchmark(suite)
+    assert result.returncode == 0, result.stdout
+    assert "tested on new protocols" in result.stdout
+    assert "--eval-only" in consoles(tmp_path)["ours/seed0"]
+    assert "Stations" in (tmp_path / "runs" / "report" / "report.md").read_text()
+    assert benchmark(suite).stdout.count("finished before") == 2
+
+
+def test_dry_run_runs_nothing_and_estimates_from_finished_runs(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path)
+    listed = benchmark(suite, "--dry-run")
+    assert listed.returncode == 0
+    assert "4 of 4 runs to do, cost unknown" in listed.stdout
+    assert not (tmp_path / "runs").exists()
+    benchmark(write_suite(tmp_path, seeds=[0]))
+    listed = benchmark(write_suite(tmp_path), "--dry-run")
+    assert "2 of 4 runs to do, about" in listed.stdout
+    assert "1 finished run of the method" in listed.stdout
+
+
+def test_report_only_without_runs_says_so(tmp_path: Path) -> None:
+    result = benchmark(write_suite(tmp_path), "--report-only")
+    assert result.returncode == 2
+    assert "no run folder holds a results.json" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": [0]}, "unknown key 'seed'. Did you mean 'seeds'?"),
+        ({"baseline": "plane"}, "baseline 'plane' is not one of the methods. Did you mean 'plain'?"),
+        ({"seeds": [0, 0]}, "a seed is listed twice"),
+        ({"seeds": ["a"]}, "whole numbers"),
+        ({"opts": ["A"]}, "KEY, VALUE"),
+        ({"ablation": ["our"]}, "Did you mean 'ours'?"),
+        ({"methods": []}, "methods must be a list"),
+        ({"methods": [{"name": "plain", "config": "nowhere.yml"}]}, "there is no configuration file 'nowhere.yml'"),
+        ({"methods": [{"name": "plain", "konfig": "x"}]}, "unknown key 'konfig'. Did you mean 'config'?"),
+    ],
+)
+def test_mistake_in_a_suite_is_one_message(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    from oamn_plugin.reporting.suite import SuiteError, load_suite
+
+    with pytest.raises(SuiteError) as raised:
+        load_suite(write_suite(tmp_path, **changes))
+    assert message in str(raised.value)
+
+
+def test_unknown_method_and_missing_suite_end_with_a_message(tmp_path: Path) -> None:
+    result = benchmark(write_suite(tmp_path), "--only", "our", "--dry-run")
+    assert result.returncode == 2
+    assert "Did you mean 'ours'?" in result.stderr
+    assert "there is no suite" in benchmark(tmp_path / "none.yml").stderr
+
+
+def test_shipped_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    from oamn_plugin.reporting.suite import load_suite
+
+    monkeypatch.chdir(ROOT)  # configurations are named from the root of the repository
+    paths = sorted((ROOT / "configs" / "suites").glob("*.yml"))
+    assert len(paths) >= 4
+    for path in paths:
+        assert load_suite(path).methods

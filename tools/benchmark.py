@@ -1,0 +1,56 @@
+"""Trains and tests the methods of a suite and writes one report.
+
+python tools/benchmark.py configs/suites/embedded.yml --dry-run
+python tools/benchmark.py configs/suites/embedded.yml
+
+A suite that was stopped goes on where it stopped; finished runs are skipped as long as their command and configuration
+files stay the same. One failed run does not stop the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", metavar="SUITE.yml", help="what to run; see configs/suites/")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="METHOD", help="run this method only; repeatable"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the runs with their estimated cost")
+    parser.add_argument("--report-only", action="store_true", help="write the report of what is finished")
+    return parser
+
+
+def main() -> int:
+    """0: all finished; 1: some run failed; 2: the suite cannot run; 130: stopped."""
+    args = build_parser().parse_args()
+    from oamn_plugin.errors import ExpectedError
+    from oamn_plugin.reporting.runner import dry_run, report_suite, run_suite
+    from oamn_plugin.reporting.suite import load_suite
+
+    try:
+        suite = load_suite(args.suite)
+        if args.dry_run:
+            print(dry_run(suite, args.only), end="")
+            return 0
+        if args.report_only:
+            report_suite(suite)
+            return 0
+        outcome = run_suite(suite, args.only)
+        if outcome.finished and not outcome.stopped:
+            report_suite(suite, list(outcome.failed))
+    except ExpectedError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    return 130 if outcome.stopped else int(bool(outcome.failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
