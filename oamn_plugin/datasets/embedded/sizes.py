@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-FORMAT = 1
+FORMAT = 2
 """Version of the pictures. It is part of the folder's name: a change of a single pixel must raise it."""
 
 

@@ -30,7 +30,7 @@ def folder_name(size: str | Size, seed: int) -> str:
     """Name of a data set's folder: it carries everything that the pictures depend on.
 
     >>> folder_name("demo", 0)
-    'OccludedPedestrians-demo-seed0-v1'
+    'OccludedPedestrians-demo-seed0-v2'
     """
     label = size if isinstance(size, str) else "x".join(map(str, astuple(size)))
     return f"OccludedPedestrians-{label}-seed{seed}-v{FORMAT}"
