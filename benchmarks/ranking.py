@@ -4,8 +4,8 @@
 
 Each side runs in a process of its own on the same random descriptors; printed are seconds, memory above the
 descriptors, the ratio and the largest difference of CMC, mAP and mINP. Needs fastreid, Cython and a C compiler
-(``pip install .[bench]``). The host's extension is compiled in a temporary copy; nothing is written to where the host is
-installed.
+(``pip install .[bench]``). The host's extension is compiled in a temporary copy; nothing is written to where the host
+is installed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py [--sizes 10000 100000 1000000 --queries 1000 --dim 512]
 
-Each size runs in a process of its own. The gallery is a memory-mapped file, so the memory printed is what the evaluation
-takes beyond it (anonymous memory, Linux only; 0 elsewhere).
+Each size runs in a process of its own. The gallery is a memory-mapped file, so the memory printed is what the
+evaluation takes beyond it (anonymous memory, Linux only; 0 elsewhere).
 """
 
 from __future__ import annotations

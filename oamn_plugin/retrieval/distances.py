@@ -2,7 +2,7 @@
 
 A matrix product may round differently when its shape differs. So every product here is one of a fixed shape: queries
 in tiles of :data:`QUERY_TILE` rows, gallery in tiles of :data:`GALLERY_TILE`, both counted from the first row and the
-last one filled with zeros. The block size only says how many tiles are in memory at once. The result is the same for
+last one filled up with zeros. The block size only says how many tiles are in memory at once. The result is the same for
 the same machine and number of threads; across machines the last bit may differ.
 """
 
@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-QUERY_TILE = 64
+QUERY_TILE = 128
 """Rows of one matrix product; shards of queries that start at a multiple of it give the bits of a single process."""
-GALLERY_TILE = 4096
-"""Columns of one matrix product: 8 MB of 512-dimensional descriptors, which a processor's cache holds."""
+GALLERY_TILE = 1 << 15
+"""Columns of one matrix product: 64 MB of 512-dimensional descriptors. Small ones make threads wait for each other."""
+GALLERY_STEP = 512
+"""The last gallery tile is filled up to a multiple of this, which keeps to the inner loops of the full tiles."""
 BLOCK_ELEMENTS = 1 << 26
-"""Distances that the default block holds at most (256 MB), unless 64 rows alone are more."""
+"""Distances that the default block holds at most (256 MB), unless one tile of rows alone has more."""
 METRICS = ("sqeuclidean", "cosine")
 
 Descriptors = np.ndarray | Tensor
@@ -46,12 +48,10 @@ def distance_blocks(
     """
     _check(query, gallery, metric, chunk_size)
     device = _device(query, gallery)
-    width = _tiled(len(gallery), GALLERY_TILE)
     rows = min(block_rows(len(gallery), chunk_size), _tiled(len(query), QUERY_TILE))
-    columns = min(GALLERY_TILE, width)
-    query_norms = _squared_norms(query, min(QUERY_TILE, rows), device, "query")
-    gallery_norms = _squared_norms(gallery, columns, device, "gallery")
-    buffer = torch.empty((rows, width), device=device)
+    buffer = torch.empty((rows, _tiled(len(gallery), GALLERY_STEP)), device=device)
+    query_norms = _squared_norms(query, _tiled(len(query), QUERY_TILE), device, "query")
+    gallery_norms = _squared_norms(gallery, buffer.shape[1], device, "gallery")
     for start in range(0, len(query), rows):
         _fill(buffer, query, gallery, start, (query_norms[start : start + rows], gallery_norms), metric)
         yield start, buffer[: min(rows, len(query) - start), : len(gallery)]
@@ -60,8 +60,8 @@ def distance_blocks(
 def block_rows(num_gallery: int, chunk_size: int | None = None) -> int:
     """Query rows per block: a multiple of :data:`QUERY_TILE`.
 
-    >>> block_rows(82161), block_rows(82161, chunk_size=100), block_rows(10**7)
-    (768, 128, 64)
+    >>> block_rows(82161), block_rows(82161, chunk_size=200), block_rows(10**7)
+    (768, 256, 128)
     """
     wanted = chunk_size or min(1024, BLOCK_ELEMENTS // max(num_gallery, 1) // QUERY_TILE * QUERY_TILE)
     return max(QUERY_TILE, -(-wanted // QUERY_TILE) * QUERY_TILE)
@@ -71,18 +71,18 @@ def _fill(
     buffer: Tensor, query: Descriptors, gallery: Descriptors, start: int, norms: tuple[Tensor, Tensor], metric: str
 ) -> None:
     rows, width = buffer.shape
-    tile_rows, tile_columns = min(QUERY_TILE, rows), min(GALLERY_TILE, width)
+    tile_rows = min(QUERY_TILE, rows)
     used = -(-min(rows, len(query) - start) // tile_rows) * tile_rows
     block = _tile(query, start, used, buffer.device)
     if metric == "cosine":
         block = block / _lengths(norms[0])
-    for column in range(0, width, tile_columns):
-        tile = _tile(gallery, column, tile_columns, buffer.device)
-        tile_norms = norms[1][column : column + tile_columns]
+    for column in range(0, width, GALLERY_TILE):
+        tile_norms = norms[1][column : column + GALLERY_TILE]
+        tile = _tile(gallery, column, len(tile_norms), buffer.device)
         if metric == "cosine":
             tile = tile / _lengths(tile_norms)
         for row in range(0, used, tile_rows):
-            target = buffer[row : row + tile_rows, column : column + tile_columns]
+            target = buffer[row : row + tile_rows, column : column + len(tile)]
             part = block[row : row + tile_rows]
             if metric == "cosine":
                 torch.sub(1.0, part @ tile.T, out=target)
@@ -96,7 +96,7 @@ def _lengths(squared: Tensor) -> Tensor:
 
 
 def _tiled(count: int, tile: int) -> int:
-    """``count`` rounded up to whole tiles; a set smaller than one tile gets the next power of two instead."""
+    """``count`` rounded up to a multiple of ``tile``; a smaller one to the next power of two."""
     if count >= tile:
         return -(-count // tile) * tile
     return max(16, 1 << (count - 1).bit_length())
@@ -106,15 +106,17 @@ def _tile(array: Descriptors, start: int, size: int, device: torch.device) -> Te
     """Rows ``start : start + size`` as float32 on ``device``, filled up with zeros at the end of the array."""
     part = array[start : start + size]
     if isinstance(part, np.ndarray):
-        part = torch.from_numpy(np.array(part, dtype=np.float32))
+        # a tensor on memory that may not be written (a mapped file) is not allowed: copy that one tile
+        part = torch.from_numpy(np.require(part, np.float32, ["C", "W"]))
     part = part.to(device=device, dtype=torch.float32)
     if len(part) < size:
         part = torch.cat([part, part.new_zeros((size - len(part), part.shape[1]))])
     return part
 
 
-def _squared_norms(array: Descriptors, tile: int, device: torch.device, what: str) -> Tensor:
-    parts = [_tile(array, start, tile, device).pow(2).sum(dim=1) for start in range(0, len(array), tile)]
+def _squared_norms(array: Descriptors, width: int, device: torch.device, what: str) -> Tensor:
+    starts = range(0, width, GALLERY_TILE)
+    parts = [_tile(array, start, min(GALLERY_TILE, width - start), device).pow(2).sum(dim=1) for start in starts]
     norms = torch.cat(parts)
     bad = (~norms.isfinite()).nonzero()
     if len(bad):

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from oamn_plugin.retrieval import metrics
 from oamn_plugin.retrieval.counting import positive_ranks
-from oamn_plugin.retrieval.distances import QUERY_TILE, Descriptors
+from oamn_plugin.retrieval.distances import Descriptors
 from oamn_plugin.retrieval.metrics import IntArray
 from oamn_plugin.retrieval.protocol import Gallery, Labels, Protocol, Types
 from oamn_plugin.retrieval.rerank import Reranking, reranked_blocks
 from oamn_plugin.retrieval.result import RankingResult
+
+SCORED_TOGETHER = 64
 
 
 def evaluate_ranking(
@@ -112,8 +114,8 @@ def _score(protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], max_ra
         for rows, block in blocks:
             found = positive_ranks(block, protocol.members(rows), pool, workers)
             # a few queries at a time, so that one with very many positives does not widen the padding of all
-            for part in range(0, len(rows), QUERY_TILE):
-                ranks, where = _padded(found[part : part + QUERY_TILE]), rows[part : part + QUERY_TILE]
+            for part in range(0, len(rows), SCORED_TOGETHER):
+                ranks, where = _padded(found[part : part + SCORED_TOGETHER]), rows[part : part + SCORED_TOGETHER]
                 ap[where] = metrics.average_precision(ranks)
                 trapezoid[where] = metrics.average_precision_trapezoid(ranks)
                 inp[where] = metrics.inverse_negative_penalty(ranks)

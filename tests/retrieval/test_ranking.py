@@ -101,16 +101,16 @@ def test_equals_straight_version_when_sorting_pays(identities, tied):
     assert_equal(evaluate_distances(distances, q_pids, g_pids, q_camids, g_camids), expected)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 64, 100, 1000])
+@pytest.mark.parametrize("chunk_size", [1, 128, 200, 1000])
 @pytest.mark.parametrize("metric", ["sqeuclidean", "cosine"])
 def test_bits_do_not_depend_on_chunk_size(chunk_size, metric):
     generator = torch.Generator().manual_seed(0)
-    query = torch.randn(150, 33, generator=generator)
+    query = torch.randn(300, 33, generator=generator)
     gallery = torch.randn(5000, 33, generator=generator)
     whole = torch.cat([b.clone() for _, b in distance_blocks(query, gallery, metric=metric)])
     parts = [(s, b.clone()) for s, b in distance_blocks(query, gallery, metric=metric, chunk_size=chunk_size)]
     assert torch.equal(torch.cat([b for _, b in parts]), whole)
-    assert [s for s, _ in parts] == list(range(0, 150, -(-chunk_size // 64) * 64))
+    assert [s for s, _ in parts] == list(range(0, 300, -(-chunk_size // 128) * 128))
     expected = torch.cdist(query.double(), gallery.double()) ** 2
     if metric == "cosine":
         unit = [torch.nn.functional.normalize(x.double()) for x in (query, gallery)]
@@ -120,10 +120,11 @@ def test_bits_do_not_depend_on_chunk_size(chunk_size, metric):
 
 def test_equal_images_tie_wherever_they_stand():
     generator = torch.Generator().manual_seed(1)
-    gallery = torch.randn(9000, 65, generator=generator)
-    gallery[[17, 4095, 4096, 8999]] = gallery[3].clone()
-    for _, block in distance_blocks(torch.randn(70, 65, generator=generator), gallery):
-        assert torch.equal(block[:, [17, 4095, 4096, 8999]], block[:, [3]].expand(-1, 4))
+    gallery = torch.randn(33_000, 65, generator=generator)
+    places = [17, 4095, 32_767, 32_768, 32_999]  # in the last full tile and in the rest
+    gallery[places] = gallery[3].clone()
+    for _, block in distance_blocks(torch.randn(140, 65, generator=generator), gallery):
+        assert torch.equal(block[:, places], block[:, [3]].expand(-1, len(places)))
 
 
 @pytest.mark.parametrize("wrap", [np.asarray, torch.from_numpy, np.float64, np.float16])
