@@ -23,6 +23,8 @@ _CURVES = {
     "loss_mask2": "mask loss 2",
     "loss_score": "score loss",
     "loss_position": "position loss",
+    "validation_rank1": "validation Rank-1",
+    "validation_mAP": "validation mAP",
     "lr": "learning rate",
 }
 

@@ -100,7 +100,7 @@ def dry_run(suite: Suite, only: Sequence[str] = ()) -> str:
 
 
 def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None = None) -> dict[str, Path]:
-    """Writes the report of whatever is finished into ``<output>/report``.
+    """Writes the report of whatever is finished.
 
     Args:
         suite: the suite.
@@ -121,7 +121,7 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
     notes = [f"{label}: failed" if label in failed else f"{label}: not run yet" for label in missing]
     return write_comparison(
         folders,
-        Path(suite.output) / "report",
+        suite.report,
         suite.baseline,
         suite.name,
         ablation=suite.ablation,
@@ -135,7 +135,7 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
 def duration(seconds: float | None) -> str:
     """Seconds as they are read.
 
-    >>> duration(42), duration(750), duration(9000), duration(None)
+    >>> duration(42), duration(760), duration(9000), duration(None)
     ('42 s', '13 min', '2.5 h', 'unknown')
     """
     if seconds is None:

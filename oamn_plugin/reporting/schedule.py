@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import statistics
 import sys
@@ -20,6 +21,8 @@ RECORD = "benchmark.json"
 """File in a run folder that says which command it belongs to and how far it came."""
 CONSOLE = "console.txt"
 """File in a run folder with everything that the training printed."""
+
+_LEFT = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d) left")
 
 
 @dataclass
@@ -143,22 +146,29 @@ def _estimate(suite: Suite, job: Job, jobs: Sequence[Job]) -> tuple[float | None
 
 
 def _time_left(folder: Path) -> float | None:
-    for line in reversed(_tail(folder / "metrics.json")):
-        try:
-            left = json.loads(line).get("eta_seconds")
-        except (ValueError, AttributeError):
-            continue
-        if isinstance(left, (int, float)):
-            return float(left)
+    """Seconds that a run's own log says are left: ``eta_seconds`` of metrics.json, or ``1:02:03 left`` in a line."""
+    for line in reversed(_tail(folder / CONSOLE) + _tail(folder / "metrics.json")):
+        if found := _LEFT.search(line):
+            days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+            return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
+        if (left := _number(line, "eta_seconds")) is not None:
+            return left
     return None
 
 
 def _speed(folder: Path) -> float | None:
+    """Training images a second, median over the run."""
+    speeds = [_number(line, "images_per_second") for line in _tail(folder / "metrics.json", 500)]
+    known = [speed for speed in speeds if speed]
+    return statistics.median(known) if known else None
+
+
+def _number(line: str, key: str) -> float | None:
     try:
-        speed = json.loads((folder / "cost.json").read_text(encoding="utf-8")).get("images_per_second")
-    except (OSError, ValueError, AttributeError):
+        value = json.loads(line).get(key)
+    except (ValueError, AttributeError):
         return None
-    return float(speed) if isinstance(speed, (int, float)) and speed > 0 else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _tail(path: Path, count: int = 50) -> list[str]:

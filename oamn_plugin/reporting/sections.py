@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from . import plots
 from .analysis import METRICS, Comparison, Gap
 from .page import Picture, Section, Tile, slug, themed
@@ -160,11 +162,16 @@ def cost_section(comparison: Comparison) -> list[Section]:
 
 
 def _cost(runs: Sequence[Run], key: str, factor: float, digits: int) -> Figure | None:
-    places = [[run.cost, *run.results.values()] for run in runs]
-    values = [
-        next((float(p[key]) * factor for p in place if isinstance(p.get(key), (int, float))), None) for place in places
-    ]
-    return mean_and_spread([value for value in values if value is not None], digits)
+    values = [value * factor for value in (_measured(run, key) for run in runs) if value is not None]
+    return mean_and_spread(values, digits)
+
+
+def _measured(run: Run, key: str) -> float | None:
+    """From cost.json, else from the evaluations, else the median of what training logged."""
+    stated = (place.get(key) for place in (run.cost, *run.results.values()))
+    logged = run.curve(key)[1]
+    known = [float(value) for value in stated if isinstance(value, (int, float))]
+    return known[0] if known else float(np.median(logged)) if len(logged) else None
 
 
 def _optional_table(comparison: Comparison, columns: dict[str, list[Figure | None]], caption: str = "") -> Table | None:

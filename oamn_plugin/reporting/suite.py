@@ -66,7 +66,8 @@ class Suite:
 
     Attributes:
         name: heading of the report.
-        output: folder of the runs and of the report.
+        output: folder of the runs; suites that share it share the runs that they have in common.
+        report: folder of the report, ``<output>/report`` unless given.
         baseline: the method that the others are compared with.
         methods: what is trained.
         seeds: one run a method and seed.
@@ -89,6 +90,7 @@ class Suite:
     protocols: tuple[str, ...] = ()
     ablation: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    report: str = ""
     image_views: int = 0
     published: bool = True
 
@@ -135,6 +137,7 @@ def load_suite(path: str | Path) -> Suite:
         protocols=tuple(map(str, _list(content, "protocols", path))),
         ablation=tuple(map(str, _list(content, "ablation", path))),
         command=tuple(map(str, _list(content, "command", path))),
+        report=str(content.get("report") or Path(content["output"]) / "report"),
         image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
         published=bool(content.get("published", True)),
     )

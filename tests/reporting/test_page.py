@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from oamn_plugin.reporting.page import Section, data_uri, render_markdown, render_page, slug
+from oamn_plugin.reporting.published import PUBLISHED, TRAPEZOID, published_table
+
+
+def test_text_is_escaped_everywhere() -> None:
+    page = render_page("<i>", "<i>", [Section("<i>", ["<i>"], bullets=["<i>"])], footer="<i>")
+    assert "<i>" not in page
+
+
+def test_markdown_without_pictures_folder_leaves_them_out() -> None:
+    assert render_markdown("T", "lead", [Section("S", ["x"], bullets=["b"])]) == "# T\n\nlead\n\n## S\n\nx\n\n- b\n"
+
+
+def test_unknown_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="PNG, JPEG or SVG"):
+        data_uri(b"GIF89a")
+
+
+def test_name_without_letters_has_a_slug() -> None:
+    assert slug("±") == "unnamed"
+
+
+def test_published_maps_say_which_convention_they_are() -> None:
+    assert all(line.convention for line in PUBLISHED)
+    assert {line.convention for line in PUBLISHED if line.method == "OAMN"} == {TRAPEZOID}
+    table = published_table(("Occluded-Duke",))
+    assert all(row[4] for row in table.rows if row[3] is not None)
+    assert len(table.rows) == sum(line.protocol == "Occluded-Duke" for line in PUBLISHED)
