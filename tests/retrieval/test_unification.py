@@ -11,7 +11,8 @@ import torch
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.occlusion import OCCLUSION_TYPES, TYPE_INDEX
 from oamn_plugin.presets import Options
-from oamn_plugin.retrieval import evaluate_ranking, unification
+from oamn_plugin.retrieval import evaluate_ranking
+from oamn_plugin.retrieval.strips import cut_out
 from oamn_plugin.retrieval.unification import (
     black_out,
     describe_gallery,
@@ -177,7 +178,7 @@ def test_fast_mode_cuts_the_strip_out_of_the_features(model, images, gallery_fea
 @pytest.mark.parametrize("name", OCCLUSION_TYPES[1:])
 @pytest.mark.parametrize("cells", [(16, 8), (4, 2), (2, 1), (7, 5)])
 def test_fast_mode_cuts_some_cells_on_any_map(name, cells):
-    cut = unification._cut_out(torch.ones(1, 2, *cells), name, (256, 128)) == 0
+    cut = cut_out(torch.ones(1, 2, *cells), name, (256, 128)) == 0
     assert cut.any()
     if cells == (16, 8):
         assert cut.float().mean().item() == (0.5 if name.endswith("half") else 0.25)
