@@ -126,7 +126,8 @@ def _sections(
 
 def _footer(comparison: Comparison) -> str:
     seeds = sorted({str(run.seed) for runs in comparison.methods.values() for run in runs if run.seed is not None})
-    return f"oamn_plugin. Baseline: {comparison.baseline}. Seeds: {', '.join(seeds) or 'not recorded'}."
+    named = ", ".join(seeds) if len(seeds) <= 10 else f"{len(seeds)} different ones"
+    return f"oamn_plugin. Baseline: {comparison.baseline}. Seeds: {named or 'not recorded'}."
 
 
 def _csv(comparison: Comparison) -> str:

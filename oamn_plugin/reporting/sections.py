@@ -163,6 +163,8 @@ def cost_section(comparison: Comparison) -> list[Section]:
 
 def _cost(runs: Sequence[Run], key: str, factor: float, digits: int) -> Figure | None:
     values = [value * factor for value in (_measured(run, key) for run in runs) if value is not None]
+    if len(set(values)) == 1:  # a constant of the model, not something measured with a spread
+        return Figure(values[0], digits=digits)
     return mean_and_spread(values, digits)
 
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oamn_plugin.reporting.schedule import (
+    CONSOLE,
+    Job,
+    Record,
+    command_text,
+    estimate,
+    plan,
+    read_record,
+    training_command,
+    write_record,
+)
+from oamn_plugin.reporting.suite import Method, Suite
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    config = tmp_path / "m.yml"
+    config.write_text("A: 1\n")
+    methods = (Method("plain", str(config)), Method("ours (osnet)", str(config), ("x.y", "a b"), "torchreid"))
+    return Suite("S", str(tmp_path / "runs"), "plain", methods, (0,), opts=("K", "1"), protocols=("A", "B"))
+
+
+def start(job: Job, seconds: float = 0.0, finished: bool = False, log: str = "") -> None:
+    write_record(job.folder, Record(job.fingerprint, finished, seconds, ["A", "B"]))
+    (job.folder / CONSOLE).write_text(log)
+    if finished:
+        (job.folder / "results.json").write_text("{}")
+
+
+def test_each_host_gets_its_own_option_names(suite: Suite) -> None:
+    fastreid, torchreid = (training_command(suite, job)[1:] for job in plan(suite))
+    assert fastreid[0] == "tools/train_net.py"
+    assert fastreid[3:] == [
+        "OUTPUT_DIR", str(Path(suite.output) / "plain" / "seed0"), "SEED", "0", "K", "1", "DATASETS.TESTS", "('A', 'B')"
+    ]  # fmt: skip
+    assert torchreid[0] == "tools/train_torchreid.py"
+    assert "train.seed" in torchreid
+    assert "K" not in torchreid
+    assert "'a b'" in command_text(suite, suite.methods[1])
+
+
+def test_states_follow_the_folder(suite: Suite) -> None:
+    first, second = plan(suite)
+    assert first.state == second.state == "new"
+    start(first, finished=True)
+    second.folder.mkdir(parents=True)
+    (second.folder / "something").touch()
+    assert [job.state for job in plan(suite)] == ["finished", "changed"]
+    (first.folder / "results.json").unlink()
+    assert plan(suite)[0].state == "interrupted"
+    Path(first.method.config).write_text("A: 2\n")
+    assert plan(suite)[0].state == "changed"
+
+
+def test_interrupted_run_costs_what_its_log_says_is_left(suite: Suite) -> None:
+    job = plan(suite)[0]
+    start(job, log="epoch 1  step 3/9  1 day, 0:01:40 left  lr 1e-3\nsaved\n")
+    assert estimate(suite, plan(suite))[job.label] == (86500.0, "its own log")
+
+
+def test_measured_throughput_gives_an_estimate(suite: Suite) -> None:
+    job = plan(suite)[0]
+    start(job)
+    (job.folder / "metrics.json").write_text('{"images_per_second": 50.0}\n{"images_per_second": 50.0}\n{"iter')
+    counted = Suite(**{**suite.__dict__, "image_views": 1000})
+    assert estimate(counted, plan(counted))[job.label] == (20.0, "50.0 images a second")
+
+
+def test_other_methods_are_the_last_resort(suite: Suite) -> None:
+    first, second = plan(suite)
+    assert estimate(suite, plan(suite))[second.label] == (None, "nothing measured yet")
+    start(first, seconds=30.0, finished=True)
+    assert estimate(suite, plan(suite)) == {second.label: (30.0, "the mean of other methods")}
+
+
+def test_half_written_record_counts_as_none(suite: Suite) -> None:
+    job = plan(suite)[0]
+    start(job)
+    (job.folder / "benchmark.json").write_text('{"fingerprint": "a')
+    assert read_record(job.folder) is None
+    assert plan(suite)[0].state == "changed"
