@@ -1,0 +1,60 @@
+"""A trained model from its configuration and weight file, ready to describe images outside of any evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastreid.config import CfgNode
+from fastreid.modeling.meta_arch import build_model
+
+from oamn_plugin.hosts.fastreid.config import ConfigError, load_config, oamn_options
+from oamn_plugin.hosts.fastreid.trainer import load_weights
+from oamn_plugin.hosts.fastreid.transforms import build_pipeline
+from oamn_plugin.retrieval.encoder import ImageEncoder
+
+
+def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:
+    """The OAMN of a configuration with the weights of a checkpoint; its pixels are those of the evaluator.
+
+    Args:
+        config_file: YAML file, or the ``config.yaml`` of a run folder.
+        weights: checkpoint of fastreid's form.
+        opts: ``KEY VALUE`` pairs.
+
+    Raises:
+        ConfigError: an invalid configuration, or one of another meta-architecture.
+        CheckpointError: weights that are missing, damaged or of another model.
+    """
+    cfg = without_training(load_config(config_file, opts))
+    if cfg.MODEL.META_ARCHITECTURE != "OAMN":
+        raise ConfigError(f"{config_file} describes a {cfg.MODEL.META_ARCHITECTURE}; only an OAMN has masks and types")
+    if not weights:
+        raise ConfigError("no weight file was given")
+    model = build_model(cfg)
+    load_weights(model, weights)
+    return encoder_of(cfg, model, weights)
+
+
+def encoder_of(cfg: CfgNode, model: Any, name: str = "") -> ImageEncoder:
+    """A built OAMN with the input that its configuration describes."""
+    return ImageEncoder(
+        model.oamn,
+        input_size=tuple(cfg.INPUT.SIZE_TEST),
+        pixel_mean=cfg.MODEL.PIXEL_MEAN,
+        pixel_std=cfg.MODEL.PIXEL_STD,
+        resample=cfg.INPUT.RESAMPLE,
+        prepare=build_pipeline(cfg, is_train=False),
+        options=oamn_options(cfg),
+        name=name,
+    )
+
+
+def without_training(cfg: CfgNode) -> CfgNode:
+    """The configuration for use alone: no ImageNet weights are fetched, the classifier is as small as can be."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    cfg.MODEL.HEADS.NUM_CLASSES = cfg.MODEL.HEADS.NUM_CLASSES or 1
+    cfg.freeze()
+    return cfg

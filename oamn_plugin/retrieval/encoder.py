@@ -1,0 +1,166 @@
+"""From image files to descriptors: a network together with everything about its input that must not be forgotten."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF
+
+from oamn_plugin.datasets.images import read_image
+from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
+from oamn_plugin.presets import Options
+from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD, black_out, black_pixel
+from oamn_plugin.retrieval.unification import QueryDescriptors, describe_gallery, describe_queries
+
+DESCRIBING = ("mask_module", "mask_floor", "pooling", "head", "gallery_features", "plain_share")
+"""Fields of the options that a gallery descriptor depends on; thresholds may change without encoding anew."""
+RESAMPLING = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+BATCH = 32
+"""Images a batch. Fixed, so that a gallery's descriptors do not depend on where an encoding was interrupted."""
+
+
+class Identity(NamedTuple):
+    """What descriptors can be compared by: the network's weights and the settings they were used with."""
+
+    weights: str
+    """SHA-256 of the weights, the classifier's left out."""
+    settings: Mapping[str, Any]
+    """Input size, normalisation, resampling and the options of :data:`DESCRIBING`; plain JSON values."""
+
+
+class ImageEncoder:
+    """A network in evaluation mode, with the size, resampling and normalisation of its input.
+
+    Args:
+        model: :class:`oamn_plugin.modeling.OAMN`, or anything with ``encode``, ``attend``, ``apply_mask`` and
+            ``describe``.
+        input_size: image (height, width) in pixels.
+        pixel_mean: mean of the three channels, in 0..255.
+        pixel_std: their standard deviation, in 0..255.
+        resample: ``bilinear`` or ``bicubic``.
+        prepare: PIL image to (3, H, W) pixels in 0..255, where a toolbox has its own way; None: resize, aspect ignored.
+        options: None: the model's own. Without a mask module nothing is unified.
+        name: shown to people, such as the weight file's path.
+
+    Raises:
+        ValueError: unknown resampling.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        input_size: tuple[int, int],
+        pixel_mean: Sequence[float] = tuple(255 * value for value in IMAGENET_MEAN),
+        pixel_std: Sequence[float] = tuple(255 * value for value in IMAGENET_STD),
+        resample: str = "bilinear",
+        prepare: Callable[[Image.Image], Tensor] | None = None,
+        options: Options | None = None,
+        name: str = "",
+    ) -> None:
+        if resample not in RESAMPLING:
+            raise ValueError(f"resample must be one of {', '.join(RESAMPLING)}, got {resample!r}")
+        self.model = model.eval()
+        self.input_size, self.resample, self.name = (int(input_size[0]), int(input_size[1])), resample, name
+        self.pixel_mean, self.pixel_std = [float(v) for v in pixel_mean], [float(v) for v in pixel_std]
+        options = options or model.options
+        self.options = options if options.mask_module else replace(options, unify=False)
+        self._prepare = prepare or self._resize
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def dim(self) -> int:
+        """Numbers in a descriptor, found by describing one black image."""
+        return self.gallery(torch.zeros(1, 3, *self.input_size), [NONE])[NONE].shape[1]
+
+    @property
+    def black(self) -> Tensor:
+        """(3,) the normalised value of black."""
+        return black_pixel(self.pixel_mean, self.pixel_std)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The occlusion types a gallery may be described for: all nine; ``none`` alone without unification."""
+        return OCCLUSION_TYPES if self.options.unify else (NONE,)
+
+    def identity(self) -> Identity:
+        """What an index that this encoder fills can be compared by."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            if not name.startswith("classifier."):
+                digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        options = asdict(self.options)
+        settings = {
+            "input_size": list(self.input_size),
+            "pixel_mean": self.pixel_mean,
+            "pixel_std": self.pixel_std,
+            "resample": self.resample,
+            **{name: options[name] for name in DESCRIBING},
+        }
+        return Identity(digest.hexdigest(), settings)
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """(3, H, W) pixels in 0..255 of a PIL image, of the network's input size."""
+        return self._prepare(image)
+
+    def read(self, path: str) -> Tensor:
+        """(3, H, W) pixels in 0..255 of an image file.
+
+        Raises:
+            BadImageError: it cannot be read.
+        """
+        return self.prepare(read_image(path))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) pixels in 0..255 to what the network takes, on its device."""
+        mean = torch.tensor(self.pixel_mean, device=self.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.pixel_std, device=self.device).view(1, 3, 1, 1)
+        images = (pixels.to(self.device).float() - mean) / std
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def queries(self, batches: Iterable[Tensor]) -> QueryDescriptors:
+        """Descriptors and occlusion types of queries.
+
+        Args:
+            batches: (N, 3, H, W) pixels in 0..255 each.
+        """
+        return describe_queries(self.model, (self.normalise(pixels) for pixels in batches), self.options)
+
+    def gallery(self, pixels: Tensor, type_names: Sequence[str]) -> dict[str, Tensor]:
+        """Gallery descriptors (N, D) by occlusion type, of (N, 3, H, W) pixels in 0..255."""
+        with torch.inference_mode():
+            return describe_gallery(self.model, self.normalise(pixels), type_names, self.options, self.black)
+
+    def masks(self, pixels: Tensor, type_names: Sequence[str]) -> Tensor:
+        """(N, h, w) masks of (N, 3, H, W) pixels, each image occluded by its own of N types first."""
+        images = self.normalise(pixels)
+        covered = [black_out(image[None], name, self.black) for image, name in zip(images, type_names, strict=True)]
+        with torch.inference_mode():
+            mask, _ = self.model.attend(self.model.encode(torch.cat(covered)))
+        return mask[:, 0].float().cpu()
+
+    def _resize(self, image: Image.Image) -> Tensor:
+        resized = TF.resize(image, list(self.input_size), interpolation=RESAMPLING[self.resample])  # type: ignore[arg-type]
+        return TF.pil_to_tensor(resized)  # type: ignore[arg-type]
+
+
+def in_batches(items: Sequence[Any], size: int = BATCH) -> Iterable[Sequence[Any]]:
+    """Consecutive parts of a sequence.
+
+    >>> [list(part) for part in in_batches([1, 2, 3], 2)]
+    [[1, 2], [3]]
+    """
+    return (items[start : start + size] for start in range(0, len(items), size))
