@@ -54,10 +54,9 @@ def run_ours(folder: Path) -> dict[str, object]:
     from oamn_plugin.retrieval import evaluate_ranking
 
     arrays = load(folder)
-    before, start = peak_memory(), time.perf_counter()
+    before, start = peak_memory(), clocks()
     result = evaluate_ranking(*arrays)
-    seconds = time.perf_counter() - start
-    return report(before, seconds, result.cmc, result.mAP, result.mINP)
+    return report(before, clocks() - start, result.cmc, result.mAP, result.mINP)
 
 
 def run_fastreid(folder: Path) -> dict[str, object]:
@@ -71,11 +70,10 @@ def run_fastreid(folder: Path) -> dict[str, object]:
         raise RuntimeError("the host's Cython extension was not compiled")
     query, gallery, *labels = load(folder)
     tensors = torch.from_numpy(query), torch.from_numpy(gallery)
-    before, start = peak_memory(), time.perf_counter()
+    before, start = peak_memory(), clocks()
     distances = build_dist(*tensors, "euclidean")
     cmc, ap, inp = rank.evaluate_rank(distances, *labels)
-    seconds = time.perf_counter() - start
-    return report(before, seconds, cmc, np.mean(ap, dtype=float), np.mean(inp, dtype=float))
+    return report(before, clocks() - start, cmc, np.mean(ap, dtype=float), np.mean(inp, dtype=float))
 
 
 def compiled_host(folder: Path) -> Path:
@@ -107,9 +105,14 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
 
 
-def report(before: float, seconds: float, cmc: np.ndarray, mean_ap: float, mean_inp: float) -> dict[str, object]:
-    memory = peak_memory() - before
-    return {"seconds": seconds, "memory": memory, "cmc": cmc.tolist(), "mAP": float(mean_ap), "mINP": float(mean_inp)}
+def clocks() -> np.ndarray:
+    """Seconds on the wall and on the processors; the second says more on a machine that is busy with other things."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def report(before: float, spent: np.ndarray, cmc: np.ndarray, mean_ap: float, mean_inp: float) -> dict[str, object]:
+    scores = {"cmc": cmc.tolist(), "mAP": float(mean_ap), "mINP": float(mean_inp)}
+    return {"seconds": spent[0], "processor": spent[1], "memory": peak_memory() - before, **scores}
 
 
 def in_own_process(side: str, folder: Path) -> dict[str, object]:
@@ -129,12 +132,15 @@ def compare(arguments: argparse.Namespace) -> None:
         ours, theirs = (in_own_process(side, folder) for side in ("ours", "fastreid"))
     size = f"{arguments.queries} queries x {arguments.gallery} gallery images, {arguments.dim}-d"
     print(f"exact ranking, {size}, {os.cpu_count()} cores")
-    print(f"{'':10} {'seconds':>9} {'GB above descriptors':>22} {'Rank-1':>8} {'mAP':>8} {'mINP':>8}")
+    print(
+        f"{'':10} {'seconds':>9} {'processor s':>12} {'GB above descriptors':>22} {'Rank-1':>8} {'mAP':>8} {'mINP':>8}"
+    )
     for label, side in (("fastreid", theirs), ("ours", ours)):
         scores = f"{100 * side['cmc'][0]:8.3f} {100 * side['mAP']:8.3f} {100 * side['mINP']:8.3f}"
-        print(f"{label:10} {side['seconds']:9.2f} {side['memory']:22.2f} {scores}")
+        print(f"{label:10} {side['seconds']:9.2f} {side['processor']:12.2f} {side['memory']:22.2f} {scores}")
     differences = [np.abs(np.subtract(ours[key], theirs[key])).max() for key in ("cmc", "mAP", "mINP")]
-    print(f"ratio: {theirs['seconds'] / ours['seconds']:.1f} times faster (to reach: 5)")
+    wall, processor = (theirs[key] / ours[key] for key in ("seconds", "processor"))
+    print(f"ratio: {wall:.1f} times faster (to reach: 5); {processor:.1f} times less processor time")
     print(f"largest difference: CMC {differences[0]:.1e}, mAP {differences[1]:.1e}, mINP {differences[2]:.1e} (1e-6)")
 
 
