@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
@@ -23,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="METHOD", help="run this method only; repeatable"
     )
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds instead of the suite's")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with their estimated cost")
     parser.add_argument("--report-only", action="store_true", help="write the report of what is finished")
     return parser
@@ -37,6 +39,8 @@ def main() -> int:
 
     try:
         suite = load_suite(args.suite)
+        if args.seeds:
+            suite = replace(suite, seeds=tuple(dict.fromkeys(args.seeds)))
         if args.dry_run:
             print(dry_run(suite, args.only), end="")
             return 0
