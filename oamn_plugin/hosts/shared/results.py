@@ -1,0 +1,48 @@
+"""What an evaluation leaves behind: ``results.json`` and, for intervals and tests, the figures of every query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from oamn_plugin.datasets.records import Record
+from oamn_plugin.hosts.shared.checkpoint import write_atomically
+from oamn_plugin.retrieval import RankingResult
+from oamn_plugin.retrieval.unification import QueryDescriptors
+
+SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mAP_trapezoid", "mINP")
+
+
+def write_results(folder: Path, results: Mapping[str, Mapping[str, Any]], note: Mapping[str, Any]) -> None:
+    """Writes ``results.json`` (data set -> scores in percent) and, beside it, what the scores were computed from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+    if note:
+        write_atomically(folder / "results_note.json", (json.dumps(note, indent=2) + "\n").encode())
+
+
+def write_per_query(
+    folder: Path, name: str, result: RankingResult, records: Sequence[Record], queries: QueryDescriptors
+) -> None:
+    """Writes ``per_query/<name>.npz``: the scores, labels and occlusion types of every query."""
+    (folder / "per_query").mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {
+        **result.per_query(),
+        "pids": np.array([record.pid for record in records]),
+        "camids": np.array([record.camid for record in records]),
+        "types": queries.types.numpy(),
+        "confidence": queries.confidence.numpy(),
+        "paths": np.array([record.path for record in records]),
+    }
+    np.savez(folder / "per_query" / f"{name}.npz", **arrays)
+
+
+def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The scores in percent as a table for the terminal."""
+    rows = [[name, *(f"{scores[key]:.1f}" for key in SHOWN)] for name, scores in results.items()]
+    return tabulate(rows, headers=["data set", *SHOWN], stralign="right", disable_numparse=True)

@@ -1,0 +1,202 @@
+"""From a configuration to the host's parts: data, model, optimiser, learning rate, engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchreid
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from yacs.config import CfgNode
+
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.schedule import oamn_rate
+from oamn_plugin.hosts.torchreid.compat import host_module
+from oamn_plugin.hosts.torchreid.config import data_root, given_options, oamn_options
+from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine
+from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
+from oamn_plugin.hosts.torchreid.registration import register
+from oamn_plugin.views import Geometry
+
+OAMN_SCHEDULE = "oamn_steps"
+
+
+def register_from(cfg: CfgNode) -> None:
+    """Registers everything with the settings of a configuration."""
+    custom = cfg.custom
+    register(
+        (cfg.data.height, cfg.data.width),
+        cfg.oamn.preset,
+        embedded_size=cfg.embedded.size,
+        embedded_seed=cfg.embedded.seed,
+        custom={
+            "root": custom.root,
+            "csv_file": custom.csv,
+            "train": custom.train,
+            "query": custom.query,
+            "gallery": custom.gallery,
+            "pattern": custom.pattern,
+        },
+        occlusion_probability=cfg.data.occlusion_probability,
+        **given_options(cfg),
+    )
+
+
+class TestDataManager(host_module("data.datamanager").DataManager):  # type: ignore[misc]
+    """The targets alone, for evaluation where no training data is on disk."""
+
+    __test__ = False  # not a test case
+    data_type = "image"
+
+    def __init__(self, root: str, targets: list[str], batch_size_test: int, workers: int, **kwargs: Any) -> None:
+        names = ("split_id", "cuhk03_labeled", "cuhk03_classic_split", "market1501_500k")
+        of_sets = {name: kwargs.pop(name) for name in names if name in kwargs}
+        super().__init__(sources=targets, targets=targets, **kwargs)
+        self._num_train_pids = self._num_train_cams = 1
+        self.train_loader: Any = []
+        self.test_loader: dict[str, Any] = {}
+        self.test_dataset: dict[str, Any] = {}
+        build = host_module("data.datasets").init_image_dataset
+        for name in targets:
+            sets = {
+                part: build(name, transform=self.transform_te, mode=part, root=root, verbose=part == "query", **of_sets)
+                for part in ("query", "gallery")
+            }
+            self.test_loader[name] = {
+                part: torch.utils.data.DataLoader(one, batch_size_test, num_workers=workers, pin_memory=self.use_gpu)
+                for part, one in sets.items()
+            }
+            self.test_dataset[name] = {part: getattr(one, part) for part, one in sets.items()}
+
+
+def build_datamanager(cfg: CfgNode) -> Any:
+    """The host's data manager; with ``test.evaluate`` one that needs no training data.
+
+    Raises:
+        ConfigError: the host cannot build it: a data set is not there, or a batch wants more identities than there are.
+        DataSetError: a data set of this plugin is missing or not laid out as expected.
+    """
+    data, train = cfg.data, cfg.train
+    shared = {
+        "root": data_root(cfg),
+        "targets": list(data.targets or data.sources),
+        "height": data.height,
+        "width": data.width,
+        "norm_mean": list(data.norm_mean),
+        "norm_std": list(data.norm_std),
+        "use_gpu": cfg.use_gpu,
+        "batch_size_test": cfg.test.batch_size,
+        "workers": data.workers,
+        "split_id": data.split_id,
+        "cuhk03_labeled": cfg.cuhk03.labeled_images,
+        "cuhk03_classic_split": cfg.cuhk03.classic_split,
+        "market1501_500k": cfg.market1501.use_500k_distractors,
+    }
+    try:
+        if cfg.test.evaluate:
+            return TestDataManager(**shared)
+        return torchreid.data.ImageDataManager(
+            **shared,
+            sources=list(data.sources),
+            transforms=list(data.transforms),
+            k_tfm=data.k_tfm,
+            combineall=data.combineall,
+            batch_size_train=train.batch_size,
+            num_instances=cfg.sampler.num_instances,
+            num_cams=cfg.sampler.num_cams,
+            num_datasets=cfg.sampler.num_datasets,
+            train_sampler=cfg.sampler.train_sampler,
+        )
+    except ExpectedError:
+        raise
+    except AssertionError as error:
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} with sampler.train_sampler {cfg.sampler.train_sampler} does not fit "
+            f"the training data: {error or 'a batch wants more identities (batch_size / num_instances) than there are'}"
+        ) from error
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ConfigError(f"data.sources, data.targets: {error}") from error
+
+
+def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
+    """The named model, on its device; weights of ImageNet only where it will be trained from them."""
+    pretrained = cfg.model.pretrained and not (cfg.model.load_weights or cfg.model.resume or cfg.test.evaluate)
+    loss = cfg.loss.name if cfg.loss.name in ("softmax", "triplet") else "softmax"
+    try:
+        model = torchreid.models.build_model(cfg.model.name, num_classes, loss, pretrained, cfg.use_gpu)
+    except ExpectedError:
+        raise
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise ConfigError(
+            f"the ImageNet weights of {cfg.model.name} could not be fetched ({type(error).__name__}: {error}). "
+            "Train from scratch: model.pretrained False"
+        ) from error
+    if cfg.model.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if torch.cuda.is_available() and cfg.use_gpu:
+        model = model.cuda()
+    return model
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """The host's optimiser."""
+    train = cfg.train
+    return torchreid.optim.build_optimizer(
+        model,
+        optim=train.optim,
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        momentum=cfg.sgd.momentum,
+        sgd_dampening=cfg.sgd.dampening,
+        sgd_nesterov=cfg.sgd.nesterov,
+        rmsprop_alpha=cfg.rmsprop.alpha,
+        adam_beta1=cfg.adam.beta1,
+        adam_beta2=cfg.adam.beta2,
+        staged_lr=train.staged_lr,
+        new_layers=list(train.new_layers),
+        base_lr_mult=train.base_lr_mult,
+    )
+
+
+def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+    """The host's learning rate schedule, or the released OAMN's."""
+    train = cfg.train
+    if train.lr_scheduler == OAMN_SCHEDULE:
+        return LambdaLR(optimizer, lambda epoch: oamn_rate(epoch, train.max_epoch))
+    return torchreid.optim.build_lr_scheduler(
+        optimizer,
+        lr_scheduler=train.lr_scheduler,
+        stepsize=list(train.stepsize),
+        gamma=train.gamma,
+        max_epoch=train.max_epoch,
+    )
+
+
+def build_engine(cfg: CfgNode, datamanager: Any, model: nn.Module) -> Any:
+    """The engine of a model: OAMN's own, or the host's of ``loss.name``."""
+    optimizer = build_optimizer(cfg, model)
+    scheduler = build_scheduler(cfg, optimizer)
+    wrapped = nn.DataParallel(model) if cfg.use_gpu and torch.cuda.device_count() > 1 else model
+    arguments: dict[str, Any] = {"scheduler": scheduler, "use_gpu": cfg.use_gpu}
+    if cfg.model.name.startswith(PREFIX):
+        assert isinstance(model, TorchreidOAMN)
+        geometry = Geometry(cfg.geometry.padding, cfg.geometry.rotation, cfg.geometry.flip)
+        moves = cfg.geometry.padding or cfg.geometry.rotation or cfg.geometry.flip
+        arguments |= {"geometry": geometry if moves else None, "seed": cfg.train.seed}
+        engine: Any = ImageOAMNEngine(datamanager, wrapped, optimizer, **arguments)
+    elif cfg.loss.name == "softmax":
+        smooth = cfg.loss.softmax.label_smooth
+        engine = SoftmaxEngine(datamanager, wrapped, optimizer, label_smooth=smooth, **arguments)
+    else:
+        triplet = cfg.loss.triplet
+        weights = {"margin": triplet.margin, "weight_t": triplet.weight_t, "weight_x": triplet.weight_x}
+        smooth = cfg.loss.softmax.label_smooth
+        engine = TripletEngine(datamanager, wrapped, optimizer, label_smooth=smooth, **weights, **arguments)
+    engine.options = oamn_options(cfg)
+    engine.fast, engine.chunk_size = cfg.test.fast, cfg.test.chunk_size or None
+    engine.channels_last, engine.keep = cfg.model.channels_last, cfg.train.keep_checkpoints
+    return engine

@@ -1,0 +1,236 @@
+"""Configuration: torchreid's own keys, those of this plugin beside them, and a loader that explains a wrong one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from oamn_plugin.datasets.custom import MARKET_PATTERN
+from oamn_plugin.hosts.shared.errors import ConfigError, nearest
+from oamn_plugin.presets import Options, preset
+
+
+def default_config() -> CfgNode:
+    """Every key with its default; keys and defaults of the host where it has them."""
+    cfg = CfgNode()
+    cfg.use_gpu = True
+    _add_model_keys(cfg)
+    _add_data_keys(cfg)
+    _add_train_keys(cfg)
+    _add_loss_keys(cfg)
+    _add_test_keys(cfg)
+    return cfg
+
+
+def _add_model_keys(cfg: CfgNode) -> None:
+    # oamn_<backbone> for OAMN, a bare name for the host's own model
+    cfg.model = CfgNode({"name": "oamn_osnet_x1_0", "pretrained": True, "load_weights": "", "resume": ""})
+    # Memory layout channels_last: about twice as fast convolutions on a CPU
+    cfg.model.channels_last = True
+    # Reading of the method, and one key a field of oamn_plugin.presets.Options; empty means the preset's value
+    cfg.oamn = CfgNode({"preset": "paper", **{one.name: None for one in fields(Options)}})
+
+
+def _add_data_keys(cfg: CfgNode) -> None:
+    # root: folder of the data sets; empty: the environment variable FASTREID_DATASETS, else ./datasets.
+    # targets: empty means the sources
+    cfg.data = CfgNode({"type": "image", "root": "", "sources": ["OccludedPedestrians"], "targets": [], "workers": 4})
+    cfg.data.split_id = 0
+    cfg.data.height, cfg.data.width = 256, 128
+    cfg.data.combineall = False
+    # The host's random_flip, random_crop, random_patch, color_jitter, random_erase, and this plugin's random_occlusion
+    cfg.data.transforms = ["random_flip"]
+    cfg.data.k_tfm = 1
+    cfg.data.norm_mean = [0.485, 0.456, 0.406]
+    cfg.data.norm_std = [0.229, 0.224, 0.225]
+    cfg.data.save_dir = "log"
+    # How often random_occlusion occludes an image
+    cfg.data.occlusion_probability = 0.5
+    # OAMN only: random moves on the device before the views are made, in place of data.transforms. Pixels of black
+    # around an image before it is cropped, largest rotation in degrees, probability of a flip; all 0: none
+    cfg.geometry = CfgNode({"padding": 0, "rotation": 0.0, "flip": 0.0})
+    # Size of the generated data set: tiny, demo or benchmark; and its seed
+    cfg.embedded = CfgNode({"size": "demo", "seed": 0})
+    # CustomReID: a CSV with the columns path, pid, camid, split; or folders and a regular expression over file names
+    cfg.custom = CfgNode({"root": "", "csv": "", "train": "train", "query": "query", "gallery": "gallery"})
+    cfg.custom.pattern = MARKET_PATTERN
+    cfg.market1501 = CfgNode({"use_500k_distractors": False})
+    cfg.cuhk03 = CfgNode({"labeled_images": False, "classic_split": False, "use_metric_cuhk03": False})
+    cfg.sampler = CfgNode({"train_sampler": "RandomSampler", "num_instances": 4, "num_cams": 1, "num_datasets": 1})
+
+
+def _add_train_keys(cfg: CfgNode) -> None:
+    train = CfgNode({"optim": "adam", "lr": 0.0003, "weight_decay": 5e-4, "max_epoch": 60, "start_epoch": 0})
+    train.batch_size = 32
+    train.fixbase_epoch, train.open_layers = 0, ["classifier"]
+    # With staged_lr, layers that are not new learn at lr * base_lr_mult
+    train.staged_lr, train.new_layers, train.base_lr_mult = False, ["classifier"], 0.1
+    # single_step, multi_step, cosine, or oamn_steps: the schedule of the released OAMN stretched to max_epoch
+    train.lr_scheduler, train.stepsize, train.gamma = "single_step", [20], 0.1
+    train.print_freq, train.seed = 20, 1
+    # Resumable checkpoints kept, one is written an epoch; 0: none
+    train.keep_checkpoints = 2
+    cfg.train = train
+    cfg.sgd = CfgNode({"momentum": 0.9, "dampening": 0.0, "nesterov": False})
+    cfg.rmsprop = CfgNode({"alpha": 0.99})
+    cfg.adam = CfgNode({"beta1": 0.9, "beta2": 0.999})
+
+
+def _add_loss_keys(cfg: CfgNode) -> None:
+    # Loss of the host's own models: softmax or triplet; OAMN has its own objective
+    cfg.loss = CfgNode({"name": "softmax"})
+    cfg.loss.softmax = CfgNode({"label_smooth": True})
+    cfg.loss.triplet = CfgNode({"margin": 0.3, "weight_t": 1.0, "weight_x": 0.0})
+
+
+def _add_test_keys(cfg: CfgNode) -> None:
+    test = CfgNode({"batch_size": 100, "dist_metric": "euclidean", "normalize_feature": False, "ranks": [1, 5, 10, 20]})
+    test.evaluate = False  # only test model.load_weights
+    test.eval_freq, test.start_eval = -1, 0
+    test.rerank, test.visrank, test.visrank_topk = False, False, 10
+    # Occlusion unification; empty: the preset's value (on). fast: approximate, E1 once per gallery image
+    test.unify, test.fast = None, False
+    # Queries whose distances are in memory at once; 0: as many as fit 256 MB
+    test.chunk_size = 0
+    cfg.test = test
+
+
+def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
+    """A frozen configuration from defaults, a YAML file and ``KEY VALUE`` pairs.
+
+    Raises:
+        ConfigError: the file is missing or no YAML mapping, or a key is unknown or of the wrong type; the message names
+            the key, the file and the nearest valid key.
+    """
+    cfg = default_config()
+    if config_file:
+        for key, value in _flat(_read_yaml(config_file), cfg):
+            _set(cfg, key, value, config_file)
+    if len(opts) % 2:
+        raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        _set(cfg, key, value, "the command line")
+    oamn_options(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path!r}") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no keys")
+    return content
+
+
+def _flat(content: dict[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:
+    """Full key names with their values; a group is opened only where the configuration has one of its name."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        group = cfg.get(key)
+        if isinstance(group, CfgNode) and isinstance(value, dict):
+            pairs += _flat(value, group, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + str(key), value))
+    return pairs
+
+
+def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
+    known = all_keys(cfg)
+    if key not in known:
+        raise ConfigError(f"unknown key {key!r} in {source}.{_nearest_key(key, known)}")
+    if isinstance(value, tuple):
+        value = list(value)
+    *groups, name = key.split(".")
+    node = cfg
+    for group in groups:
+        node = node[group]
+    if isinstance(node[name], list) and isinstance(value, str) and not value.strip().startswith(("[", "(")):
+        value = [value]  # data.sources market1501
+    if isinstance(node[name], float) and isinstance(value, str):  # YAML reads 1e-3 as a word
+        try:
+            value = float(value)
+        except ValueError:
+            raise ConfigError(f"{key} in {source} must be a number, got {value!r}") from None
+    try:
+        cfg.merge_from_list([key, value])
+    except (ValueError, AssertionError, SyntaxError) as error:
+        raise ConfigError(f"{key} in {source}: {error}") from error
+
+
+def _nearest_key(key: str, known: list[str]) -> str:
+    hint = nearest(key, known, cutoff=0.6)
+    if not hint:  # right word, wrong place
+        same = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+        hint = f" Did you mean {same[0]!r}?" if same else ""
+    return hint
+
+
+def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    """Full names of every key, such as ``train.max_epoch``."""
+    names: list[str] = []
+    for key, value in cfg.items():
+        names += all_keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
+    return names
+
+
+def given_options(cfg: CfgNode) -> dict[str, Any]:
+    """The fields of the method's options that a configuration states.
+
+    Raises:
+        ConfigError: a value of the wrong kind.
+    """
+    found: dict[str, Any] = {}
+    for one in fields(Options):
+        value = cfg.oamn[one.name]
+        if value is not None:
+            found[one.name] = _cast(f"oamn.{one.name}", value, str(one.type))
+    return found
+
+
+def _cast(key: str, value: Any, kind: str) -> Any:
+    wanted = {"bool": "True or False", "float": "a number", "int": "a whole number", "str": "a word"}[kind]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        "bool": isinstance(value, bool),
+        "float": number,
+        "int": number and value == int(value),
+        "str": isinstance(value, str),
+    }[kind]
+    if not fits:
+        raise ConfigError(f"{key} must be {wanted}, got {value!r}")
+    return {"bool": bool, "float": float, "int": int, "str": str}[kind](value)
+
+
+def oamn_options(cfg: CfgNode) -> Options:
+    """The method's options as a configuration states them: its preset with the given fields replaced.
+
+    Raises:
+        ConfigError: unknown preset or a value out of range.
+    """
+    try:
+        options = preset(cfg.oamn.preset, **given_options(cfg))
+        return (
+            options
+            if cfg.test.unify is None
+            else preset(cfg.oamn.preset, **{**given_options(cfg), "unify": bool(cfg.test.unify)})
+        )
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"oamn: {error}") from error
+
+
+def data_root(cfg: CfgNode) -> str:
+    """Folder of the data sets, made absolute."""
+    return os.path.abspath(os.path.expanduser(cfg.data.root or os.environ.get("FASTREID_DATASETS", "datasets")))

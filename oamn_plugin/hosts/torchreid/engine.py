@@ -1,0 +1,127 @@
+"""The engines: OAMN's own, and the host's two with the core's tests and plain checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchreid
+from torch import Tensor, nn
+
+from oamn_plugin.augmentation import OcclusionAugmentation, Views
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.torchreid.testing import CoreTesting, normalisation
+from oamn_plugin.losses import OAMNObjective
+from oamn_plugin.modeling import OAMN
+from oamn_plugin.views import Geometry, TrainingTransform
+
+
+class SoftmaxEngine(CoreTesting, torchreid.engine.ImageSoftmaxEngine):
+    """The host's softmax engine, tested by the core."""
+
+
+class TripletEngine(CoreTesting, torchreid.engine.ImageTripletEngine):
+    """The host's triplet engine, tested by the core."""
+
+
+class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
+    """Trains OAMN on all views of each image and tests it with occlusion unification.
+
+    Args:
+        datamanager: the host's ``ImageDataManager``. Its images are normalised; what its transforms do happens once an
+            image, before its views are made.
+        model: of ``build_model("oamn_...")``.
+        optimizer: of the host's ``build_optimizer``. ``staged_lr=True, new_layers=["feat_bn", "classifier"]`` gives the
+            method's learning rates.
+        scheduler: stepped once an epoch.
+        use_gpu: use a GPU where there is one.
+        geometry: random flip, crop and rotation on the device, in place of the data manager's: patches are then cut
+            from the unmoved images, and the preset ``official`` can move every view on its own.
+        seed: of the occlusion augmentation.
+
+    Raises:
+        ConfigError: the model is no OAMN.
+
+    Example::
+
+        engine = ImageOAMNEngine(datamanager, model, optimizer, scheduler=scheduler)
+        engine.run(max_epoch=60, save_dir="log/oamn_osnet_x1_0")
+    """
+
+    def __init__(
+        self,
+        datamanager: Any,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any = None,
+        use_gpu: bool = True,
+        geometry: Geometry | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(datamanager, use_gpu)
+        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+        core = self.bare_model
+        if not isinstance(core, OAMN):
+            raise ConfigError(
+                f"this engine trains OAMN, not {type(core).__name__}: build a model named oamn_<backbone>"
+            )
+        self.register_model("model", model, optimizer, scheduler)
+        self.channels_last = next(core.parameters()).is_contiguous(memory_format=torch.channels_last)
+        options = core.options
+        self.objective = OAMNObjective(options)
+        occlusion = OcclusionAugmentation(options.axes, options.patch_source)
+        self.transform = TrainingTransform(geometry, occlusion, "views", options.aligned_views)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in normalisation(datamanager))
+
+    @property
+    def generators(self) -> dict[str, torch.Generator]:
+        """The generator of views."""
+        return {"augmentation": self.generator}
+
+    def views(self, images: Tensor) -> Views:
+        """All views of normalised images (B, 3, H, W), normalised: (B, V, 3, H, W), with their types (B, V)."""
+        if self.transform.geometry is None:  # pasting is the same before and after normalising
+            return self.transform(images, self.generator)
+        # what moves out of the image leaves black, which is 0 only before normalising
+        mean, std = self._mean.to(images), self._std.to(images)
+        views = self.transform((images * std + mean) * 255, self.generator)
+        return Views((views.images / 255 - mean) / std, views.types)
+
+    def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
+        """One optimiser step on all views of a batch.
+
+        Returns:
+            the weighted losses, their sum ``loss`` and the accuracy ``acc`` in percent.
+
+        Raises:
+            BadLossError: a loss is not a finite number; the parameters are as before the step.
+        """
+        images, pids = self.parse_data_for_train(data)
+        if self.use_gpu:
+            images, pids = images.cuda(non_blocking=True), pids.cuda(non_blocking=True)
+        views = self.views(images)
+        flat = views.images.flatten(0, 1)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        output = self.model(flat.contiguous(memory_format=layout), whole=True)
+        losses = self.objective(output, pids, views.types, step=self.step)
+        total = torch.stack(list(losses.values())).sum()
+        repeated = pids.repeat_interleave(views.types.shape[1])
+        accuracy = (output.class_logits.detach().argmax(1) == repeated).float().mean()
+        summary = {name: float(loss.detach()) for name, loss in losses.items()}
+        self.check_losses(summary, data)
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        summary = {"loss": float(total.detach()), **summary, "acc": 100 * float(accuracy)}
+        self.write_metrics(summary, len(flat))
+        return summary
+
+    def two_stepped_transfer_learning(
+        self, epoch: int, fixbase_epoch: int, open_layers: Any, model: nn.Module | None = None
+    ) -> None:
+        """The host's, which opens every parameter: those that the method never trains are closed again."""
+        super().two_stepped_transfer_learning(epoch, fixbase_epoch, open_layers, model)
+        core: Any = self.bare_model
+        if core.options.head == "bnneck":
+            core.feat_bn.bias.requires_grad_(False)

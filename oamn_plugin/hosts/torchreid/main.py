@@ -1,0 +1,153 @@
+"""What ``tools/train_torchreid.py`` does: configuration, preflight, training or evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from yacs.config import CfgNode
+
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
+from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
+from oamn_plugin.hosts.torchreid.checkpoint import load_weights
+from oamn_plugin.hosts.torchreid.compat import host_module
+from oamn_plugin.hosts.torchreid.config import load_config
+from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings
+
+INTERRUPTED = 75
+"""Exit code of a run that was asked to stop and can be resumed (``EX_TEMPFAIL``)."""
+
+
+def run(args: Namespace) -> int:
+    """Runs the command line of ``tools/train_torchreid.py``.
+
+    Returns:
+        0, or :data:`INTERRUPTED` after Ctrl-C or SIGTERM.
+
+    Raises:
+        ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError: see there; each is one clear message.
+    """
+    cfg = _with_flags(load_config(args.config_file, args.opts), args)
+    register_from(cfg)
+    check_settings(cfg)
+    folder = Path(cfg.data.save_dir)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with _logged(folder / ("test.log.txt" if cfg.test.evaluate else "log.txt"), append=args.resume):
+            train_or_test(cfg, resume=args.resume)
+    except KeyboardInterrupt:
+        print(f"\nstopped; finished epochs are kept in {folder}: go on with --resume", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
+    """Trains and tests, or only tests, as a configuration says.
+
+    Args:
+        cfg: of :func:`load_config`, its parts registered.
+        resume: go on from the newest checkpoint in ``data.save_dir``; starts afresh where there is none.
+
+    Returns:
+        data set to scores in percent.
+    """
+    folder = Path(cfg.data.save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ("test_config.yaml" if cfg.test.evaluate else "config.yaml")).write_text(cfg.dump(), encoding="utf-8")
+    host_module("utils").set_random_seed(cfg.train.seed)
+    datamanager = build_datamanager(cfg)
+    check_data(cfg, datamanager)
+    model = build_model(cfg, datamanager.num_train_pids)
+    if cfg.model.load_weights:
+        load_weights(model, cfg.model.load_weights)
+        print(f"Loaded weights from {cfg.model.load_weights}")
+    engine = build_engine(cfg, datamanager, model)
+    start = cfg.train.start_epoch if cfg.test.evaluate else _resume(cfg, engine, resume)
+    engine.run(**_run_arguments(cfg, start))
+    return engine.results
+
+
+def _with_flags(cfg: CfgNode, args: Namespace) -> CfgNode:
+    if args.eval_only and not cfg.test.evaluate:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.test.evaluate = True
+        cfg.freeze()
+    return cfg
+
+
+def _resume(cfg: CfgNode, engine: Any, newest: bool) -> int:
+    """Restores the state asked for; returns the epoch to start with."""
+    if cfg.model.resume:
+        state, source = load_checkpoint(cfg.model.resume), cfg.model.resume
+    elif newest and (state := load_newest(Path(cfg.data.save_dir))) is not None:  # type: ignore[assignment]
+        source = cfg.data.save_dir
+    else:
+        if newest:
+            print(f"There is no checkpoint to resume from in {cfg.data.save_dir}: training starts afresh")
+        return int(cfg.train.start_epoch)
+    start = engine.resume(state, source)
+    print(f"Resumed after epoch {start} of {cfg.train.max_epoch}")
+    return start
+
+
+def _run_arguments(cfg: CfgNode, start: int) -> dict[str, Any]:
+    train, test = cfg.train, cfg.test
+    return {
+        "save_dir": cfg.data.save_dir,
+        "max_epoch": train.max_epoch,
+        "start_epoch": start,
+        "fixbase_epoch": train.fixbase_epoch,
+        "open_layers": list(train.open_layers),
+        "start_eval": test.start_eval,
+        "eval_freq": test.eval_freq,
+        "test_only": test.evaluate,
+        "print_freq": train.print_freq,
+        "dist_metric": test.dist_metric,
+        "normalize_feature": test.normalize_feature,
+        "visrank": test.visrank,
+        "visrank_topk": test.visrank_topk,
+        "use_metric_cuhk03": cfg.cuhk03.use_metric_cuhk03,
+        "ranks": list(test.ranks),
+        "rerank": test.rerank,
+    }
+
+
+class _Tee:
+    """Writes what is printed to the terminal and to a file."""
+
+    def __init__(self, console: TextIO, file: TextIO) -> None:
+        self.console, self.file = console, file
+
+    def write(self, text: str) -> int:
+        self.file.write(text)
+        return self.console.write(text)
+
+    def flush(self) -> None:
+        self.file.flush()
+        self.console.flush()
+
+    def isatty(self) -> bool:
+        return self.console.isatty()
+
+
+@contextlib.contextmanager
+def _logged(path: Path, append: bool) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(path, "a" if append else "w", encoding="utf-8", buffering=1))
+        stack.enter_context(contextlib.redirect_stdout(_Tee(sys.stdout, file)))  # type: ignore[type-var]
+        print(f"torch {torch.__version__}, seed and settings in config.yaml")
+        yield
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,173 @@
+"""OAMN on the host's backbones, as the host's model factory builds and its engines use a model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oamn_plugin.hosts.shared.errors import ConfigError, nearest
+from oamn_plugin.hosts.torchreid.compat import model_factory
+from oamn_plugin.hosts.torchreid.settings import SETTINGS
+from oamn_plugin.modeling import OAMN
+from oamn_plugin.modeling.oamn import OAMNOutput
+
+PREFIX = "oamn_"
+"""Before the name of a backbone: ``oamn_osnet_x1_0``."""
+NOT_CUT = ("inceptionresnetv2", "inceptionv4", "xception", "nasnsetmobile", "mudeep", "hacnn", "mlfn")
+"""The host's networks whose layers do not simply follow each other, so that no cut leaves a place for a mask."""
+LOSSES = ("softmax", "triplet")
+_RESNET = {name: name for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")}
+_PLAIN: dict[str, dict[str, str]] = {
+    # class -> child of the rearranged network -> child of the host's, in forward order; what is left out is head
+    "PCB": _RESNET,
+    "ResNetMid": _RESNET,
+    "SENet": {"stem": "layer0", "s1": "layer1", "s2": "layer2", "s3": "layer3", "s4": "layer4"},
+    "ShuffleNet": {"stem": "conv1", "s1": "", "s2": "stage2", "s3": "stage3", "s4": "stage4"},
+    "ShuffleNetV2": {
+        "stem": "conv1",
+        "s1": "maxpool",
+        "s2": "stage2",
+        "s3": "stage3",
+        "s4": "stage4",
+        "final_conv": "conv5",
+    },
+}
+
+
+class TorchreidOAMN(OAMN):
+    """The core's OAMN with the host's way of being called.
+
+    In eval mode it gives unit descriptors (N, D). In training it gives what the host's engines expect: identity logits
+    with ``loss="softmax"``, ``(logits, h)`` with ``loss="triplet"``; :class:`ImageOAMNEngine` asks for the whole.
+    Its children are the host's words for ``train.new_layers`` and ``train.open_layers``: ``encoder_low``, ``mask``,
+    ``scorer``, ``encoder_high``, ``feat_bn``, ``classifier``.
+
+    Args:
+        backbone: a built network of the host.
+        num_classes: training identities.
+        loss: ``softmax`` or ``triplet``.
+        input_size: image (height, width) in pixels.
+        preset: reading of the method.
+        **options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
+
+    Raises:
+        ConfigError: unknown loss.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        loss: str = "triplet",
+        input_size: tuple[int, int] = (256, 128),
+        preset: str = "paper",
+        **options: Any,
+    ) -> None:
+        if loss not in LOSSES:
+            raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}.{nearest(loss, LOSSES)}")
+        super().__init__(backbone, num_classes, input_size, preset, **options)
+        self.loss = loss
+
+    def forward(self, images: Tensor, whole: bool = False) -> Any:
+        """Descriptors, or what the loss needs; see the class.
+
+        Args:
+            images: (N, 3, H, W) normalised.
+            whole: in training, give the :class:`oamn_plugin.modeling.OAMNOutput`.
+        """
+        output = super().forward(images)
+        if whole or not isinstance(output, OAMNOutput):
+            return output
+        return output.class_logits if self.loss == "softmax" else (output.class_logits, output.pooled)
+
+
+def build_oamn(
+    backbone: str,
+    num_classes: int,
+    loss: str = "triplet",
+    pretrained: bool = True,
+    use_gpu: bool = True,
+    input_size: tuple[int, int] | None = None,
+    preset: str | None = None,
+    **options: Any,
+) -> TorchreidOAMN:
+    """Builds OAMN on one of the host's backbones.
+
+    Args:
+        backbone: a name of the host's factory, such as ``osnet_x1_0``.
+        num_classes: training identities.
+        loss: ``softmax`` or ``triplet``, see :class:`TorchreidOAMN`.
+        pretrained: fetch the host's ImageNet weights.
+        use_gpu: taken and left to the engine, as the host's own models do.
+        input_size: image (height, width) in pixels; None: as registered.
+        preset: reading of the method; None: preset and options as registered.
+        **options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
+
+    Raises:
+        ConfigError: unknown backbone, one that cannot be cut, a wrong option, or weights that cannot be fetched.
+    """
+    if preset is None:
+        preset, options = SETTINGS.preset, {**SETTINGS.options, **options}
+    try:
+        network = plain_backbone(_build_host(backbone, pretrained, use_gpu))
+        return TorchreidOAMN(network, num_classes, loss, input_size or SETTINGS.input_size, preset, **options)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{PREFIX}{backbone}: {error}") from error
+
+
+def plain_backbone(network: nn.Module) -> nn.Module:
+    """The host's network as the core can cut it: its own layers, those of the head left out, in one row."""
+    kind = type(network).__name__
+    if kind == "DenseNet":  # the last ReLU is a function call between features and pooling
+        network.features.add_module("last_relu", nn.ReLU())  # type: ignore[operator, union-attr]
+        return network
+    if kind not in _PLAIN:
+        return network
+    parts = _PLAIN[kind].items()
+    return nn.Sequential(OrderedDict((new, getattr(network, old) if old else nn.Identity()) for new, old in parts))
+
+
+def carriers() -> list[str]:
+    """The host's backbones that can carry OAMN."""
+    return [name for name in model_factory() if not name.startswith(PREFIX) and name not in NOT_CUT]
+
+
+def ceil_pooling(model: TorchreidOAMN) -> bool:
+    """Whether the stem pools as fastreid's ResNet does, without padding and with the last window cut off."""
+    pool = getattr(model.encoder_low, "maxpool", None)
+    return bool(getattr(pool, "ceil_mode", False)) and getattr(pool, "padding", 1) == 0
+
+
+def set_ceil_pooling(model: TorchreidOAMN) -> None:
+    """Lets a ResNet's stem pool as fastreid's own ResNet does, for weights that were trained there.
+
+    Raises:
+        ConfigError: the backbone has no such pooling.
+    """
+    if not isinstance(getattr(model.encoder_low, "maxpool", None), nn.MaxPool2d):
+        raise ConfigError("only a ResNet has the stem pooling that weights of fastreid's ResNet ask for")
+    model.encoder_low.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+
+
+def _build_host(name: str, pretrained: bool, use_gpu: bool) -> nn.Module:
+    if name in NOT_CUT:
+        raise ConfigError(f"{name} cannot carry OAMN: its layers do not simply follow each other")
+    if name not in carriers():
+        raise ConfigError(
+            f"torchreid has no backbone {name!r}.{nearest(name, carriers())} Known: {', '.join(carriers())}"
+        )
+    try:
+        return model_factory()[name](num_classes=1, loss="softmax", pretrained=pretrained, use_gpu=use_gpu)
+    except Exception as error:
+        if not pretrained:
+            raise
+        # a network or a hub raises whatever it likes
+        raise ConfigError(
+            f"the ImageNet weights of {name} could not be fetched ({type(error).__name__}: {error}). Train from "
+            f"scratch (model.pretrained False), or put them into {torch.hub.get_dir()}/checkpoints"
+        ) from error

@@ -1,0 +1,126 @@
+"""Everything that would fail hours later, checked before the first step and told in one message."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+from oamn_plugin.datasets.embedded import SIZES
+from oamn_plugin.datasets.records import Record
+from oamn_plugin.hosts.shared.errors import ConfigError, nearest
+from oamn_plugin.hosts.shared.evaluation import without_match
+from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE
+from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, model_factory
+from oamn_plugin.hosts.torchreid.testing import METRICS
+from oamn_plugin.hosts.torchreid.transforms import HOST_TRANSFORMS, TRANSFORMS
+
+SINGLE_STAGE = ("softmax", "triplet")
+
+
+class PreflightError(ConfigError):
+    """What stands in the way of a run, one line a finding."""
+
+
+def check_settings(cfg: CfgNode) -> None:
+    """Checks names, ranges and files; needs no data.
+
+    Raises:
+        PreflightError: every finding in one message.
+    """
+    _raise(_unknown_names(cfg) + _wrong_values(cfg) + _missing_files(cfg))
+
+
+def check_data(cfg: CfgNode, datamanager: Any) -> None:
+    """Checks what a data manager found: enough to train on, and queries that can be answered.
+
+    Raises:
+        PreflightError: every finding in one message.
+    """
+    found = []
+    if not cfg.test.evaluate and not len(datamanager.train_loader):
+        found.append(f"train.batch_size {cfg.train.batch_size} is larger than the training data: an epoch has no step")
+    for name, parts in datamanager.test_dataset.items():
+        query, gallery = ([Record(*one[:3]) for one in parts[part]] for part in ("query", "gallery"))
+        lost = without_match(query, gallery)
+        if len(lost) == len(query):
+            found.append(f"{name}: no query has its identity in the gallery under another camera")
+        elif lost:
+            print(
+                f"{name}: {len(lost)} of {len(query)} queries have no match under another camera and count in no "
+                f"score, such as {lost[0].path}"
+            )
+    _raise(found)
+
+
+def _raise(findings: list[str]) -> None:
+    if len(findings) == 1:
+        raise PreflightError(findings[0])
+    if findings:
+        raise PreflightError("this run cannot work:\n" + "\n".join(f"  - {finding}" for finding in findings))
+
+
+def _unknown_names(cfg: CfgNode) -> list[str]:
+    samplers = host_module("data.sampler").AVAI_SAMPLERS
+    schedules = [*host_module("optim.lr_scheduler").AVAI_SCH, OAMN_SCHEDULE]
+    words: list[tuple[str, Any, Collection[str]]] = [
+        ("model.name", cfg.model.name, model_factory()),
+        ("data.type", cfg.data.type, ("image",)),
+        ("sampler.train_sampler", cfg.sampler.train_sampler, samplers),
+        ("train.optim", cfg.train.optim, host_module("optim.optimizer").AVAI_OPTIMS),
+        ("train.lr_scheduler", cfg.train.lr_scheduler, schedules),
+        ("loss.name", cfg.loss.name, SINGLE_STAGE),
+        ("test.dist_metric", cfg.test.dist_metric, METRICS),
+        ("embedded.size", cfg.embedded.size, SIZES),
+        *(("data.sources", name, image_datasets()) for name in cfg.data.sources),
+        *(("data.targets", name, image_datasets()) for name in cfg.data.targets),
+        *(("data.transforms", name, (*HOST_TRANSFORMS, *TRANSFORMS)) for name in cfg.data.transforms),
+    ]
+    return [
+        f"{key}: there is no {word!r}.{nearest(str(word), known)} Known: {', '.join(known)}"
+        for key, word, known in words
+        if word not in known
+    ]
+
+
+def _wrong_values(cfg: CfgNode) -> list[str]:
+    positive = {
+        "train.batch_size": cfg.train.batch_size,
+        "train.max_epoch": cfg.train.max_epoch,
+        "train.lr": cfg.train.lr,
+        "train.print_freq": cfg.train.print_freq,
+        "test.batch_size": cfg.test.batch_size,
+        "sampler.num_instances": cfg.sampler.num_instances,
+    }
+    found = [f"{key} must be above 0, got {value}" for key, value in positive.items() if value <= 0]
+    if not 0 <= cfg.data.occlusion_probability <= 1:
+        found.append(f"data.occlusion_probability must lie in [0, 1], got {cfg.data.occlusion_probability}")
+    if not cfg.data.sources:
+        found.append("data.sources is empty: nothing would be trained on")
+    if cfg.test.visrank and not cfg.test.evaluate:
+        found.append("test.visrank goes with test.evaluate True only")
+    batch, instances = cfg.train.batch_size, cfg.sampler.num_instances
+    if "Identity" in cfg.sampler.train_sampler and instances > 0 and batch % instances:
+        found.append(f"train.batch_size {batch} must be a multiple of sampler.num_instances {instances}")
+    return found
+
+
+def _missing_files(cfg: CfgNode) -> list[str]:
+    found = []
+    for key in ("load_weights", "resume"):
+        path = cfg.model[key]
+        if path and not os.path.isfile(os.path.expanduser(path)):
+            found.append(f"model.{key}: there is no file {path}")
+    if cfg.test.evaluate and not cfg.model.load_weights:
+        found.append("test.evaluate tests model.load_weights: name the file of the weights")
+    folder = Path(cfg.data.save_dir).absolute()
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        found.append(f"data.save_dir {cfg.data.save_dir} is not writable")
+    if cfg.use_gpu and not torch.cuda.is_available():
+        print("use_gpu: there is no CUDA device, the CPU is used")
+    return found

@@ -1,0 +1,66 @@
+"""One call that makes everything known to the host by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.torchreid import settings
+from oamn_plugin.hosts.torchreid.compat import model_factory
+from oamn_plugin.hosts.torchreid.data import register_datasets
+from oamn_plugin.hosts.torchreid.models import PREFIX, build_oamn, carriers
+from oamn_plugin.hosts.torchreid.transforms import register_transforms
+from oamn_plugin.presets import preset as make_options
+
+
+def register(
+    input_size: tuple[int, int] = (256, 128),
+    preset: str = "paper",
+    *,
+    embedded_size: str = "demo",
+    embedded_seed: int = 0,
+    custom: dict[str, str] | None = None,
+    occlusion_probability: float = 0.5,
+    **options: Any,
+) -> list[str]:
+    """Adds OAMN to torchreid: models ``oamn_<backbone>``, the occluded data sets, the transform ``random_occlusion``.
+
+    May be called again: later builds take the new arguments, what is built already stays as it is.
+
+    Args:
+        input_size: image (height, width) in pixels of the models built by name; the data manager's height and width.
+        preset: reading of the method: ``paper``, ``official`` or ``plus``.
+        embedded_size: size of the generated data set ``OccludedPedestrians``: ``tiny``, ``demo`` or ``benchmark``.
+        embedded_seed: its seed.
+        custom: arguments of :func:`oamn_plugin.datasets.custom.read_custom` for ``CustomReID``.
+        occlusion_probability: how often ``random_occlusion`` occludes a training image.
+        **options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
+
+    Returns:
+        The names of the models that can be built.
+
+    Raises:
+        ConfigError: unknown preset or option (the nearest is named), or a value out of range.
+    """
+    try:
+        make_options(preset, **options)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+    given = replace(
+        settings.Settings(),
+        input_size=(int(input_size[0]), int(input_size[1])),
+        preset=preset,
+        options=options,
+        embedded_size=embedded_size,
+        embedded_seed=embedded_seed,
+        occlusion_probability=occlusion_probability,
+        **({} if custom is None else {"custom": dict(custom)}),
+    )
+    vars(settings.SETTINGS).update(vars(given))
+    for name in carriers():
+        model_factory()[PREFIX + name] = partial(build_oamn, name)
+    register_datasets()
+    register_transforms()
+    return [PREFIX + name for name in carriers()]

@@ -1,0 +1,34 @@
+"""What the host's builders cannot be told: its functions take a name and nothing of the method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from oamn_plugin.datasets.custom import MARKET_PATTERN
+
+
+@dataclass
+class Settings:
+    """Arguments of whatever the host builds by name after :func:`oamn_plugin.hosts.torchreid.register`.
+
+    Attributes:
+        input_size: image height and width in pixels, which the mask module is bound to.
+        preset: reading of the method.
+        options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
+        embedded_size, embedded_seed: the generated data set.
+        custom: arguments of :func:`oamn_plugin.datasets.custom.read_custom` for ``CustomReID``.
+        occlusion_probability: how often the transform ``random_occlusion`` occludes an image.
+    """
+
+    input_size: tuple[int, int] = (256, 128)
+    preset: str = "paper"
+    options: dict[str, Any] = field(default_factory=dict)
+    embedded_size: str = "demo"
+    embedded_seed: int = 0
+    custom: dict[str, str] = field(default_factory=lambda: {"train": "train", "pattern": MARKET_PATTERN})
+    occlusion_probability: float = 0.5
+
+
+SETTINGS = Settings()
+"""The settings in force; :func:`oamn_plugin.hosts.torchreid.register` changes them."""
