@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
 from oamn_plugin.datasets.images import read_image
+from oamn_plugin.modeling.packaged import ASSETS, NAME, load_packaged, read_card
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 from oamn_plugin.presets import Options
 from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD, black_out, black_pixel
@@ -164,3 +166,20 @@ def in_batches(items: Sequence[Any], size: int = BATCH) -> Iterable[Sequence[Any
     [[1, 2], [3]]
     """
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def packaged_encoder(folder: Path = ASSETS) -> ImageEncoder:
+    """The small network that ships with the package; needs no toolbox and no network connection.
+
+    Raises:
+        PackagedModelError: missing or damaged.
+    """
+    card = read_card(folder)
+    return ImageEncoder(
+        load_packaged(folder),
+        input_size=card.input_size,
+        pixel_mean=card.pixel_mean,
+        pixel_std=card.pixel_std,
+        resample=card.resample,
+        name=f"packaged {NAME}",
+    )

@@ -1,0 +1,162 @@
+"""A search as a page: the query with what the network made of it, unified and plain ranking side by side."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from oamn_plugin.datasets.images import BadImageError, read_image
+from oamn_plugin.occlusion import NONE, SIDES, strip
+from oamn_plugin.reporting.page import data_uri
+from oamn_plugin.reporting.pictures import mask_overlay
+from oamn_plugin.reporting.search_results import SearchResult, describe_type, masks_of
+from oamn_plugin.retrieval.encoder import ImageEncoder
+from oamn_plugin.retrieval.index import Match
+
+THUMBNAIL = (112, 224)
+"""Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture with its mask and the words under it, as the template shows it."""
+
+    image: str
+    mask: str
+    strip: str
+    name: str
+    lines: tuple[str, ...]
+    distance: str = ""
+    hit: bool | None = None
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One of the two rankings of a query."""
+
+    title: str
+    note: str
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything that is shown of a query."""
+
+    query: Card
+    words: str
+    sides: list[tuple[str, float]]
+    rankings: list[Ranking]
+
+
+def render_search(
+    results: Sequence[SearchResult], encoder: ImageEncoder, title: str, lead: str, scores: Sequence[str] = ()
+) -> str:
+    """The results as one HTML file that needs nothing else.
+
+    Args:
+        results: what was found.
+        encoder: the model, for the masks.
+        title: heading.
+        lead: first paragraph.
+        scores: lines under it, such as Rank-1 where identities are known.
+    """
+    return _environment().get_template("search.html").render(
+        title=title, lead=lead, scores=scores, panels=[_panel(result, encoder) for result in results],
+        style=_style("page.css") + _style("search.css"),
+    )  # fmt: skip
+
+
+def render_fragment(results: Sequence[SearchResult], encoder: ImageEncoder) -> str:
+    """The results alone, with their style, to be put into a page."""
+    template = _environment().get_template("search_panel.html")
+    panels = [template.module.panel(_panel(result, encoder)) for result in results]  # type: ignore[attr-defined]
+    return f"<style>{_style('search.css')}</style><div class='search'>{''.join(panels)}</div>"
+
+
+def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
+    mask = masks_of(encoder, [result.picture], [NONE])[0]
+    uncovered = "the network's input, as it is" if result.type_name == NONE else "the occluder stays as it is"
+    query = Card(_jpeg(result.picture), _masked(result.picture, mask), "", result.query.name, (uncovered,))
+    plain_ranks = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
+    unified_ranks = {match.image.path: rank for rank, match in enumerate(result.unified, start=1)}
+    covered = "nothing is covered" if result.searched_as == NONE else f"{result.searched_as.replace('_', ' ')} covered"
+    rankings = [
+        Ranking("Unified", f"gallery images compared with the {covered}" if result.searched_as != NONE else covered,
+                _cards(result, result.unified, plain_ranks, "plain", encoder)),
+        Ranking("Plain", "the same gallery, nothing covered",
+                _cards(result, result.plain, unified_ranks, "unified", encoder)),
+    ]  # fmt: skip
+    sides = list(zip(SIDES, result.probabilities, strict=True))
+    return Panel(query, describe_type(result), sides, rankings)
+
+
+def _cards(
+    result: SearchResult, matches: list[Match], other: dict[str, int], word: str, encoder: ImageEncoder
+) -> list[Card]:
+    pictures = [_read(match.image.path) for match in matches]
+    there = [(picture, match) for picture, match in zip(pictures, matches, strict=True) if picture is not None]
+    masks = iter(masks_of(encoder, [picture for picture, _ in there], [match.type_name for _, match in there]))
+    cards = []
+    for picture, match in zip(pictures, matches, strict=True):
+        image = match.image
+        known = [f"person {image.pid}" * bool(image.pid), f"camera {image.camid}" * bool(image.camid)]
+        place = f"{word} rank {other[image.path]}" if image.path in other else f"{word}: not among these"
+        lines = (" · ".join(filter(None, known)), *(f"{key}: {value}" for key, value in image.extra.items()), place)
+        cards.append(
+            Card(
+                _jpeg(picture) if picture else "",
+                _masked(picture, next(masks)) if picture else "",
+                _strip_style(match.type_name),
+                image.name,
+                tuple(filter(None, lines)),
+                f"{match.distance:.3f}",
+                result.is_hit(match),
+                picture is None,
+            )
+        )
+    return cards
+
+
+def _strip_style(type_name: str) -> str:
+    """Place of a type's strip in percent of the picture, as CSS; empty for none."""
+    if type_name == NONE:
+        return ""
+    top, left, height, width = strip(type_name, 100, 100)
+    return f"left:{left}%;top:{top}%;width:{width}%;height:{height}%"
+
+
+def _read(path: str) -> Image.Image | None:
+    try:
+        return read_image(path)
+    except BadImageError:  # moved since the index was built: the match stands, without its picture
+        return None
+
+
+def _masked(picture: Image.Image, mask: np.ndarray) -> str:
+    return _jpeg(Image.fromarray(mask_overlay(np.asarray(picture.resize(THUMBNAIL)), mask)))
+
+
+def _jpeg(picture: Image.Image) -> str:
+    out = io.BytesIO()
+    picture.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS).save(out, "JPEG", quality=88)
+    return data_uri(out.getvalue())
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("oamn_plugin.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def _style(name: str) -> Markup:
+    return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))  # noqa: S704 our own file
