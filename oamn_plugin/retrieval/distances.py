@@ -1,14 +1,16 @@
 """Distances of queries to a gallery, a block of query rows at a time, the same bits whatever the block size.
 
-A matrix product may round differently when its shape differs. So every product here is one of a fixed shape: queries
-in tiles of :data:`QUERY_TILE` rows, gallery in tiles of :data:`GALLERY_TILE`, both counted from the first row and the
-last one filled up with zeros. The block size only says how many tiles are in memory at once. The result is the same for
-the same machine and number of threads; across machines the last bit may differ.
+A matrix product may round differently when its shape or its number of threads differs. So every product here is one of
+a fixed shape, computed by one thread: queries in tiles of :data:`QUERY_TILE` rows, gallery in tiles of
+:data:`GALLERY_TILE`, both counted from the first row and the last one filled up with zeros. Several tiles are computed
+at once. Block size and number of threads change nothing; another kind of processor may change the last bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,8 +18,8 @@ from torch import Tensor
 
 QUERY_TILE = 128
 """Rows of one matrix product; shards of queries that start at a multiple of it give the bits of a single process."""
-GALLERY_TILE = 1 << 15
-"""Columns of one matrix product: 64 MB of 512-dimensional descriptors. Small ones make threads wait for each other."""
+GALLERY_TILE = 1 << 11
+"""Columns of one matrix product: 4 MB of 512-dimensional descriptors, which a processor's cache holds."""
 GALLERY_STEP = 512
 """The last gallery tile is filled up to a multiple of this, which keeps to the inner loops of the full tiles."""
 BLOCK_ELEMENTS = 1 << 26
@@ -52,9 +54,11 @@ def distance_blocks(
     buffer = torch.empty((rows, _tiled(len(gallery), GALLERY_STEP)), device=device)
     query_norms = _squared_norms(query, _tiled(len(query), QUERY_TILE), device, "query")
     gallery_norms = _squared_norms(gallery, buffer.shape[1], device, "gallery")
-    for start in range(0, len(query), rows):
-        _fill(buffer, query, gallery, start, (query_norms[start : start + rows], gallery_norms), metric)
-        yield start, buffer[: min(rows, len(query) - start), : len(gallery)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for start in range(0, len(query), rows):
+            norms = query_norms[start : start + rows], gallery_norms
+            _fill(buffer, query, gallery, start, norms, metric, pool)
+            yield start, buffer[: min(rows, len(query) - start), : len(gallery)]
 
 
 def block_rows(num_gallery: int, chunk_size: int | None = None) -> int:
@@ -68,27 +72,56 @@ def block_rows(num_gallery: int, chunk_size: int | None = None) -> int:
 
 
 def _fill(
-    buffer: Tensor, query: Descriptors, gallery: Descriptors, start: int, norms: tuple[Tensor, Tensor], metric: str
+    buffer: Tensor,
+    query: Descriptors,
+    gallery: Descriptors,
+    start: int,
+    norms: tuple[Tensor, Tensor],
+    metric: str,
+    pool: Executor,
 ) -> None:
-    rows, width = buffer.shape
-    tile_rows = min(QUERY_TILE, rows)
-    used = -(-min(rows, len(query) - start) // tile_rows) * tile_rows
+    rows = min(QUERY_TILE, len(buffer))
+    used = -(-min(len(buffer), len(query) - start) // rows) * rows
     block = _tile(query, start, used, buffer.device)
     if metric == "cosine":
         block = block / _lengths(norms[0])
-    for column in range(0, width, GALLERY_TILE):
+
+    @torch.inference_mode()  # of the thread, not of the caller
+    def work(column: int) -> None:
         tile_norms = norms[1][column : column + GALLERY_TILE]
         tile = _tile(gallery, column, len(tile_norms), buffer.device)
         if metric == "cosine":
             tile = tile / _lengths(tile_norms)
-        for row in range(0, used, tile_rows):
-            target = buffer[row : row + tile_rows, column : column + len(tile)]
-            part = block[row : row + tile_rows]
+        for row in range(0, used, rows):
+            target = buffer[row : row + rows, column : column + len(tile)]
+            part = block[row : row + rows]
             if metric == "cosine":
                 torch.sub(1.0, part @ tile.T, out=target)
             else:
-                torch.add(norms[0][row : row + tile_rows, None], tile_norms[None], out=target)
+                torch.add(norms[0][row : row + rows, None], tile_norms[None], out=target)
                 target.addmm_(part, tile.T, beta=1, alpha=-2)
+
+    columns = range(0, buffer.shape[1], GALLERY_TILE)
+    if buffer.device.type == "cpu":
+        with _one_thread_a_product():
+            list(pool.map(work, columns))
+    else:
+        for column in columns:
+            work(column)
+
+
+@contextmanager
+def _one_thread_a_product() -> Iterator[None]:
+    """Lets the threads that are started inside compute on their own; the caller's setting comes back afterwards.
+
+    Threads that share a product wait for each other at its end, and for long when something else runs beside them.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _lengths(squared: Tensor) -> Tensor:
@@ -114,9 +147,10 @@ def _tile(array: Descriptors, start: int, size: int, device: torch.device) -> Te
     return part
 
 
+@torch.inference_mode()
 def _squared_norms(array: Descriptors, width: int, device: torch.device, what: str) -> Tensor:
     starts = range(0, width, GALLERY_TILE)
-    parts = [_tile(array, start, min(GALLERY_TILE, width - start), device).pow(2).sum(dim=1) for start in starts]
+    parts = [_tile(array, start, min(GALLERY_TILE, width - start), device).square().sum(dim=1) for start in starts]
     norms = torch.cat(parts)
     bad = (~norms.isfinite()).nonzero()
     if len(bad):

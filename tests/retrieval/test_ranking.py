@@ -118,10 +118,36 @@ def test_bits_do_not_depend_on_chunk_size(chunk_size, metric):
     torch.testing.assert_close(whole.double(), expected, atol=1e-4, rtol=1e-5)
 
 
+def test_bits_do_not_depend_on_the_number_of_threads():
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = (torch.randn(count, 65, generator=generator) for count in (140, 5000))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(torch.cat([block.clone() for _, block in distance_blocks(query, gallery)]))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_ranks_inside_and_outside_of_inference_mode():
+    rng = np.random.default_rng(8)
+    query, gallery = (torch.from_numpy(rng.standard_normal((n, 8)).astype(np.float32)) for n in (8, 40))
+    args = labels(rng, 8, 40)
+    expected = evaluate_ranking(query.requires_grad_(), gallery, *args)
+    with torch.inference_mode():
+        inside = query * 1, gallery * 1
+        np.testing.assert_array_equal(evaluate_ranking(*inside, *args).ap, expected.ap)
+    np.testing.assert_array_equal(evaluate_ranking(*inside, *args, metric="cosine").valid, expected.valid)
+
+
 def test_equal_images_tie_wherever_they_stand():
     generator = torch.Generator().manual_seed(1)
-    gallery = torch.randn(33_000, 65, generator=generator)
-    places = [17, 4095, 32_767, 32_768, 32_999]  # in the last full tile and in the rest
+    gallery = torch.randn(5_000, 65, generator=generator)
+    places = [17, 2047, 2048, 4095, 4999]  # in the last full tile and in the rest
     gallery[places] = gallery[3].clone()
     for _, block in distance_blocks(torch.randn(140, 65, generator=generator), gallery):
         assert torch.equal(block[:, places], block[:, [3]].expand(-1, len(places)))
