@@ -9,11 +9,9 @@ from torch import Tensor, nn
 
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
 from oamn_plugin.hosts.shared.checkpoint import load_weights as load_state
+from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import CheckpointError
 from oamn_plugin.hosts.torchreid.models import TorchreidOAMN, ceil_pooling, set_ceil_pooling
-
-CEIL_POOLING = "ceil_pooling"
-"""Entry of a checkpoint whose ResNet pools its stem as fastreid does; see :func:`set_ceil_pooling`."""
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:

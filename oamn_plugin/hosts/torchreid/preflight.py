@@ -81,7 +81,7 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
         *(("data.transforms", name, (*HOST_TRANSFORMS, *TRANSFORMS)) for name in cfg.data.transforms),
     ]
     return [
-        f"{key}: there is no {word!r}.{nearest(str(word), known)} Known: {', '.join(known)}"
+        f"{key}: there is no {word!r}.{nearest(str(word), known) or ' Known: ' + ', '.join(known)}"
         for key, word, known in words
         if word not in known
     ]

@@ -1,0 +1,84 @@
+"""Takes a checkpoint of OAMN from fastreid to torchreid, or from torchreid to fastreid.
+
+python tools/convert_checkpoint.py logs/oamn/model_final.pth for_torchreid.pth
+python tools/convert_checkpoint.py log/oamn_osnet_x1_0/model_final.pth for_fastreid.pth
+
+The toolbox is told from the file. The result is loaded with `model.load_weights` (torchreid) or `MODEL.WEIGHTS`
+(fastreid) by a configuration with the same backbone, input size and preset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="checkpoint to read")
+    parser.add_argument("target", type=Path, help="checkpoint to write")
+    parser.add_argument(
+        "--pooling",
+        choices=("ceil", "padded"),
+        help="stem of a ResNet from fastreid: ceil for fastreid's own ResNet, padded for its backbone 'torchvision'. "
+        "Read from config.yaml beside SOURCE where that is there, else ceil",
+    )
+    return parser
+
+
+def main() -> int:
+    """Runs the command; expected errors are one message and exit code 2."""
+    args = build_parser().parse_args()
+    from oamn_plugin.errors import ExpectedError
+
+    try:
+        print(convert(args.source, args.target, args.pooling))
+    except ExpectedError as error:
+        print(f"convert_checkpoint: {args.source}: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"convert_checkpoint: cannot write {args.target}: {error.strerror}", file=sys.stderr)
+    else:
+        return 0
+    return 2
+
+
+def convert(source: Path, target: Path, pooling: str | None) -> str:
+    """Converts a file; returns what to do with the result."""
+    from oamn_plugin.hosts.shared import conversion
+    from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
+
+    content = load_checkpoint(source)
+    if conversion.host_of(content) == "fastreid":
+        result = conversion.to_torchreid(content, pooling or pooling_of(source))
+        stem = ""
+        if conversion.is_resnet(result["state_dict"]):
+            word = "fastreid's own" if conversion.CEIL_POOLING in result else "torchvision's"
+            stem = f" Taken for weights of {word} ResNet, see --pooling."
+        hint = f"for torchreid: model.load_weights {target}.{stem}"
+    else:
+        result = conversion.to_fastreid(content)
+        hint = f"for fastreid: MODEL.WEIGHTS {target}"
+        if conversion.is_resnet(content["state_dict"]) and not content.get(conversion.CEIL_POOLING):
+            hint += " with MODEL.BACKBONE.NAME torchvision MODEL.BACKBONE.ARCH resnet50 (or the depth it has)"
+    save_checkpoint(target, result)
+    return f"wrote {target}, {hint}"
+
+
+def pooling_of(source: Path) -> str:
+    """How a run of fastreid pooled the stem of its ResNet, by the configuration that it left."""
+    import yaml
+
+    config: Any = None
+    if (source.parent / "config.yaml").is_file():
+        config = yaml.safe_load((source.parent / "config.yaml").read_text(encoding="utf-8"))
+    backbone = config.get("MODEL", {}).get("BACKBONE", {}) if isinstance(config, dict) else {}
+    return "padded" if backbone.get("NAME") == "torchvision" else "ceil"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
