@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from oamn_plugin.losses.common import check_views, full_precision, groups_of, is_half, side_scale
+from oamn_plugin.losses.common import check_views, full_precision, groups_of, is_half, side_scale, without_autocast
 
 AXES = ((1, 2), (3, 4))
 """Groups of the two opposing pairs: left and right, bottom and top."""
@@ -60,17 +61,31 @@ class MaskConsistencyLoss(nn.Module):
 
     def _mask2(self, features: Tensor, masks: Tensor, types: Tensor) -> Tensor:
         groups, half = groups_of(types), is_half(types)
-        kept = features * (self.floor + masks)
+        products = _channel_products(features)
+        kept = (self.floor + masks).flatten(2).transpose(1, 2)  # (B, n, V), g = f * kept
         total = kept.new_zeros(len(types))
         for pair in AXES:
             members = ((groups == pair[0]) | (groups == pair[1])) & half
             signs = members.to(kept.dtype)
             signs[:, 0] = -1.0
-            residual = (signs[..., None, None, None] * kept).sum(1)
-            total = total + members.any(1) * residual.square().mean((1, 2, 3))
+            weights = (signs[:, None] * kept)[..., None]
+            residual = (weights * (products @ weights)).sum((2, 3))  # (B, n): its square, summed over channels
+            total = total + members.any(1) * residual.mean(1) / features.shape[2]
         images = half.any(1).sum().clamp_min(1) if self.mask2_over_half_only else len(types)
         return total.sum() / images
 
     def extra_repr(self) -> str:
         """Returns the arguments for ``print(module)``."""
         return f"mask2_over_half_only={self.mask2_over_half_only}, floor={self.floor}"
+
+
+@torch.no_grad()
+def _channel_products(features: Tensor) -> Tensor:
+    """Products over channels of each pair of an image's views, by position: (B, V, C, h, w) to (B, n, V, V).
+
+    The mask has one channel and the features have no gradient, so a squared sum of masked views is a quadratic form in
+    the masks: features are read once, and nothing of their size is kept for the backward pass.
+    """
+    points = features.flatten(3).permute(0, 3, 1, 2)
+    with without_autocast(points):
+        return points @ points.transpose(2, 3)
