@@ -81,7 +81,9 @@ def run_index(args: argparse.Namespace) -> int:
     if index.unfinished:
         print(f"carrying on with an interrupted build of {index.folder}")
     added = index.add(images, args.types)
-    print(f"{index.folder}: {len(index)} images, {added} of them added by this command; types: {', '.join(index.types)}")
+    print(
+        f"{index.folder}: {len(index)} images, {added} of them added by this command; types: {', '.join(index.types)}"
+    )
     unreadable = {image.path for image in images} & set(index.unreadable)
     if unreadable:
         print(f"{len(unreadable)} images could not be read and are left out:")
@@ -149,7 +151,9 @@ def evaluate(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[s
             for name, plain in (("unified", False), ("plain", True))
         }
     except ValueError as error:
-        raise error if isinstance(error, ExpectedError) else ExpectedError(f"cannot score these queries: {error}") from error
+        raise (
+            error if isinstance(error, ExpectedError) else ExpectedError(f"cannot score these queries: {error}")
+        ) from error
 
 
 def score_lines(scores: dict[str, dict[str, float]]) -> list[str]:

@@ -124,7 +124,9 @@ def save_packaged(model: OAMN, card: Card, folder: Path) -> Card:
     """
     content = save_safetensors(stored(model))
     if len(content) > LIMIT:
-        raise PackagedModelError(f"the weights take {len(content):,} bytes, more than {LIMIT:,}: use a smaller backbone")
+        raise PackagedModelError(
+            f"the weights take {len(content):,} bytes, more than {LIMIT:,}: use a smaller backbone"
+        )
     card = Card(**{**asdict(card), "sha256": hashlib.sha256(content).hexdigest()})
     folder.mkdir(parents=True, exist_ok=True)
     _weights(folder).write_bytes(content)

@@ -1,0 +1,201 @@
+#!/usr/bin/env python
+"""Exports a model for other runtimes, and compares what they compute with torch on real images.
+
+python tools/export.py onnx OUT [--images FOLDER]
+python tools/export.py torch OUT
+
+Written are OUT/query.* (pixels to descriptor and scorer logits), OUT/gallery.* (pixels and occlusion type to
+descriptor), both with a batch of any size, and OUT/graphs.json, which says what goes in and comes out. Pixels are RGB
+in 0..255, resized to the input size; normalisation is inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.encoder import add_model_arguments
+
+TOLERANCE = 1e-4
+BATCHES = (1, 3)
+Outputs = list[Any]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("format", choices=("onnx", "torch"), help="onnx, or torch.export's own format")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--images", default="", help="folder of images to compare on (default: the embedded data set)")
+    add_model_arguments(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns 0, 1 if the exported graphs compute something else, 2 for what the user can mend."""
+    args = build_parser().parse_args(argv)
+    try:
+        return export(args)
+    except ExpectedError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+
+
+def export(args: argparse.Namespace) -> int:
+    """Exports, loads what was written and compares."""
+    check_packages(args.format)
+    from oamn_plugin.hosts.encoder import load_model
+    from oamn_plugin.retrieval.graphs import GalleryGraph, QueryGraph
+
+    encoder = load_model(args.config_file, args.weights, args.opts)
+    pixels = read_pixels(encoder, args.images)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write, load = (write_onnx, load_onnx) if args.format == "onnx" else (write_torch, load_torch)
+    suffix = "onnx" if args.format == "onnx" else "pt2"
+    largest = 0.0
+    for name, graph in (("query", QueryGraph(encoder)), ("gallery", GalleryGraph(encoder))):
+        path = args.out / f"{name}.{suffix}"
+        write(graph, inputs_of(name, pixels, 2), path)
+        difference = compare(graph, load(path), name, pixels)
+        largest = max(largest, difference)
+        print(f"{path}: largest difference to torch {difference:.1e} on {len(pixels)} images, batches of {BATCHES}")
+    (args.out / "graphs.json").write_text(json.dumps(describe(encoder, suffix), indent=2) + "\n", encoding="utf-8")
+    if largest > TOLERANCE:
+        print(f"export: the graphs differ from torch by more than {TOLERANCE:g}: do not use them", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_packages(kind: str) -> None:
+    """Names the command that installs what is missing."""
+    import importlib.util
+
+    wanted = ("onnx", "onnxruntime", "onnxscript") if kind == "onnx" else ()
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExpectedError(f"the export needs {', '.join(missing)}: pip install oamn_plugin[export]")
+
+
+def read_pixels(encoder: Any, folder: str) -> Any:
+    """(N, 3, H, W) float pixels of up to ten images, spread over the folder."""
+    import torch
+
+    from oamn_plugin.datasets.embedded import ensure
+    from oamn_plugin.retrieval.gallery import read_gallery
+
+    images = read_gallery(folder or ensure(size="tiny") / "query")
+    chosen = images[:: max(1, len(images) // 10)][:10]
+    return torch.stack([encoder.read(image.path) for image in chosen]).float()
+
+
+def inputs_of(name: str, pixels: Any, count: int, start: int = 0) -> tuple[Any, ...]:
+    """Inputs of a graph: images, and for the gallery a type each."""
+    import torch
+
+    rows = [(start + step) % len(pixels) for step in range(count)]
+    types = torch.tensor([(start + step) % 9 for step in range(count)])
+    return (pixels[rows],) if name == "query" else (pixels[rows], types)
+
+
+def compare(graph: Any, other: Callable[..., Outputs], name: str, pixels: Any) -> float:
+    """The largest difference between two graphs' outputs over all images, types and batch sizes."""
+    import torch
+
+    largest = 0.0
+    for count in BATCHES:
+        for start in range(0, max(len(pixels), 9), count):
+            inputs = inputs_of(name, pixels, count, start)
+            with torch.no_grad():
+                expected = graph(*inputs)
+            expected = expected if isinstance(expected, tuple) else (expected,)
+            found = other(*inputs)
+            largest = max(
+                largest, *(float((torch.as_tensor(b) - a).abs().max()) for a, b in zip(expected, found, strict=True))
+            )
+    return largest
+
+
+def write_onnx(graph: Any, inputs: tuple[Any, ...], path: Path) -> None:
+    """One ONNX file with its weights inside."""
+    import torch
+
+    names = ["images"] if len(inputs) == 1 else ["images", "types"]
+    outputs = ["descriptors", "logits"] if len(inputs) == 1 else ["descriptors"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes on itself
+        torch.onnx.export(
+            graph, inputs, str(path), input_names=names, output_names=outputs, dynamo=True, external_data=False,
+            dynamic_shapes=dynamic_batch(len(inputs)), verbose=False,
+        )  # fmt: skip
+
+
+def load_onnx(path: Path) -> Callable[..., Outputs]:
+    """The file as a function, run by onnxruntime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+    return lambda *inputs: session.run(None, {n: value.numpy() for n, value in zip(names, inputs, strict=True)})
+
+
+def write_torch(graph: Any, inputs: tuple[Any, ...], path: Path) -> None:
+    """One file of torch.export."""
+    import torch
+
+    program = torch.export.export(graph, inputs, dynamic_shapes=dynamic_batch(len(inputs)))
+    torch.export.save(program, path)
+
+
+def load_torch(path: Path) -> Callable[..., Outputs]:
+    """The file as a function."""
+    import torch
+
+    module = torch.export.load(path).module()
+
+    def call(*inputs: Any) -> Outputs:
+        with torch.no_grad():
+            found = module(*inputs)
+        return list(found) if isinstance(found, tuple) else [found]
+
+    return call
+
+
+def dynamic_batch(inputs: int) -> tuple[Any, ...]:
+    """Every input's first axis is the batch, of any size."""
+    import torch
+
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    return tuple({0: batch} for _ in range(inputs))
+
+
+def describe(encoder: Any, suffix: str) -> dict[str, Any]:
+    """What whoever uses the graphs has to know."""
+    from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES
+
+    identity = encoder.identity()
+    return {
+        "query": {"file": f"query.{suffix}", "inputs": ["images"], "outputs": ["descriptors", "logits"]},
+        "gallery": {"file": f"gallery.{suffix}", "inputs": ["images", "types"], "outputs": ["descriptors"]},
+        "images": {"shape": ["N", 3, *encoder.input_size], "type": "float32", "range": [0, 255], "order": "RGB",
+                   "resize": encoder.resample},
+        "types": list(OCCLUSION_TYPES),
+        "logits": list(SIDES),
+        "thresholds": {"quarter": encoder.options.quarter_threshold, "half": encoder.options.half_threshold},
+        "unify": encoder.options.unify,
+        "dim": encoder.dim,
+        "weights": identity.weights,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+#!/usr/bin/env python
+"""Turns the folder of a training run into the small model that ships with the package.
+
+python tools/package_model.py RUN_DIR oamn_plugin/assets --command "python tools/train_net.py --config-file ..."
+
+Writes OUT/oamn_small.safetensors (half precision, at most 5 MB) and OUT/oamn_small.json (its card). The stored weights
+are loaded again and scored on the embedded data set of the run's configuration; nothing is written if they rank worse
+than the run's own weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+
+from oamn_plugin.errors import ExpectedError
+
+ALLOWED_LOSS = 0.5
+"""Points of Rank-1 that half precision may cost."""
+TWINS = {"build_mobilenetv2_backbone": "mobilenet_v2"}
+"""Backbones of fastreid with a twin in torchvision: the same layers in the same order, under other names."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the run: config.yaml and weights")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--weights", default="model_final.pth", help="file in the run folder (default model_final.pth)")
+    parser.add_argument("--command", default="", help="the command that trained it, for the card")
+    parser.add_argument("--data", default="", help="embedded data set to score on (default: the configuration's)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; expected errors are one message and exit code 2."""
+    args = build_parser().parse_args(argv)
+    try:
+        package(args)
+    except (ExpectedError, OSError) as error:
+        print(f"package_model: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def package(args: argparse.Namespace) -> None:
+    """Packages a run."""
+    from dataclasses import asdict, replace
+
+    import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
+    from oamn_plugin.datasets.embedded import ensure
+    from oamn_plugin.hosts.fastreid import load_config
+    from oamn_plugin.hosts.fastreid.inference import load_encoder
+    from oamn_plugin.modeling.packaged import Card, save_packaged
+    from oamn_plugin.retrieval.encoder import packaged_encoder
+
+    config = str(args.run / "config.yaml")
+    cfg = load_config(config)
+    source = load_encoder(config, str(args.run / args.weights))
+    data = Path(args.data or ensure(cfg.DATASETS.ROOT or None, cfg.DATASETS.EMBEDDED.SIZE, cfg.DATASETS.EMBEDDED.SEED))
+    card = Card(
+        backbone=backbone_of(cfg),
+        last_stride=cfg.MODEL.BACKBONE.LAST_STRIDE if cfg.MODEL.BACKBONE.ARCH.startswith("resnet") else 2,
+        input_size=source.input_size,
+        options=asdict(source.options),
+        pixel_mean=tuple(source.pixel_mean),
+        pixel_std=tuple(source.pixel_std),
+        resample=source.resample,
+        command=args.command or f"python tools/train_net.py --config-file {config}",
+        data_set=data.name,
+    )
+    twin = transplant(source.model, card.build())
+    before = scores(source, data)
+    with tempfile.TemporaryDirectory() as folder:
+        save_packaged(twin, card, Path(folder))
+        after = scores(packaged_encoder(Path(folder)), data)
+    for name, score in after.items():
+        print(f"{name}: Rank-1 {before[name]['Rank-1']:.2f} % as trained, {score['Rank-1']:.2f} % as stored")
+    lost = max(before[name]["Rank-1"] - after[name]["Rank-1"] for name in after)
+    if lost > ALLOWED_LOSS:
+        raise ExpectedError(f"half precision costs {lost:.2f} points of Rank-1, more than {ALLOWED_LOSS}: not packaged")
+    save_packaged(twin, replace(card, scores=after), args.out)
+    print(f"wrote the packaged model to {args.out}")
+
+
+def backbone_of(cfg: Any) -> str:
+    """The run's backbone by a name that needs no toolbox."""
+    name, arch = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.ARCH
+    if name == "torchvision":
+        return arch
+    if name == "timm":
+        return f"timm:{arch}"
+    if name in TWINS and cfg.MODEL.BACKBONE.DEPTH == "1.0x":
+        return TWINS[name]
+    known = ", ".join(["torchvision", "timm", *TWINS])
+    raise ExpectedError(f"MODEL.BACKBONE.NAME {name} cannot be packaged: the package must load without a toolbox. "
+                        f"Train with one of {known}")  # fmt: skip
+
+
+def transplant(source: Any, target: Any) -> Any:
+    """Gives a network the weights of another of the same layers, and makes sure that it computes the same.
+
+    Raises:
+        ExpectedError: the layers differ.
+    """
+    import torch
+
+    own = {name: value for name, value in source.state_dict().items() if not name.startswith("classifier.")}
+    wanted = target.state_dict()
+    if [value.shape for value in own.values()] != [value.shape for value in wanted.values()]:
+        raise ExpectedError("the run's network has other layers than its twin without a toolbox: it cannot be packaged")
+    target.load_state_dict(dict(zip(wanted, own.values(), strict=True)))
+    images = torch.randn(4, 3, *target.input_size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        difference = float((source.eval()(images) - target.eval()(images)).abs().max())
+    if difference > 1e-4:
+        raise ExpectedError(f"the network and its twin without a toolbox differ by {difference:.1e}")
+    return target
+
+
+def scores(encoder: Any, data: Path) -> dict[str, dict[str, float]]:
+    """Scores in percent on the occluded and on the holistic queries, with unification and without."""
+    import torch
+
+    from oamn_plugin.datasets.images import read_image
+    from oamn_plugin.retrieval.encoder import in_batches
+    from oamn_plugin.retrieval.gallery import read_gallery
+    from oamn_plugin.retrieval.index import GalleryIndex
+
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        index = GalleryIndex(Path(folder) / "index", encoder, progress=True)
+        index.add(read_gallery(data / "bounding_box_test"), ["none"])
+        for name, queries in (("OccludedPedestrians", "query"), ("OccludedPedestriansHolistic", "query_holistic")):
+            images = read_gallery(data / queries)
+            pixels = [encoder.prepare(read_image(image.path)) for image in images]
+            described = encoder.queries(torch.stack(list(part)) for part in in_batches(pixels))
+            for kind, plain in (("", False), (" (plain)", True)):
+                percent = index.evaluate(described, images, plain=plain).to_percent()
+                found[name + kind] = {key: round(percent[key], 2) for key in ("Rank-1", "mAP", "mAP_trapezoid")}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

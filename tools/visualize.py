@@ -1,0 +1,169 @@
+#!/usr/bin/env python
+"""Draws pictures for papers and for debugging.
+
+python tools/visualize.py ranks IMAGE... --index INDEX --out ranks.png       rank lists, hits and misses framed
+python tools/visualize.py masks IMAGE... --out masks.png                     masks over an image for the nine types
+python tools/visualize.py augmentation IMAGE... --out views.png              views that training makes of images
+
+IMAGE is an image file, a folder or a CSV file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.encoder import add_model_arguments, load_model
+from oamn_plugin.presets import PRESETS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    ranks = commands.add_parser("ranks", help="rank lists of queries")
+    ranks.add_argument("--index", required=True, metavar="INDEX", help="folder that tools/search.py index wrote")
+    ranks.add_argument("--topk", type=int, default=10, help="matches a query (default 10)")
+    ranks.add_argument("--plain", action="store_true", help="without unification; default: both, one below the other")
+    ranks.add_argument("--other-cameras", action="store_true", help="leave out the query's person in its own camera")
+    masks = commands.add_parser("masks", help="masks over images for the nine occlusion types")
+    views = commands.add_parser("augmentation", help="augmented views; needs no model")
+    views.add_argument("--preset", default="paper", choices=PRESETS, help="reading of the method (default paper)")
+    views.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"), help="default 256 128")
+    views.add_argument("--seed", type=int, default=0)
+    for command in (ranks, masks, views):
+        command.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or CSV files")
+        command.add_argument("--out", required=True, type=Path, metavar="FILE", help=".png, .jpg, .webp or .pdf")
+        command.add_argument("--limit", type=int, default=6, help="at most so many images (default 6)")
+        command.add_argument("--height", type=int, default=160, help="pixels of every picture (default 160)")
+        if command is not views:
+            add_model_arguments(command)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; expected errors are one message and exit code 2."""
+    args = build_parser().parse_args(argv)
+    try:
+        sheet = {"ranks": draw_ranks, "masks": draw_masks, "augmentation": draw_views}[args.command](args)
+        save(sheet, args.out)
+    except ExpectedError as error:
+        print(f"visualize: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"visualize: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    print(f"wrote {args.out}")
+    return 0
+
+
+def draw_ranks(args: argparse.Namespace) -> Image.Image:
+    """Rank lists, two rows a query: unified and plain."""
+    import numpy as np
+
+    from oamn_plugin.datasets.images import read_image
+    from oamn_plugin.reporting.pictures import RankRow, rank_lists
+    from oamn_plugin.reporting.search_results import search
+    from oamn_plugin.retrieval.index import GalleryIndex
+
+    queries, pictures = read(args)
+    encoder = load_model(args.config_file, args.weights, args.opts)
+    index = GalleryIndex(args.index, encoder, progress=True)
+    results, _ = search(index, encoder, queries, pictures, args.topk, args.other_cameras)
+    rows = []
+    for result in results:
+        kinds = [("plain", result.plain)] if args.plain else [("unified", result.unified), ("plain", result.plain)]
+        for word, matches in kinds:
+            title = "plain" if word == "plain" else result.searched_as.replace("_", " ")
+            images = [np.asarray(read_image(match.image.path)) for match in matches]
+            hits, captions = [result.is_hit(match) for match in matches], [f"{m.distance:.2f}" for m in matches]
+            rows.append(RankRow(np.asarray(result.picture), images, hits, title, captions))
+    return rank_lists(rows, args.height)
+
+
+def draw_masks(args: argparse.Namespace) -> Image.Image:
+    """One image below the other, each under its nine types."""
+    import numpy as np
+
+    from oamn_plugin.occlusion import OCCLUSION_TYPES, strip
+    from oamn_plugin.reporting.pictures import mask_sheet
+    from oamn_plugin.reporting.search_results import masks_of
+
+    encoder = load_model(args.config_file, args.weights, args.opts)
+    sheets = []
+    for picture in read(args)[1]:
+        masks = dict(zip(OCCLUSION_TYPES, masks_of(encoder, [picture] * 9, OCCLUSION_TYPES), strict=True))
+        shown = {}
+        for name in OCCLUSION_TYPES:
+            pixels = np.array(picture.resize((encoder.input_size[1], encoder.input_size[0])))
+            top, left, height, width = strip(name, *encoder.input_size)
+            pixels[top : top + height, left : left + width] = 0
+            shown[name] = pixels
+        sheets.append(mask_sheet(shown, masks, args.height))
+    return stack(sheets)
+
+
+def draw_views(args: argparse.Namespace) -> Image.Image:
+    """The views that training makes of a batch of images, geometry included."""
+    import numpy as np
+    import torch
+    from torchvision.transforms.functional import pil_to_tensor
+
+    from oamn_plugin.augmentation import OcclusionAugmentation
+    from oamn_plugin.occlusion import OCCLUSION_TYPES
+    from oamn_plugin.presets import preset
+    from oamn_plugin.reporting.pictures import augmentation_sheet
+    from oamn_plugin.views import Geometry, TrainingTransform
+
+    options = preset(args.preset)
+    size = (args.size[1], args.size[0])
+    batch = torch.stack([pil_to_tensor(picture.resize(size)) for picture in read(args)[1]])
+    occlusion = OcclusionAugmentation(options.axes, options.patch_source)
+    transform = TrainingTransform(Geometry(), occlusion, "views", options.aligned_views)
+    views = transform(batch, torch.Generator().manual_seed(args.seed))
+    pixels = views.images.round().clamp(0, 255).byte().permute(0, 1, 3, 4, 2).numpy()
+    labels = [[OCCLUSION_TYPES[index] for index in row] for row in views.types.tolist()]
+    return augmentation_sheet(np.ascontiguousarray(pixels), labels, args.height)
+
+
+def read(args: argparse.Namespace) -> tuple[list[Any], list[Any]]:
+    """The first images of all that were named, and their pixels."""
+    from oamn_plugin.datasets.images import read_image
+    from oamn_plugin.retrieval.gallery import read_gallery
+
+    images = [image for source in args.images for image in read_gallery(source)][: args.limit]
+    return images, [read_image(image.path) for image in images]
+
+
+def stack(sheets: list[Any]) -> Image.Image:
+    """Pictures below each other."""
+    from PIL import Image
+
+    width, height = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+    out, top = Image.new("RGB", (width, height), "white"), 0
+    for sheet in sheets:
+        out.paste(sheet, (0, top))
+        top += sheet.height
+    return out
+
+
+def save(sheet: Image.Image, path: Path) -> None:
+    """Writes a picture in the format that its file name ends in."""
+    from PIL import Image
+
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ExpectedError(f"cannot tell the format of {path}: end it in .png, .jpg, .webp or .pdf")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.convert("RGB").save(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
