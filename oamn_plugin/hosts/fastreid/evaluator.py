@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import logging
 import time
 from collections import OrderedDict
@@ -20,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from oamn_plugin.datasets.records import Record
+from oamn_plugin.hosts.fastreid.checkpoint import write_atomically
 from oamn_plugin.hosts.fastreid.config import ConfigError, oamn_options
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
@@ -128,6 +131,8 @@ class OcclusionUnifiedEvaluator:
         seconds = time.perf_counter() - start
         if not comm.is_main_process():
             return OrderedDict()
+        if not kept_gallery:
+            raise ConfigError(f"{self.name}: none of {len(self.gallery)} gallery images can be read: {skipped[-1]}")
         query, gallery = [self.query[i] for i in kept_query], [self.gallery[i] for i in kept_gallery]
         result = self._rank(queries, store, names, query, gallery)
         found: OrderedDict[str, Any] = OrderedDict(result.to_percent())
@@ -174,11 +179,15 @@ class OcclusionUnifiedEvaluator:
     ) -> tuple[list[int], QueryDescriptors]:
         kept: list[int] = []
         batches = self._batches(bare, self.query, "queries", kept, skipped, self.occluder)
-        own = list(describe_queries(core, batches, options)) if _has_share(self.cfg, self.query) else None
-        parts = [part for part in comm.all_gather((kept, own, skipped)) if part[1] is not None]
+        first = next(batches, None)  # None: no share, or nothing in it can be read
+        own = None if first is None else list(describe_queries(core, itertools.chain([first], batches), options))
+        everywhere = comm.all_gather((kept, own, skipped))
+        parts = [part for part in everywhere if part[1] is not None]
+        if not parts:
+            raise ConfigError(f"{self.name}: none of {len(self.query)} query images can be read: {everywhere[0][2][0]}")
         order = np.argsort([index for part in parts for index in part[0]], kind="stable")
         joined = [torch.cat([part[1][field] for part in parts])[order] for field in range(4)]
-        skipped[:] = [reason for part in parts for reason in part[2]]
+        skipped[:] = [reason for part in everywhere for reason in part[2]]
         return sorted(index for part in parts for index in part[0]), QueryDescriptors(*joined)
 
     def _describe_gallery(
@@ -236,10 +245,9 @@ class OcclusionUnifiedEvaluator:
         return evaluate_distances(distances, *labels, query_types=queries.type_names)
 
     def _write_per_query(self, result: RankingResult, query: list[Record], queries: QueryDescriptors) -> None:
-        folder = Path(self.cfg.OUTPUT_DIR) / "per_query"
-        folder.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
         np.savez(
-            folder / f"{self.name}.npz",
+            content,
             ap=result.ap,
             ap_trapezoid=result.ap_trapezoid,
             inp=result.inp,
@@ -251,6 +259,7 @@ class OcclusionUnifiedEvaluator:
             confidence=queries.confidence.numpy(),
             paths=np.array([record.path for record in query]),
         )
+        write_atomically(Path(self.cfg.OUTPUT_DIR) / "per_query" / f"{self.name}.npz", content.getbuffer())
 
     def _log(self, found: dict[str, Any]) -> None:
         shown = ("Rank-1", "Rank-5", "mAP", "mAP_trapezoid", "mINP", "type_accuracy", "mask_auc")
@@ -267,10 +276,6 @@ class ReidEvaluator(OcclusionUnifiedEvaluator):
 Evaluator = OcclusionUnifiedEvaluator
 EVALUATOR_REGISTRY.register(OcclusionUnifiedEvaluator)
 EVALUATOR_REGISTRY.register(ReidEvaluator)
-
-
-def _has_share(cfg: CfgNode, records: list[Record]) -> bool:
-    return comm.get_rank() * cfg.TEST.IMS_PER_BATCH < len(records)
 
 
 def _column(records: list[Record], name: str) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid.config import oamn_options
 from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
+from oamn_plugin.hosts.fastreid.together import gather, share
 from oamn_plugin.hosts.fastreid.transforms import Step, build_pipeline
 from oamn_plugin.views import Geometry, TrainingTransform
 
@@ -40,6 +43,7 @@ class TrainImages(Dataset[dict[str, Any]]):
         self.num_classes = len({record.pid for record in records})
         classes = {pid: number for number, pid in enumerate(sorted({record.pid for record in records}))}
         self.targets = [classes[record.pid] for record in records]
+        self._reported: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -58,20 +62,28 @@ class TrainImages(Dataset[dict[str, Any]]):
         }
 
     def _read(self, index: int) -> tuple[Any, int]:
-        same = (
-            [i for i, target in enumerate(self.targets) if target == self.targets[index]]
-            if self.policy == "skip"
-            else []
-        )
-        turn = same.index(index) + 1 if same else 0
-        for candidate in [index, *same[turn:], *same[:turn]]:
+        try:
+            return read_image(self.records[index].path), index
+        except BadImageError as error:
+            if self.policy == "fail":
+                raise
+            self._report(error)
+            return self._read_another(index, error)
+
+    def _read_another(self, index: int, cause: BadImageError) -> tuple[Any, int]:
+        same = [i for i, target in enumerate(self.targets) if target == self.targets[index]]
+        turn = same.index(index)
+        for candidate in same[turn + 1 :] + same[:turn]:
             try:
                 return read_image(self.records[candidate].path), candidate
             except BadImageError as error:
-                if self.policy == "fail":
-                    raise
-                logger.warning("skipped: %s", error)
-        raise BadImageError(self.records[index].path, "nor can any other image of this person be read")
+                self._report(error)
+        raise BadImageError(cause.path, f"{cause.reason}; nor can any other image of this person be read")
+
+    def _report(self, error: BadImageError) -> None:
+        if error.path not in self._reported:  # each worker says it once, not every epoch
+            self._reported.add(error.path)
+            logger.warning("skipped: %s", error)
 
 
 class _seeded:  # noqa: N801 a context manager reads as a word
@@ -145,8 +157,64 @@ def collate_test(batch: list[tuple[int, Tensor | None, str]]) -> tuple[list[int]
     return [index for index, _ in read], images, [reason for _, image, reason in batch if image is None]
 
 
+class ImageLoader(DataLoader[Any]):
+    """A ``DataLoader`` whose workers leave signals to the main process and hand a :class:`BadImageError` on as it is.
+
+    The error would otherwise arrive as a traceback, and a Ctrl-C, which the terminal sends to every process, would end
+    the workers before the step that is then saved.
+    """
+
+    def __init__(self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any], **options: Any) -> None:
+        self.images = dataset
+        super().__init__(
+            _Carrying(dataset),
+            collate_fn=functools.partial(_first_error_or, collate),
+            worker_init_fn=_leave_signals_to_main,
+            # else every epoch of a test would draw a seed from the generator that dropout draws from
+            generator=torch.Generator().manual_seed(0),
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Batches.
+
+        Raises:
+            BadImageError: an image cannot be read and the data set does not skip it.
+        """
+        for batch in super().__iter__():
+            if isinstance(batch, BadImageError):
+                raise batch
+            yield batch
+
+
+class _Carrying(Dataset[Any]):
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return self.dataset[index]
+        except BadImageError as error:
+            return error
+
+
+def _first_error_or(collate: Callable[[list[Any]], Any], batch: list[Any]) -> Any:
+    return next((item for item in batch if isinstance(item, BadImageError)), None) or collate(batch)
+
+
+def _leave_signals_to_main(_: int) -> None:
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+
+
 class TrainLoader:
     """Endless training batches from a given step on, moved to the device and transformed there.
+
+    With several processes each decodes its share of the batch; the images are exchanged before anything random happens,
+    so that donors and random numbers are those of one process.
 
     Args:
         cfg: the configuration.
@@ -156,11 +224,10 @@ class TrainLoader:
     """
 
     def __init__(self, cfg: CfgNode, records: Sequence[Record], device: torch.device, start: int = 0) -> None:
-        seed = cfg.SEED + 7919 * comm.get_rank()  # ranks draw apart; their samplers share cfg.SEED
-        self.dataset = TrainImages(records, build_pipeline(cfg, is_train=True), seed, cfg.INPUT.BAD_IMAGES)
+        self.dataset = TrainImages(records, build_pipeline(cfg, is_train=True), cfg.SEED, cfg.INPUT.BAD_IMAGES)
         self.cfg, self.device = cfg, device
         self.transform = build_training_transform(cfg)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(cfg.SEED)
         self.start = start
 
     @property
@@ -170,33 +237,33 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for step, batch in enumerate(self._loader(), start=self.start):
-            images = batch["images"].to(self.device, non_blocking=True)
+            images = gather(batch["images"].to(self.device, non_blocking=True))
             views = self.transform(images, self.generator)
+            own = share(len(images))
             yield {
-                "images": views.images.flatten(0, 1),
-                "types": views.types,
+                "images": views.images[own].flatten(0, 1),
+                "types": views.types[own],
                 "targets": batch["targets"].to(self.device, non_blocking=True),
                 "camids": batch["camids"],
                 "img_paths": batch["img_paths"],
                 "step": step,
             }
 
-    def _loader(self) -> DataLoader[dict[str, Any]]:
-        mini_batch = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    def _loader(self) -> ImageLoader:
+        batch_size = self.cfg.SOLVER.IMS_PER_BATCH
         items = [
             (record.path, target, record.camid)
             for record, target in zip(self.dataset.records, self.dataset.targets, strict=True)
         ]
-        sampler = build_sampler(self.cfg, items, mini_batch, self.cfg.SEED)
+        sampler = build_sampler(self.cfg, items, batch_size, self.cfg.SEED)
         workers = self.cfg.DATALOADER.NUM_WORKERS
-        return DataLoader(
+        return ImageLoader(
             self.dataset,
-            batch_sampler=NumberedBatches(sampler, mini_batch, self.cfg.SEED, skip=self.start),
+            collate_train,
+            batch_sampler=NumberedBatches(sampler, batch_size, self.cfg.SEED, self.start, share(batch_size)),
             num_workers=workers,
-            collate_fn=collate_train,
             pin_memory=self.device.type == "cuda",
             persistent_workers=workers > 0,
-            generator=torch.Generator().manual_seed(self.cfg.SEED),
         )
 
 
@@ -223,18 +290,19 @@ def build_training_transform(cfg: CfgNode) -> TrainingTransform:
 
 def build_test_loader(
     cfg: CfgNode, records: Sequence[Record], occluder: Any = None, shared: bool = True
-) -> DataLoader[tuple[list[int], Tensor | None, list[str]]]:
+) -> ImageLoader:
     """Test batches of this process: whole batches are dealt out in turn, so that every process count gives the same.
 
     Not ``shared``: all batches, whatever the number of processes.
     """
     dataset = TestImages(records, build_pipeline(cfg, is_train=False), cfg.INPUT.BAD_IMAGES, occluder)
-    size, rank, world = cfg.TEST.IMS_PER_BATCH, *((comm.get_rank(), comm.get_world_size()) if shared else (0, 1))
+    rank, world = (comm.get_rank(), comm.get_world_size()) if shared else (0, 1)
+    size = cfg.TEST.IMS_PER_BATCH
     starts = range(rank * size, len(records), world * size)
     workers = cfg.DATALOADER.NUM_WORKERS if cfg.TEST.NUM_WORKERS < 0 else cfg.TEST.NUM_WORKERS
-    return DataLoader(
+    return ImageLoader(
         dataset,
+        collate_test,
         batch_sampler=[list(range(start, min(start + size, len(records)))) for start in starts],
         num_workers=workers,
-        collate_fn=collate_test,
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from oamn_plugin.hosts.fastreid.config import OAMN_LOSSES, ConfigError
 from oamn_plugin.hosts.fastreid.registries import LOSS_REGISTRY
+from oamn_plugin.hosts.fastreid.together import gather
 from oamn_plugin.losses import GroupedTripletLoss
 
 HOST_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
@@ -79,7 +80,7 @@ def attach_losses(cfg: CfgNode, model: nn.Module) -> nn.Module:
     def losses(*args: Any) -> dict[str, Tensor]:
         found = host_losses(*args)
         *heads, targets = args
-        types = batch["types"].flatten().to(targets.device)
+        types = gather(batch["types"].flatten()).to(targets.device)  # as the heads: of all processes
         for name, loss in extra.items():
             found[f"loss_{name}"] = sum(loss(head, targets, types) for head in heads) / len(heads)  # type: ignore
         return found

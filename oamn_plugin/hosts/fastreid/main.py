@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import random
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,13 +16,17 @@ from fastreid.config import CfgNode
 from fastreid.engine import default_setup
 from fastreid.utils import comm
 
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.fastreid.checkpoint import WriteError
 from oamn_plugin.hosts.fastreid.config import load_config
-from oamn_plugin.hosts.fastreid.launch import launch
+from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
 from oamn_plugin.hosts.fastreid.results import results_table
+from oamn_plugin.hosts.fastreid.resume import leaving_on_signals
 from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights
 
 logger = logging.getLogger("fastreid.oamn")
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def run(args: Namespace) -> None:
@@ -29,12 +36,39 @@ def run(args: Namespace) -> None:
         ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError: see there; each is one clear message.
     """
     cfg = load_config(args.config_file, args.opts)
-    preflight(cfg, train=not args.eval_only)
+    preflight(cfg, train=not args.eval_only, processes=process_count(args.num_gpus))
     launch(main, args.num_gpus, cfg.MODEL.DEVICE, args.dist_url, (args, cfg))
 
 
 def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
-    """One process of a run: trains and tests, or only tests."""
+    """One process of a run: trains and tests, or only tests.
+
+    Raises:
+        WriteError: the disk is full, or a file or folder cannot be written.
+        SystemExit: a signal asked the run to stop.
+    """
+    logging.raiseExceptions = False  # a log file that cannot be written must not bury the error under tracebacks
+    with leaving_on_signals(), clear_write_errors():
+        return _main(args, cfg)
+
+
+@contextlib.contextmanager
+def clear_write_errors() -> Iterator[None]:
+    """Turns the errors of a full or read-only disk, wherever they come from, into one message."""
+    try:
+        yield
+    except ExpectedError:
+        raise
+    except OSError as error:
+        if error.errno not in WRITE_ERRORS:
+            raise
+        raise WriteError(
+            f"cannot write {error.filename or 'a file'}: {error.strerror}. Checkpoints saved before are intact: make "
+            "room or choose another OUTPUT_DIR (or TMPDIR), then go on with --resume"
+        ) from error
+
+
+def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
     default_setup(cfg, args)
     cfg = set_seed(cfg)
     if args.eval_only:

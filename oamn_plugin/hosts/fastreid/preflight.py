@@ -11,31 +11,40 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
-from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid import data
 from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid.ranges import wrong_choices, wrong_combinations, wrong_lists, wrong_ranges
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY, nearest
+from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 
 
 class PreflightError(ConfigError):
     """What stands in the way of a run, one line a finding."""
 
 
-def preflight(cfg: CfgNode, train: bool = True) -> None:
+def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
     """Checks names, ranges and combinations, then the data.
+
+    Args:
+        cfg: the configuration.
+        train: False: only what a test needs is checked.
+        processes: how many share a training batch.
 
     Raises:
         PreflightError: every finding in one message.
     """
-    for check in (check_settings, check_data):  # data is read only when the settings can work
-        findings = check(cfg, train)
+    # data is read only when the settings can work
+    for check in (lambda: check_settings(cfg, train, processes), lambda: check_data(cfg, train)):
+        findings = check()
         if findings:
             raise PreflightError("this run cannot work:\n" + "\n".join(f"  - {finding}" for finding in findings))
 
 
-def check_settings(cfg: CfgNode, train: bool) -> list[str]:
+def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
     """Findings that need no data."""
-    found = _unknown_names(cfg) + _wrong_values(cfg)
+    found = _unknown_names(cfg) + wrong_ranges(cfg) + wrong_choices(cfg) + wrong_lists(cfg)
+    if not found:  # combinations of values that are wrong alone would only repeat it
+        found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
     if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
@@ -72,38 +81,12 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
     ]
 
 
-def _wrong_values(cfg: CfgNode) -> list[str]:
-    solver, ranges = cfg.SOLVER, []
-    positive = {
-        "SOLVER.IMS_PER_BATCH": solver.IMS_PER_BATCH,
-        "SOLVER.MAX_EPOCH": solver.MAX_EPOCH,
-        "SOLVER.CHECKPOINT_PERIOD": solver.CHECKPOINT_PERIOD,
-        "SOLVER.CHECKPOINT_KEEP": solver.CHECKPOINT_KEEP,
-        "SOLVER.BASE_LR": solver.BASE_LR,
-        "TEST.IMS_PER_BATCH": cfg.TEST.IMS_PER_BATCH,
-        "TEST.EVAL_PERIOD": cfg.TEST.EVAL_PERIOD,
-        "DATALOADER.NUM_INSTANCE": cfg.DATALOADER.NUM_INSTANCE,
-    }
-    ranges += [f"{key} must be above 0, got {value}" for key, value in positive.items() if value <= 0]
-    shares = {
-        "INPUT.OCCLUSION.PROB": cfg.INPUT.OCCLUSION.PROB,
-        "INPUT.FLIP.PROB": cfg.INPUT.FLIP.PROB,
-        "INPUT.REA.PROB": cfg.INPUT.REA.PROB,
-    }
-    ranges += [f"{key} must lie in [0, 1], got {value}" for key, value in shares.items() if not 0 <= value <= 1]
-    if cfg.INPUT.BAD_IMAGES not in IMAGE_POLICIES:
-        ranges.append(f"INPUT.BAD_IMAGES must be one of {', '.join(IMAGE_POLICIES)}, got {cfg.INPUT.BAD_IMAGES!r}")
-    if "Identity" in cfg.DATALOADER.SAMPLER_TRAIN and solver.IMS_PER_BATCH % cfg.DATALOADER.NUM_INSTANCE:
-        ranges.append(
-            f"SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH} must be a multiple of DATALOADER.NUM_INSTANCE "
-            f"{cfg.DATALOADER.NUM_INSTANCE} with {cfg.DATALOADER.SAMPLER_TRAIN}"
-        )
-    if cfg.DATASETS.VALIDATION.NUM_IDS > 0 and cfg.TEST.EVAL_PERIOD > solver.MAX_EPOCH:
-        ranges.append(
-            f"TEST.EVAL_PERIOD {cfg.TEST.EVAL_PERIOD} lies beyond SOLVER.MAX_EPOCH {solver.MAX_EPOCH}: "
-            "the held-out identities would never be evaluated"
-        )
-    return ranges
+def _wrong_pipeline(cfg: CfgNode) -> list[str]:
+    try:
+        build_pipeline(cfg, is_train=True)
+    except (ConfigError, KeyError) as error:
+        return [f"INPUT: {error.args[0]}"]
+    return []
 
 
 def check_data(cfg: CfgNode, train: bool) -> list[str]:

@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
-from oamn_plugin.hosts.fastreid.checkpoint import save_checkpoint, save_step
+from oamn_plugin.hosts.fastreid.checkpoint import METRICS, save_checkpoint, save_step, write_atomically
+from oamn_plugin.hosts.fastreid.together import any_process
 
 logger = logging.getLogger("fastreid.oamn")
 INTERRUPTED = 75
 """Exit code of a run that was asked to stop, saved its state and can be resumed (``EX_TEMPFAIL``)."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def leaving_on_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGINT end the process at once with :data:`INTERRUPTED`: nothing is there to be saved.
+
+    The training loop inside puts :class:`CheckpointHook`'s own handlers over these.
+    """
+    try:
+        before = {one: signal.signal(one, _leave_now) for one in SIGNALS}
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        before = {}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _leave_now(number: int, frame: FrameType | None) -> None:
+    logger.warning("%s: stopped outside training; go on with --resume. Exit code %d", _name(number), INTERRUPTED)
+    raise SystemExit(INTERRUPTED)
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name
+
+
+def trim_metrics(folder: Path, step: int) -> None:
+    """Removes from ``metrics.json`` the lines of steps that a resumed run will take again, and a half-written line."""
+    path = folder / METRICS
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _is_before(line, step)]
+    if len(kept) < len(lines):
+        write_atomically(path, "".join(kept).encode())
+
+
+def _is_before(line: str, step: int) -> bool:
+    try:
+        return int(json.loads(line)["iteration"]) < step
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 class SelectionHook(HookBase):
@@ -38,8 +88,13 @@ class SelectionHook(HookBase):
             return
         found = trainer.validate()
         trainer.bare_model.train()
-        if not comm.is_main_process():
-            return
+        if comm.is_main_process():
+            self._keep_best(found, epoch)
+        # the other processes will load what the first one has chosen and, by now, written
+        trainer.best = comm.all_gather(trainer.best)[0]
+
+    def _keep_best(self, found: dict[str, Any], epoch: int) -> None:
+        trainer = self.trainer
         score = (found["Rank-1"] + found["mAP"]) / 2
         trainer.storage.put_scalars(validation_rank1=found["Rank-1"], validation_mAP=found["mAP"], smoothing_hint=False)
         if score > trainer.best["score"]:
@@ -48,14 +103,20 @@ class SelectionHook(HookBase):
 
 
 class CheckpointHook(HookBase):
-    """Saves the whole state at the periods asked for, at the end, and when SIGTERM or SIGINT asks the run to stop."""
+    """Saves the whole state at the periods asked for, at the end, and when SIGTERM or SIGINT asks the run to stop.
+
+    With several processes the first one writes; all leave at the same step, whichever was asked.
+    """
 
     trainer: Any
 
+    def __init__(self) -> None:
+        self.asked = 0
+        self.before: dict[Any, Any] = {}
+
     def before_train(self) -> None:
         """Takes over the two signals that ask a run to stop."""
-        self.asked: int | None = None
-        self.before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+        self.before = {one: signal.getsignal(one) for one in SIGNALS}
         try:
             for one in self.before:
                 signal.signal(one, self._ask)
@@ -63,29 +124,31 @@ class CheckpointHook(HookBase):
             self.before = {}
 
     def after_step(self) -> None:
-        """Saves where the period says so, and saves and leaves when asked to."""
+        """Saves where the period says so, and saves and leaves when asked to; an epoch's last step is after_epoch's."""
         trainer, cfg = self.trainer, self.trainer.cfg
         step = trainer.iter + 1
-        last = step % trainer.iters_per_epoch == 0
-        if self.asked is not None and not last:
+        if step % trainer.iters_per_epoch == 0:
+            return
+        asked = any_process(self.asked)
+        if asked or (cfg.SOLVER.CHECKPOINT_STEPS and step % cfg.SOLVER.CHECKPOINT_STEPS == 0):
             self._save()
-            self._leave()
-        if cfg.SOLVER.CHECKPOINT_STEPS and step % cfg.SOLVER.CHECKPOINT_STEPS == 0 and not last:
-            self._save()
+        if asked:
+            self._leave(asked)
 
     def after_epoch(self) -> None:
         """As after a step, once the epoch's learning rate and validation are done."""
         epoch = self.trainer.epoch + 1
+        asked = any_process(self.asked)
         # the host's loop counts the step after this hook's turn
         self.trainer.iter -= 1
         try:
             due = epoch % self.trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or epoch == self.trainer.max_epoch
-            if due or self.asked is not None or self.trainer.cfg.SOLVER.CHECKPOINT_STEPS:
+            if due or asked or self.trainer.cfg.SOLVER.CHECKPOINT_STEPS:
                 self._save()
         finally:
             self.trainer.iter += 1
-        if self.asked is not None and epoch < self.trainer.max_epoch:
-            self._leave()
+        if asked:
+            self._leave(asked)
 
     def after_train(self) -> None:
         """Gives the signals back."""
@@ -100,7 +163,7 @@ class CheckpointHook(HookBase):
             state = self.trainer.state_dict()
             save_step(self.trainer.output, state["step"], state, self.trainer.cfg.SOLVER.CHECKPOINT_KEEP)
 
-    def _leave(self) -> None:
-        name = signal.Signals(self.asked or 0).name
-        logger.warning("%s: the state is saved; go on with --resume. Exit code %d", name, INTERRUPTED)
+    def _leave(self, number: int) -> None:
+        comm.synchronize()  # until the first process has written
+        logger.warning("%s: the state is saved; go on with --resume. Exit code %d", _name(number), INTERRUPTED)
         raise SystemExit(INTERRUPTED)

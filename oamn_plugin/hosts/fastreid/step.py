@@ -17,7 +17,7 @@ from oamn_plugin.errors import ExpectedError
 
 
 class BadLossError(ExpectedError, FloatingPointError):
-    """A loss that is not a finite number; the message names the step, the terms and the images."""
+    """A loss or gradient that is not a finite number; the message names the step, the terms and the images."""
 
 
 class Stepper:
@@ -43,7 +43,7 @@ class Stepper:
         """Trains on the next batch and writes losses, timing and accuracy to the host's event storage.
 
         Raises:
-            BadLossError: the loss is NaN or infinite; the parameters are as before the step.
+            BadLossError: the loss or its gradient is NaN or infinite; the parameters are as before the step.
         """
         start = time.perf_counter()
         batch = next(self.batches)
@@ -51,32 +51,40 @@ class Stepper:
         with torch.autocast("cuda") if self.grad_scaler else contextlib.nullcontext():
             losses = self.model(batch)
             total = sum(losses.values())
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        # every process learns every value, so that all stop together where one must
+        everywhere = comm.all_gather({name: float(loss.detach()) for name, loss in losses.items()})
+        values = {name: sum(one[name] for one in everywhere) / len(everywhere) for name in everywhere[0]}
         if not all(map(math.isfinite, values.values())):
-            raise BadLossError(_describe(step, values, batch["img_paths"]))
+            raise BadLossError(_describe("the loss", step, values, batch["img_paths"]))
         self.optimizer.zero_grad(set_to_none=True)
-        if self.grad_scaler:
+        if self.grad_scaler:  # leaves out steps with infinite gradients by itself
             self.grad_scaler.scale(total).backward()
             self.grad_scaler.step(self.optimizer)
             self.grad_scaler.update()
         else:
             total.backward()
+            if not self._finite_gradients():
+                raise BadLossError(_describe("the gradient of the loss", step, values, batch["img_paths"]))
             self.optimizer.step()
-        self._write(values, data_time, len(batch["images"]), time.perf_counter() - start)
+        if comm.is_main_process():
+            self._write(values, data_time, len(batch["images"]), time.perf_counter() - start)
+
+    def _finite_gradients(self) -> bool:
+        parameters = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
+        return bool(torch.stack(norms).isfinite().all())
 
     def _write(self, values: dict[str, float], data_time: float, images: int, seconds: float) -> None:
-        gathered = comm.gather(values)
-        if not comm.is_main_process():
-            return
         storage = get_event_storage()
         storage.put_scalar("data_time", data_time)
         storage.put_scalar("images_per_second", images * comm.get_world_size() / seconds)
-        means = {name: sum(one[name] for one in gathered) / len(gathered) for name in values}
-        storage.put_scalar("total_loss", sum(means.values()))
-        storage.put_scalars(**means)
+        storage.put_scalar("total_loss", sum(values.values()))
+        storage.put_scalars(**values)
 
 
-def _describe(step: int, values: dict[str, float], paths: list[str]) -> str:
+def _describe(what: str, step: int, values: dict[str, float], paths: list[str]) -> str:
+    """All processes are in here at once: the paths are those of the whole batch."""
+    paths = [path for part in comm.all_gather(paths) for path in part]
     terms = ", ".join(f"{name} {value:g}" for name, value in values.items())
-    shown = "\n  ".join(paths[:64])
-    return f"the loss is no finite number at step {step}: {terms}. Images of the batch:\n  {shown}"
+    shown = "\n  ".join(paths[:64] + ([f"and {len(paths) - 64} more"] if len(paths) > 64 else []))
+    return f"{what} is no finite number at step {step + 1}: {terms}. Images of the batch:\n  {shown}"

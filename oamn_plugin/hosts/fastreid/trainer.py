@@ -24,13 +24,15 @@ from oamn_plugin.hosts.fastreid import checkpoint, data, solver
 from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError
 from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.evaluator import Evaluator
+from oamn_plugin.hosts.fastreid.freeze import FreezeHook
 from oamn_plugin.hosts.fastreid.loaders import TrainLoader
 from oamn_plugin.hosts.fastreid.losses import attach_losses
 from oamn_plugin.hosts.fastreid.progress import ProgressPrinter
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.results import write_results
-from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook
-from oamn_plugin.hosts.fastreid.step import Stepper
+from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, trim_metrics
+from oamn_plugin.hosts.fastreid.step import BadLossError, Stepper
+from oamn_plugin.hosts.fastreid.together import compute_as_one
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -64,13 +66,14 @@ class Trainer(DefaultTrainer):
         device = torch.device(cfg.MODEL.DEVICE)
         self.loader = TrainLoader(cfg, self.held_out.train, device)
         if comm.get_world_size() > 1:
-            ids = [comm.get_local_rank()] if device.type == "cuda" else None
-            model = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+            model = distribute(model, device)
         model.train()
         self._trainer = Stepper(model, iter(()), self._optimizer, amp=cfg.SOLVER.AMP.ENABLED)
         if resume:
             self._resume()
         else:
+            if comm.is_main_process():
+                checkpoint.set_aside(self.output)
             load_weights(self.bare_model, cfg.MODEL.WEIGHTS)
         self.register_hooks(self.build_hooks())
 
@@ -95,7 +98,8 @@ class Trainer(DefaultTrainer):
         """The host's timing and learning rate, our selection on validation and checkpoints, and the writers."""
         found = [hooks.IterationTimer(), hooks.LRScheduler(self._optimizer, self.scheduler), SelectionHook()]
         if self.cfg.SOLVER.FREEZE_ITERS > 0 and self.cfg.MODEL.FREEZE_LAYERS:
-            found.append(hooks.LayerFreeze(self.bare_model, self.cfg.MODEL.FREEZE_LAYERS, self.cfg.SOLVER.FREEZE_ITERS))
+            layers, steps = self.cfg.MODEL.FREEZE_LAYERS, self.cfg.SOLVER.FREEZE_ITERS
+            found.append(FreezeHook(self.bare_model, self._optimizer, layers, steps))
         if comm.is_main_process():
             writers = self.build_writers()
             found.append(hooks.PeriodicWriter(writers, max(1, min(self.cfg.SOLVER.LOG_PERIOD, self.iters_per_epoch))))
@@ -126,6 +130,10 @@ class Trainer(DefaultTrainer):
             try:
                 while self.iter < self.max_iter:
                     self._train_epoch()
+            except BadLossError as error:
+                files = checkpoint.step_files(self.output)
+                good = f"Last good checkpoint: {files[0]}" if files else "No checkpoint was saved before"
+                raise BadLossError(f"{error}\n{good}") from None
             finally:
                 self.after_train()
         return self.finish()
@@ -192,6 +200,11 @@ class Trainer(DefaultTrainer):
 
     def _resume(self) -> None:
         state = checkpoint.load_newest(self.output)
+        step = state["step"] if state else 0
+        if any(other != step for other in comm.all_gather(step)):
+            raise CheckpointError(f"the processes find different checkpoints in {self.output}: all must see one folder")
+        if comm.is_main_process():
+            trim_metrics(self.output, step)
         if state is None:
             logger.warning("There is no checkpoint to resume from in %s: training starts afresh", self.output)
             return load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
@@ -210,6 +223,15 @@ class Trainer(DefaultTrainer):
         self.start_step, self.best = state["step"], state["best"]
         logger.info("Resumed after step %d of %d", self.start_step, self.max_iter)
         return None
+
+
+def distribute(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model as one of several processes trains it: together they compute what one does, see together.py."""
+    apart = compute_as_one(model)
+    if apart:
+        logger.warning("%d layers normalise each process's share by itself, such as %s", len(apart), apart[0])
+    ids = [torch.cuda.current_device()] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=bool(apart), static_graph=True)
 
 
 def _plain_state(scheduler: Any) -> dict[str, Any]:

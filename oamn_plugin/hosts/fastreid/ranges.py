@@ -1,0 +1,121 @@
+"""What each number, word and list of a configuration may be; checked before any data is read.
+
+yacs has checked the types by then; a key without a default takes anything and is checked in config.py.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from typing import Any
+
+import torch
+from fastreid.config import CfgNode
+
+from oamn_plugin.datasets.embedded import SIZES
+from oamn_plugin.datasets.images import IMAGE_POLICIES
+from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
+
+ABOVE_0 = (
+    "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_EPOCH", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINT_KEEP",
+    "SOLVER.LOG_PERIOD", "SOLVER.BASE_LR", "TEST.IMS_PER_BATCH", "TEST.EVAL_PERIOD", "DATALOADER.NUM_INSTANCE",
+)  # fmt: skip
+FROM_0 = (
+    "SOLVER.CHECKPOINT_STEPS", "SOLVER.WARMUP_ITERS", "SOLVER.DELAY_EPOCHS", "SOLVER.FREEZE_ITERS",
+    "SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_NORM", "SOLVER.WEIGHT_DECAY_BIAS", "SOLVER.BACKBONE_LR_FACTOR",
+    "SOLVER.BIAS_LR_FACTOR", "SOLVER.HEADS_LR_FACTOR", "SOLVER.ETA_MIN_LR", "DATALOADER.NUM_WORKERS",
+    "DATASETS.MAX_TRAIN_IDS", "DATASETS.VALIDATION.NUM_IDS", "DATASETS.VALIDATION.SEED", "DATASETS.EMBEDDED.SEED",
+    "INPUT.PADDING.SIZE", "MODEL.LOSSES.GROUPED.MARGIN", "MODEL.LOSSES.GROUPED.SCALE", "TEST.OAMN.CHUNK_SIZE",
+)  # fmt: skip
+SHARES = (
+    "INPUT.OCCLUSION.PROB", "INPUT.FLIP.PROB", "INPUT.REA.PROB", "INPUT.CJ.PROB", "INPUT.AUTOAUG.PROB",
+    "INPUT.AUGMIX.PROB", "INPUT.RPT.PROB", "SOLVER.GAMMA", "SOLVER.WARMUP_FACTOR",
+)  # fmt: skip
+BELOW_1 = ("SOLVER.MOMENTUM",)
+SIZE_KEYS = ("INPUT.SIZE_TRAIN", "INPUT.SIZE_TEST")
+SMALLEST = 16
+"""Pixels: a smaller image has no position left after a backbone's strides."""
+CHOICES: dict[str, tuple[str, ...]] = {
+    "INPUT.BAD_IMAGES": IMAGE_POLICIES,
+    "INPUT.PIPELINE": ("host", "device", "list"),
+    "INPUT.RESAMPLE": ("bilinear", "bicubic"),
+    "INPUT.OCCLUSION.PATCH_SOURCE": ("corner", "anywhere"),
+    "TEST.METRIC": ("cosine", "euclidean"),
+    "SOLVER.SCHED": ("MultiStepLR", "CosineAnnealingLR", OAMN_SCHEDULE),
+    "DATASETS.EMBEDDED.SIZE": tuple(SIZES),
+}
+
+
+def value_of(cfg: CfgNode, key: str) -> Any:
+    """The value under a full name such as ``SOLVER.BASE_LR``."""
+    return reduce(lambda node, name: node[name], key.split("."), cfg)
+
+
+def wrong_ranges(cfg: CfgNode) -> list[str]:
+    """A line for each number out of its range (NaN and infinity are out of all)."""
+    rules = [
+        (ABOVE_0, "be above 0", lambda x: x > 0),
+        (FROM_0, "be 0 or above", lambda x: x >= 0),
+        (SHARES, "lie in [0, 1]", lambda x: 0 <= x <= 1),
+        (BELOW_1, "lie in [0, 1)", lambda x: 0 <= x < 1),
+        (("INPUT.ROTATION",), "lie in [0, 180]", lambda x: 0 <= x <= 180),
+        (("SEED",), "be below 2**63", lambda x: -(2**63) <= x < 2**63),
+    ]
+    return [
+        f"{key} must {words}, got {value_of(cfg, key)}"
+        for keys, words, holds in rules
+        for key in keys
+        if not (math.isfinite(value_of(cfg, key)) and holds(value_of(cfg, key)))
+    ]
+
+
+def wrong_choices(cfg: CfgNode) -> list[str]:
+    """A line for each word that is none of its key's."""
+    return [
+        f"{key} must be one of {', '.join(choices)}, got {value_of(cfg, key)!r}"
+        for key, choices in CHOICES.items()
+        if value_of(cfg, key) not in choices
+    ]
+
+
+def wrong_lists(cfg: CfgNode) -> list[str]:
+    """A line for each image size, pixel mean or standard deviation, and list of steps that cannot be used."""
+    found = []
+    for key in SIZE_KEYS:
+        size = list(value_of(cfg, key))
+        if len(size) != 2 or not all(isinstance(side, int) and side >= SMALLEST for side in size):
+            found.append(f"{key} must be [height, width] in pixels, each {SMALLEST} or more, got {size}")
+    for key, above in (("MODEL.PIXEL_MEAN", -math.inf), ("MODEL.PIXEL_STD", 0.0)):
+        values = list(value_of(cfg, key))
+        if len(values) != 3 or not all(_is_number(value) and value > above for value in values):
+            found.append(f"{key} must be three numbers{' above 0' if above == 0 else ''}, got {values}")
+    steps = list(cfg.SOLVER.STEPS)
+    if any(not _is_number(step) or step < 0 for step in steps) or steps != sorted(steps):
+        found.append(f"SOLVER.STEPS must be epochs in rising order, got {steps}")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
+    """A line for each pair of settings, valid alone, that cannot work together. Ranges must have been checked."""
+    solver, people, found = cfg.SOLVER, "Identity" in cfg.DATALOADER.SAMPLER_TRAIN, []
+    if people and solver.IMS_PER_BATCH % cfg.DATALOADER.NUM_INSTANCE:
+        found.append(
+            f"SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH} must be a multiple of DATALOADER.NUM_INSTANCE "
+            f"{cfg.DATALOADER.NUM_INSTANCE} with {cfg.DATALOADER.SAMPLER_TRAIN}"
+        )
+    if solver.IMS_PER_BATCH % processes:
+        found.append(f"SOLVER.IMS_PER_BATCH {solver.IMS_PER_BATCH} must be a multiple of the {processes} processes")
+    if cfg.DATASETS.VALIDATION.NUM_IDS > 0 and cfg.TEST.EVAL_PERIOD > solver.MAX_EPOCH:
+        found.append(
+            f"TEST.EVAL_PERIOD {cfg.TEST.EVAL_PERIOD} lies beyond SOLVER.MAX_EPOCH {solver.MAX_EPOCH}: "
+            "the held-out identities would never be evaluated"
+        )
+    if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
+        found.append("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
+    if not isinstance(getattr(torch.optim, solver.OPT, None), type):
+        found.append(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
+    return found
