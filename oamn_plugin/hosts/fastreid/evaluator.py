@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.truth import truth_scores
 from oamn_plugin.presets import Options
-from oamn_plugin.retrieval import RankingResult, evaluate_distances, evaluate_ranking
+from oamn_plugin.retrieval import RankingResult, Reranking, evaluate_ranking, expand_all, tpr_at_fpr
 from oamn_plugin.retrieval.store import DescriptorStore
 from oamn_plugin.retrieval.unification import (
     QueryDescriptors,
@@ -134,8 +134,9 @@ class OcclusionUnifiedEvaluator:
         if not kept_gallery:
             raise ConfigError(f"{self.name}: none of {len(self.gallery)} gallery images can be read: {skipped[-1]}")
         query, gallery = [self.query[i] for i in kept_query], [self.gallery[i] for i in kept_gallery]
-        result = self._rank(queries, store, names, query, gallery)
+        result, rates = self._rank(queries, store, names, query, gallery)
         found: OrderedDict[str, Any] = OrderedDict(result.to_percent())
+        found.update(rates)
         found["seconds_per_1000_gallery"] = 1000 * seconds / max(1, len(kept_gallery))
         if isinstance(bare, nn.Module) and hasattr(bare, "oamn") and self.occluder is None:
             found.update(truth_scores(self.cfg, bare, query, queries))
@@ -227,22 +228,38 @@ class OcclusionUnifiedEvaluator:
         names: Sequence[str],
         query: list[Record],
         gallery: list[Record],
-    ) -> RankingResult:
+    ) -> tuple[RankingResult, dict[str, float]]:
         labels = (_column(query, "pid"), _column(gallery, "pid"), _column(query, "camid"), _column(gallery, "camid"))
-        sides: Any = queries.descriptors, (store if len(names) > 1 or names[0] != "none" else store["none"])
-        if self.cfg.TEST.AQE.ENABLED or self.cfg.TEST.RERANK.ENABLED:
-            return self._rank_again(queries, store, names, labels)
-        return evaluate_ranking(
-            *sides, *labels, query_types=queries.type_names, chunk_size=self.cfg.TEST.OAMN.CHUNK_SIZE or None
+        described, by_type = self._expanded(queries, store, names)
+        side = by_type["none"] if set(by_type) == {"none"} else by_type  # plain matching: whatever type a query has
+        test = self.cfg.TEST
+        again = Reranking(test.RERANK.K1, test.RERANK.K2, test.RERANK.LAMBDA) if test.RERANK.ENABLED else None
+        result = evaluate_ranking(
+            *(described, side, *labels),
+            query_types=queries.type_names,
+            chunk_size=test.OAMN.CHUNK_SIZE or None,
+            rerank=again,
         )
+        rates = {}
+        if test.ROC.ENABLED:
+            found = tpr_at_fpr(described, side, *labels, query_types=queries.type_names, metric="sqeuclidean")
+            rates = {f"TPR@FPR={fpr:.0e}": 100 * rate for fpr, rate in found.items()}
+        return result, rates
 
-    def _rank_again(
-        self, queries: QueryDescriptors, store: DescriptorStore, names: Sequence[str], labels: tuple[Any, ...]
-    ) -> RankingResult:
-        from oamn_plugin.hosts.fastreid.rerank import expanded_or_reranked
-
-        distances = expanded_or_reranked(self.cfg, queries, store, names)
-        return evaluate_distances(distances, *labels, query_types=queries.type_names)
+    def _expanded(
+        self, queries: QueryDescriptors, store: DescriptorStore, names: Sequence[str]
+    ) -> tuple[Any, Mapping[str, Any]]:
+        """Queries and, by type, gallery; expanded by their neighbours of the same type where ``TEST.AQE`` says so."""
+        expansion = self.cfg.TEST.AQE
+        if not expansion.ENABLED:
+            return queries.descriptors, {name: store[name] for name in names}
+        described, types = queries.descriptors.numpy().copy(), np.array(queries.type_names)
+        side: dict[str, Any] = {}
+        for name in names:
+            rows = np.flatnonzero(types == name) if len(names) > 1 else np.arange(len(types))
+            settings = {"k": expansion.QE_K, "alpha": expansion.ALPHA, "times": expansion.QE_TIME}
+            described[rows], side[name] = expand_all(described[rows], store[name], **settings)
+        return described, side
 
     def _write_per_query(self, result: RankingResult, query: list[Record], queries: QueryDescriptors) -> None:
         content = io.BytesIO()
