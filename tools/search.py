@@ -30,8 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     index = commands.add_parser("index", help="build an index, add to it, or carry on with an interrupted build")
     index.add_argument("gallery", help="folder with images, or CSV file")
     index.add_argument("--out", required=True, metavar="INDEX", help="folder of the index; one that exists is added to")
-    index.add_argument("--types", nargs="+", metavar="TYPE", choices=OCCLUSION_TYPES,
-                       help="occlusion types to build; default: all nine, or those the index has; others on demand")  # fmt: skip
+    types = "occlusion types to build; default: all nine, or those the index has; others on demand"
+    index.add_argument("--types", nargs="+", metavar="TYPE", choices=OCCLUSION_TYPES, help=types)
     index.add_argument("--approximate", action="store_true", help="IVF-PQ: a few bytes an image, for large galleries")
     index.add_argument("--code-bytes", type=int, default=64, help="bytes a descriptor with --approximate (default 64)")
     index.add_argument("--lists", type=int, default=0, help="inverted lists with --approximate (default: 4 sqrt(N))")

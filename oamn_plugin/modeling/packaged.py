@@ -1,4 +1,4 @@
-"""The small OAMN that ships with the package: half-precision weights as safetensors, and a card that says all about them.
+"""The small OAMN that ships with the package: half-precision weights as safetensors, and a card.
 
 The pair lies in ``oamn_plugin/assets``: ``oamn_small.safetensors`` and ``oamn_small.json``. The card holds what builds
 the network (backbone, input size, options), its input (normalisation, resampling), the command that trained it and its

@@ -126,8 +126,8 @@ def describe_type(result: SearchResult) -> str:
     """The occlusion type in words.
 
     >>> from PIL import Image
-    >>> image = GalleryImage("a.jpg")
-    >>> describe_type(SearchResult(image, Image.new("RGB", (4, 8)), "left_half", 0.91, (0.91, 0, 0, 0.09), "none", [], []))
+    >>> query, picture, sides = GalleryImage("a.jpg"), Image.new("RGB", (4, 8)), (0.91, 0, 0, 0.09)
+    >>> describe_type(SearchResult(query, picture, "left_half", 0.91, sides, "left_half", [], []))
     'left half occluded, confidence 0.91'
     """
     if result.type_name == OCCLUSION_TYPES[0]:
@@ -153,8 +153,8 @@ def _text(result: SearchResult, shown: int) -> str:
 
 def _entry(rank: int, match: Match) -> dict[str, Any]:
     image = match.image
-    return {"rank": rank, "path": image.path, "distance": round(match.distance, 6), "type": match.type_name,
-            "pid": image.pid, "camid": image.camid, **({"extra": dict(image.extra)} if image.extra else {})}  # fmt: skip
+    place = {"rank": rank, "path": image.path, "distance": round(match.distance, 6), "type": match.type_name}
+    return {**place, "pid": image.pid, "camid": image.camid, **({"extra": dict(image.extra)} if image.extra else {})}
 
 
 def _without_own(query: GalleryImage, matches: list[Match]) -> list[Match]:

@@ -25,6 +25,7 @@ from oamn_plugin.retrieval.unification import QueryDescriptors, describe_gallery
 DESCRIBING = ("mask_module", "mask_floor", "pooling", "head", "gallery_features", "plain_share")
 """Fields of the options that a gallery descriptor depends on; thresholds may change without encoding anew."""
 RESAMPLING = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+PIXEL_MEAN, PIXEL_STD = tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)
 BATCH = 32
 """Images a batch. Fixed, so that a gallery's descriptors do not depend on where an encoding was interrupted."""
 
@@ -61,8 +62,8 @@ class ImageEncoder:
         model: Any,
         *,
         input_size: tuple[int, int],
-        pixel_mean: Sequence[float] = tuple(255 * value for value in IMAGENET_MEAN),
-        pixel_std: Sequence[float] = tuple(255 * value for value in IMAGENET_STD),
+        pixel_mean: Sequence[float] = PIXEL_MEAN,
+        pixel_std: Sequence[float] = PIXEL_STD,
         resample: str = "bilinear",
         prepare: Callable[[Image.Image], Tensor] | None = None,
         options: Options | None = None,

@@ -17,7 +17,7 @@ from oamn_plugin.errors import ExpectedError
 
 MIN_TRAINING = 1000
 """Fewer images than this are searched exactly: product quantisation has nothing to learn from them."""
-TRAINING_ROWS = 256 * 1024
+TRAINING_ROWS = 1 << 18
 """At most so many descriptors train a quantiser."""
 _WRAPPED, _FLAT, _QUANTISED = (b"IxMp",), (b"IxF2", b"IxFI"), (b"IwPQ",)
 _HEADER = struct.Struct("<iqqq?i")  # d, ntotal, two unused numbers, is_trained, metric
@@ -101,7 +101,7 @@ def ids_of(index: Any) -> np.ndarray:
 
 def vectors_of(index: Any) -> np.ndarray:
     """(N, D) float32 descriptors of an exact index, in place: valid as long as the index is."""
-    flat = faiss.downcast_index(index.index)
+    flat: Any = faiss.downcast_index(index.index)
     if flat.ntotal == 0:
         return np.zeros((0, flat.d), dtype=np.float32)
     return faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
