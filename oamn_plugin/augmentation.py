@@ -23,6 +23,8 @@ ASPECT_RANGE = (0.3, 3.3)
 ATTEMPTS = 10
 """Draws of a patch that does not fit before the last one is cut to the image."""
 AXES = (("left", "right"), ("bottom", "top"))
+CACHED = 8
+"""Images that a CPU works on at a time, so that what it computes between stays in its cache. A GPU takes all at once."""
 
 
 class Views(NamedTuple):
@@ -37,6 +39,18 @@ class Views(NamedTuple):
     types: Tensor
 
 
+class Patches(NamedTuple):
+    """The donor image (an index into ``pool``) and the rectangle on it of each of B images."""
+
+    pool: Tensor
+    picks: Tensor
+    """(B,) long."""
+    boxes: Tensor
+    """(B, 4) long: top, left, height, width in pixels of the donor."""
+    black: Tensor
+    """(B,) bool: black instead of the donor's pixels."""
+
+
 class OcclusionAugmentation:
     """Pastes a patch of a donor image over a half or a quarter of each image, at each of its sides.
 
@@ -44,10 +58,12 @@ class OcclusionAugmentation:
     other image of the batch, which for a shuffled batch is a random training image.
 
     Args:
-        axes: 2 for clean and all four sides (V = 5); 1 for clean and one opposing pair, drawn per image (V = 3).
+        axes: 2 for clean and all four sides (V = 5); 1 for clean and one opposing pair, drawn per image (V = 3); 0 for
+            one view an image (V = 1), as :meth:`single` makes it.
         patch_source: ``corner`` crops the patch at one of the donor's corners, where images show background;
             ``anywhere`` crops it wherever it fits, people and objects included.
-        probability: only for :meth:`single`: how often an image is occluded.
+        probability: only with one view an image: how often it is occluded.
+        black_share: how often the strip is black instead of a donor's patch.
 
     Raises:
         ValueError: an argument out of range.
@@ -59,24 +75,27 @@ class OcclusionAugmentation:
         ((2, 5, 3, 8, 4), 5)
     """
 
-    def __init__(self, axes: int = 2, patch_source: str = "corner", probability: float = 0.5) -> None:
-        if axes not in (1, 2):
-            raise ValueError(f"axes must be 1 or 2, got {axes}")
+    def __init__(
+        self, axes: int = 2, patch_source: str = "corner", probability: float = 0.5, black_share: float = 0.0
+    ) -> None:
+        if axes not in (0, 1, 2):
+            raise ValueError(f"axes must be 0, 1 or 2, got {axes}")
         if patch_source not in ("corner", "anywhere"):
             raise ValueError(f"patch_source must be 'corner' or 'anywhere', got {patch_source!r}")
-        if not 0 <= probability <= 1:
-            raise ValueError(f"probability must lie in [0, 1], got {probability}")
-        self.axes, self.patch_source, self.probability = axes, patch_source, probability
+        for name, share in (("probability", probability), ("black_share", black_share)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {share}")
+        self.axes, self.patch_source, self.probability, self.black_share = axes, patch_source, probability, black_share
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(axes={self.axes}, patch_source={self.patch_source!r}, "
-            f"probability={self.probability})"
+            f"probability={self.probability}, black_share={self.black_share})"
         )
 
     @property
     def num_views(self) -> int:
-        """Views per image that a call makes: 5 or 3."""
+        """Views per image that a call makes: 5, 3 or 1."""
         return 1 + 2 * self.axes
 
     def __call__(self, images: Tensor, donors: Tensor | None = None, generator: torch.Generator | None = None) -> Views:
@@ -91,18 +110,19 @@ class OcclusionAugmentation:
         Raises:
             ValueError: ``images`` is not a batch of images of at least 4 x 4 pixels.
         """
+        if self.axes == 0:
+            occluded, names = self.single(images, donors, generator)
+            return Views(occluded.unsqueeze(1), names.unsqueeze(1))
         _check_batch(images)
         halves = torch.rand(len(images), generator=generator) < 0.5
         axis = torch.randint(2, (len(images),), generator=generator)
         patches = self._patches(images, donors, generator)
-        views = images.unsqueeze(1).repeat(1, self.num_views, 1, 1, 1)
         types = torch.zeros(len(images), self.num_views, dtype=torch.long)
-        for i, (half, first, patch) in enumerate(zip(halves.tolist(), axis.tolist(), patches, strict=True)):
+        for i, (half, first) in enumerate(zip(halves.tolist(), axis.tolist(), strict=True)):
             sides = SIDES if self.axes == 2 else AXES[first]
-            for v, side in enumerate(sides, start=1):
-                name = f"{side}_{'half' if half else 'quarter'}"
-                _paste(views[i, v], patch, strip(name, *images.shape[-2:]))
-                types[i, v] = TYPE_INDEX[name]
+            types[i, 1:] = torch.tensor([TYPE_INDEX[f"{side}_{'half' if half else 'quarter'}"] for side in sides])
+        views = images.unsqueeze(1).repeat(1, self.num_views, 1, 1, 1)
+        _paste(views, types, patches)
         return Views(views, types.to(images.device))
 
     def single(
@@ -118,22 +138,19 @@ class OcclusionAugmentation:
         types = torch.randint(1, len(OCCLUSION_TYPES), (len(images),), generator=generator) * chosen
         patches = self._patches(images, donors, generator)
         out = images.clone()
-        for i, index in enumerate(types.tolist()):
-            if index:
-                _paste(out[i], patches[i], strip(OCCLUSION_TYPES[index], *images.shape[-2:]))
+        _paste(out[:, None], types[:, None], patches)
         return out, types.to(images.device)
 
-    def _patches(self, images: Tensor, donors: Tensor | None, generator: torch.Generator | None) -> list[Tensor]:
+    def _patches(self, images: Tensor, donors: Tensor | None, generator: torch.Generator | None) -> Patches:
         pool = images if donors is None else donors
         picks = torch.randint(len(pool), (len(images),), generator=generator)
         if len(pool) == len(images) > 1:  # any image but oneself
             picks = (torch.arange(len(images)) + 1 + picks % (len(images) - 1)) % len(images)
-        height, width = pool.shape[-2:]
-        patches = []
-        for pick in picks.tolist():
-            top, left, rows, columns = draw_patch(height, width, self.patch_source, generator)
-            patches.append(pool[pick, :, top : top + rows, left : left + columns])
-        return patches
+        boxes = [draw_patch(*pool.shape[-2:], self.patch_source, generator) for _ in range(len(picks))]
+        black = torch.zeros(len(picks), dtype=torch.bool)
+        if self.black_share:
+            black = torch.rand(len(picks), generator=generator) < self.black_share
+        return Patches(pool, picks, torch.tensor(boxes), black)
 
 
 class RandomOcclusion(torch.nn.Module):
@@ -197,12 +214,41 @@ def draw_patch(height: int, width: int, source: str = "corner", generator: torch
     return Strip(round(spot[0] * (height - rows)), round(spot[1] * (width - columns)), rows, columns)
 
 
-def _paste(view: Tensor, patch: Tensor, box: Strip) -> None:
-    """Stretches the patch (bilinear, aspect ignored) over the box of a (3, H, W) view, in place."""
-    filled = F.interpolate(patch[None].float(), size=(box.height, box.width), mode="bilinear", align_corners=False)[0]
-    if not view.dtype.is_floating_point:
-        filled = filled.round_()
-    view[:, box.top : box.top + box.height, box.left : box.left + box.width] = filled.to(view.dtype)
+def _paste(views: Tensor, types: Tensor, patches: Patches) -> None:
+    """Stretches the patch of each image over the strips of its (B, V, 3, H, W) views, in place; types (B, V)."""
+    step = len(views) if views.is_cuda else CACHED
+    for start in range(0, len(views), step):
+        part = slice(start, start + step)
+        _paste_part(views[part], types[part], Patches(patches.pool, *(one[part] for one in patches[1:])))
+
+
+def _paste_part(views: Tensor, types: Tensor, patches: Patches) -> None:
+    places: dict[tuple[int, int], list[tuple[int, int, Strip]]] = {}
+    for i, row in enumerate(types.tolist()):
+        for v, index in enumerate(row):
+            if index:
+                box = strip(OCCLUSION_TYPES[index], *views.shape[-2:])
+                places.setdefault((box.height, box.width), []).append((i, v, box))
+    for size, members in places.items():  # opposite strips are of one size: an image's patch is stretched once for both
+        chosen = sorted({i for i, _, _ in members})
+        filled = dict(zip(chosen, _stretched(patches, chosen, size, views.dtype), strict=True))
+        for i, v, box in members:
+            views[i, v, :, box.top : box.top + box.height, box.left : box.left + box.width] = filled[i]
+
+
+def _stretched(patches: Patches, chosen: list[int], size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Patches of the chosen images, stretched to (n, 3, height, width): bilinear, aspect ignored, the border held."""
+    pool, picks, boxes = patches.pool, patches.picks[chosen], patches.boxes[chosen]
+    grid = torch.empty(len(chosen), *size, 2)
+    for axis in (0, 1):  # rows, then columns, of the donor; in grid_sample's terms y, then x
+        places = (torch.arange(size[axis]) + 0.5) * (boxes[:, 2 + axis, None] / size[axis]) - 0.5
+        places = torch.minimum(places.clamp_min(0), boxes[:, 2 + axis, None] - 1) + boxes[:, axis, None]
+        places = (2 * places + 1) / pool.shape[2 + axis] - 1
+        grid[..., 1 - axis] = places[:, :, None] if axis == 0 else places[:, None, :]
+    donors = pool.index_select(0, picks.to(pool.device)).float()  # several times as fast as pool[picks]
+    donors[patches.black[chosen].to(pool.device)] = 0
+    out = F.grid_sample(donors, grid.to(pool.device), mode="bilinear", padding_mode="border", align_corners=False)
+    return (out if dtype.is_floating_point else out.round_()).to(dtype)
 
 
 def _check_batch(images: Tensor) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oamn_plugin.augmentation import OcclusionAugmentation, Views
+from oamn_plugin.augmentation import CACHED, OcclusionAugmentation, Views
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,44 @@ class Geometry:
             flipped = flipped & may_flip.cpu()
         shift = torch.floor(draws[:, 1:3] * (2 * self.padding + 1)) - self.padding  # pixels down, right
         angle = (2 * draws[:, 3] - 1) * math.radians(self.rotation)
+        if not self.rotation:  # whole pixels move: nothing to interpolate
+            return _moved(images, flipped.tolist(), shift.long().tolist())
+        angle = (2 * draws[:, 3] - 1) * math.radians(self.rotation)
         theta = _sampling_matrix(flipped, shift, angle, height, width).to(images.device)
-        grid = F.affine_grid(theta, [count, 3, height, width], align_corners=False)
-        # nearest where nothing is rotated: whole-pixel moves must not blur
-        mode = "bilinear" if self.rotation else "nearest"
-        out = F.grid_sample(images.float(), grid, mode=mode, padding_mode="zeros", align_corners=False)
-        return out.to(images.dtype) if images.dtype.is_floating_point else out.round_().to(images.dtype)
+        out = torch.empty_like(images)
+        step = count if images.is_cuda else CACHED
+        for part in (slice(start, start + step) for start in range(0, count, step)):
+            out[part] = _sampled(images[part], theta[part])
+        return out
+
+
+def _moved(images: Tensor, flipped: list[bool], shift: list[list[int]]) -> Tensor:
+    """Crops of the padded images, ``shift`` pixels (down, right) off the middle, then flips: black where nothing was."""
+    height, width = images.shape[-2:]
+    out = torch.zeros_like(images)
+    for image, target, flip, (down, right) in zip(images, out, flipped, shift, strict=True):
+        rows = slice(min(height, max(0, -down)), max(0, min(height, height - down)))
+        columns = slice(min(width, max(0, -right)), max(0, min(width, width - right)))
+        seen = image[
+            :, rows.start + down : max(0, rows.stop + down), columns.start + right : max(0, columns.stop + right)
+        ]
+        if flip:
+            seen, columns = seen.flip(2), slice(width - columns.stop, width - columns.start)
+        target[:, rows, columns] = seen
+    return out
+
+
+def _sampled(images: Tensor, theta: Tensor) -> Tensor:
+    """Bilinear samples of (N, 3, H, W) images at the places that (N, 2, 3) matrices give; black outside."""
+    height, width = images.shape[-2:]
+    along = (torch.arange(height, device=theta.device) * 2 + 1) / height - 1
+    across = (torch.arange(width, device=theta.device) * 2 + 1) / width - 1
+    # affine_grid would multiply a matrix with every position: most of the time of a rotation
+    columns = theta[:, :, 0, None] * across
+    rows = theta[:, :, 1, None] * along + theta[:, :, 2, None]
+    grid = (columns.transpose(1, 2)[:, None] + rows.transpose(1, 2)[:, :, None]).contiguous()
+    out = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return out.to(images.dtype) if images.dtype.is_floating_point else out.round_().to(images.dtype)
 
 
 def _sampling_matrix(flipped: Tensor, shift: Tensor, angle: Tensor, height: int, width: int) -> Tensor:
@@ -139,15 +171,15 @@ class TrainingTransform:
             generator: CPU generator of all random numbers.
 
         Returns:
-            Views: float images (B, V, 3, H, W) in 0..255 and their (B, V) types.
+            Views: images (B, V, 3, H, W) in 0..255 and their (B, V) types. Aligned views keep the dtype of ``images``, so
+            that uint8 stays a byte a pixel up to the network's normalisation; all others are float.
         """
         if self.mode == "views" and not self.aligned:
             return self._independent_views(images, generator)
         moved = self.geometry(images, generator) if self.geometry else images
         # patches come from the unmoved images: a corner must show background, not the padding
         if self.mode == "views":
-            views = self.occlusion(moved, donors=images, generator=generator)
-            return Views(views.images.float(), views.types)
+            return self.occlusion(moved, donors=images, generator=generator)
         types = torch.zeros(len(images), dtype=torch.long, device=images.device)
         if self.mode == "single":
             moved, types = self.occlusion.single(moved, donors=images, generator=generator)
