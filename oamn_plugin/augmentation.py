@@ -24,7 +24,7 @@ ATTEMPTS = 10
 """Draws of a patch that does not fit before the last one is cut to the image."""
 AXES = (("left", "right"), ("bottom", "top"))
 CACHED = 8
-"""Images that a CPU works on at a time, so that what it computes between stays in its cache. A GPU takes all at once."""
+"""Images that a CPU works on at a time, so that what lies between stays in its cache. A GPU takes all at once."""
 
 
 class Views(NamedTuple):

@@ -64,7 +64,7 @@ class Geometry:
 
 
 def _moved(images: Tensor, flipped: list[bool], shift: list[list[int]]) -> Tensor:
-    """Crops of the padded images, ``shift`` pixels (down, right) off the middle, then flips: black where nothing was."""
+    """Crops of padded images, ``shift`` pixels (down, right) off the middle, then flips; black where nothing was."""
     height, width = images.shape[-2:]
     out = torch.zeros_like(images)
     for image, target, flip, (down, right) in zip(images, out, flipped, shift, strict=True):
@@ -171,8 +171,8 @@ class TrainingTransform:
             generator: CPU generator of all random numbers.
 
         Returns:
-            Views: images (B, V, 3, H, W) in 0..255 and their (B, V) types. Aligned views keep the dtype of ``images``, so
-            that uint8 stays a byte a pixel up to the network's normalisation; all others are float.
+            Views: images (B, V, 3, H, W) in 0..255 and their (B, V) types. Aligned views keep the dtype of ``images``:
+            uint8 stays a byte a pixel up to the network's normalisation. All others are float.
         """
         if self.mode == "views" and not self.aligned:
             return self._independent_views(images, generator)
