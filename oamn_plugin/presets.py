@@ -26,6 +26,8 @@ class Options:
     """False drops the mask module: every mask is 1 and the mask and score losses vanish."""
     mask_floor: float = 0.0
     """g = f * (mask_floor + m). 0 in the method; above 0 a young mask cannot starve the layers above it."""
+    scorer_reads_mask: bool = False
+    """True: the scorer reads the mask's values beside the masked features. False in the method."""
     pooling: str = "max"
     """Global pooling after E2: ``max`` or ``avg``."""
     head: str = "dropout"
@@ -36,7 +38,12 @@ class Options:
     aligned_views: bool = True
     """True: flip, crop, rotation are drawn once per image and shared by its views. False: drawn per view (official)."""
     axes: int = 2
-    """2: clean and all four sides (5 views). 1: clean and one opposing pair, drawn per image (3 views)."""
+    """2: clean and all four sides (5 views). 1: clean and one opposing pair, drawn per image (3 views). 0: one view an
+    image, clean or occluded at one side; mask losses 1 and 2, which compare views, then vanish."""
+    occluded_share: float = 0.5
+    """With ``axes`` 0: how often an image is occluded."""
+    black_share: float = 0.0
+    """How often the strip is black, as unification makes it at test time, instead of a donor's patch."""
     patch_source: str = "corner"
     """Where the donor's patch is cropped: ``corner`` (background) or ``anywhere`` (people and objects too)."""
     # losses
@@ -78,22 +85,23 @@ class Options:
         _check_choice("triplet_grouping", self.triplet_grouping, ("grouped", "plain"))
         _check_choice("score_targets", self.score_targets, ("paper", "official"))
         _check_choice("gallery_features", self.gallery_features, ("occluded", "clean"))
-        _check_choice("axes", self.axes, (1, 2))
+        _check_choice("axes", self.axes, (0, 1, 2))
         for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("dropout", "label_smoothing", "plain_share"):
+        shares = ("dropout", "label_smoothing", "plain_share", "occluded_share", "black_share")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0.25 <= self.quarter_threshold <= self.half_threshold <= 1:
             raise ValueError(
-                "thresholds must satisfy 0.25 <= quarter_threshold <= half_threshold <= 1 (a softmax over four sides is "
+                "thresholds must satisfy 0.25 <= quarter_threshold <= half_threshold <= 1 (a softmax of four is "
                 f"never below 0.25), got {self.quarter_threshold} and {self.half_threshold}"
             )
 
     @property
     def num_views(self) -> int:
-        """Views per image in training: 5 with both axes, 3 with one."""
+        """Views per image in training: 5 with both axes, 3 with one, 1 with none."""
         return 1 + 2 * self.axes
 
 
@@ -110,7 +118,19 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "score_targets": "official",
         "gallery_features": "clean",
     },
-    "plus": {"axes": 1, "mask_floor": 0.5},
+    "plus": {
+        "axes": 0,
+        "mask_floor": 0.5,
+        "black_share": 0.25,
+        "scorer_reads_mask": True,
+        "pooling": "avg",
+        "head": "bnneck",
+        "triplet_weight": 1.0,
+        "triplet_margin": 0.3,
+        "triplet_grouping": "plain",
+        "label_smoothing": 0.1,
+        "position_weight": 1.0,
+    },
 }
 
 

@@ -45,11 +45,11 @@ def side_scale(num_views: int) -> float:
 
 
 def check_views(types: Tensor, **tensors: Tensor) -> None:
-    """Raises ValueError unless ``types`` is (B, V), V = 3 or 5, and every named tensor begins with the same shape."""
-    if types.ndim != 2 or types.shape[1] not in (3, 5):
+    """Raises ValueError unless ``types`` is (B, V), V = 1, 3 or 5, and every named tensor begins with that shape."""
+    if types.ndim != 2 or types.shape[1] not in (1, 3, 5):
         raise ValueError(
-            f"types must be (B, V) with V = 5 (clean and all sides) or V = 3 (clean and one opposing pair), indices in "
-            f"{len(OCCLUSION_TYPES)} occlusion types; got {tuple(types.shape)}"
+            "types must be (B, V) with V = 5 (clean and all sides), V = 3 (clean and one opposing pair) or V = 1, "
+            f"indices in {len(OCCLUSION_TYPES)} occlusion types; got {tuple(types.shape)}"
         )
     for name, tensor in tensors.items():
         if tensor.shape[:2] != types.shape:

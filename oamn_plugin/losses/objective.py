@@ -83,7 +83,8 @@ class OAMNObjective(nn.Module):
     def _mask_losses(self, output: OAMNOutput, types: Tensor, step: int | None) -> dict[str, Tensor]:
         options = self.options
         features, masks, logits = (t.unflatten(0, types.shape) for t in output[:3])
-        mask1, mask2 = self.mask(features, masks, types)
+        # one view an image has nothing to compare with
+        mask1, mask2 = self.mask(features, masks, types) if types.shape[1] > 1 else [0 * masks.sum()] * 2
         warm = self._warmth(step)
         losses = {
             "loss_mask1": warm * options.mask1_weight * mask1,

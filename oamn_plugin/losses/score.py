@@ -20,7 +20,8 @@ class OcclusionScoreLoss(nn.Module):
     - ``official`` (released code): ``mean((max softmax(s_0) - 1/4)^2)`` plus, for each side v,
       ``mean((softmax(s_v)[v] - t)^2)``; t = 1 for a half, 0.5 for a quarter at bottom or top, 0 at left or right.
 
-    With three views per image the sides count twice, so that the expectation is that of five views.
+    With three views per image the sides count twice, so that the expectation is that of five views; with one, every
+    image counts alike.
 
     Args:
         targets: ``paper`` or ``official``.
@@ -46,6 +47,8 @@ class OcclusionScoreLoss(nn.Module):
         check_views(types, logits=logits)
         scores = torch.softmax(full_precision(logits), -1)
         errors = self._paper_errors(scores, types) if self.targets == "paper" else self._official_errors(scores, types)
+        if types.shape[1] == 1:  # one view an image, of any type: the mean over views of five, by another count
+            return _VIEWS * errors.mean()
         per_view = errors.mean(0)
         return per_view[0] + side_scale(types.shape[1]) * per_view[1:].sum()
 

@@ -84,8 +84,9 @@ class OAMN(nn.Module):
         self.mask: SpatialRelationMask | None = None
         self.scorer: OcclusionScorer | None = None
         if self.options.mask_module:
-            self.mask = SpatialRelationMask(self.middle_dim, self._middle_size())
-            self.scorer = OcclusionScorer(self.middle_dim)
+            size = self._middle_size()
+            self.mask = SpatialRelationMask(self.middle_dim, size)
+            self.scorer = OcclusionScorer(self.middle_dim, size[0] * size[1] if self.options.scorer_reads_mask else 0)
         self._build_head(num_classes)
 
     def _middle_size(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from oamn_plugin.modeling import OAMN
 TYPES = {
     2: torch.tensor([[0, 1, 2, 3, 4], [0, 5, 6, 7, 8], [0, 1, 2, 3, 4], [0, 5, 6, 7, 8]]),
     1: torch.tensor([[0, 1, 2], [0, 3, 4], [0, 5, 6], [0, 7, 8]]),
+    0: torch.tensor([[0], [1], [5], [0]]),
 }
 PIDS = torch.tensor([0, 0, 1, 1])
 BACKBONE, MASK, SCORER, HEAD = "encoder_low encoder_high", "mask", "scorer", "feat_bn classifier"
@@ -41,7 +42,8 @@ def test_each_loss_reaches_exactly_what_it_may(name: str, preset: str) -> None:
     model, losses = step(preset=preset, position_weight=1.0, cross_weight=1.0, triplet_margin=50.0, dropout=0.0)
     losses[name].backward()
     reached = {key.split(".")[0] for key, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert reached == set(ROUTES[name].split())
+    nothing_to_compare = preset == "plus" and name in ("loss_mask1", "loss_mask2")  # one view an image
+    assert reached == (set() if nothing_to_compare else set(ROUTES[name].split()))
     if name == "loss_score":
         assert all(p.grad is not None for p in model.scorer.parameters())
 

@@ -69,6 +69,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.OCCLUSION.PROB = 0.0
     # Where its patches are cut from the donor: corner or anywhere
     cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
+    # How often the strip is black instead of a donor's patch
+    cfg.INPUT.OCCLUSION.BLACK_SHARE = 0.0
 
 
 def _add_data_keys(cfg: CfgNode) -> None:
@@ -131,12 +133,12 @@ def oamn_options(cfg: CfgNode) -> Options:
         ConfigError: unknown preset or a value out of range.
     """
     given = {
-        field.name: _cast(cfg.MODEL.OAMN[field.name.upper()], field.type)
+        field.name: _cast(cfg.MODEL.OAMN[field.name.upper()], field.type, f"MODEL.OAMN.{field.name.upper()}")
         for field in fields(Options)
         if cfg.MODEL.OAMN[field.name.upper()] is not None
     }
     if cfg.TEST.OAMN.UNIFY is not None:
-        given["unify"] = bool(cfg.TEST.OAMN.UNIFY)
+        given["unify"] = _cast(cfg.TEST.OAMN.UNIFY, "bool", "TEST.OAMN.UNIFY")
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
         given |= _options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), given)
     try:
@@ -163,15 +165,16 @@ def _options_of_losses(names: tuple[str, ...], given: dict[str, Any]) -> dict[st
     return found
 
 
-def _cast(value: Any, type_name: Any) -> Any:
+def _cast(value: Any, type_name: Any, key: str) -> Any:
     """A YAML value as the field's type: keys without a default take whatever YAML parses."""
-    kind = {"bool": bool, "float": float, "int": int, "str": str}[str(type_name)]
-    if kind is bool and not isinstance(value, bool):
-        raise ConfigError(f"expected True or False for an OAMN option, got {value!r}")
-    if kind in (float, int) and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise ConfigError(f"expected a number for an OAMN option, got {value!r}")
-    if kind is str and not isinstance(value, str):
-        raise ConfigError(f"expected a word for an OAMN option, got {value!r}")
+    kind, accepted, word = {
+        "bool": (bool, (bool,), "True or False"),
+        "float": (float, (int, float), "a number"),
+        "int": (int, (int,), "a whole number"),
+        "str": (str, (str,), "a word"),
+    }[str(type_name)]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{key} must be {word}, got {value!r}")
     return kind(value)
 
 
@@ -185,16 +188,22 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     cfg = get_cfg()
     add_oamn_config(cfg)
     if config_file:
-        for path in config_chain(config_file):
-            _check_keys(_read_yaml(path), cfg, path)
-        try:
-            cfg.merge_from_file(config_file)
-        except (ValueError, AssertionError, KeyError) as error:
-            raise ConfigError(f"{config_file}: {error}") from error
+        for path in reversed(config_chain(config_file)):
+            _merge_file(cfg, path)
     _merge_opts(cfg, list(opts))
     oamn_options(cfg)
     cfg.freeze()
     return cfg
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    content = _read_yaml(path)
+    _check_keys(content, cfg, path)
+    content.pop("_BASE_", None)
+    try:
+        cfg.merge_from_other_cfg(CfgNode(content))
+    except (ValueError, AssertionError, KeyError) as error:
+        raise ConfigError(f"{path}: {error.args[0]}") from error
 
 
 def config_chain(config_file: str) -> list[str]:
@@ -264,7 +273,6 @@ def _nearest(key: str) -> str:
     cfg = get_cfg()
     add_oamn_config(cfg)
     names = all_keys(cfg)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    if not near:  # right word, wrong place
-        near = [name for name in names if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]][:1]
+    same_word = [name for name in names if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]  # in the wrong place
+    near = difflib.get_close_matches(key, same_word or names, n=1, cutoff=0.0 if same_word else 0.5)
     return f" Did you mean {near[0]!r}?" if near else ""

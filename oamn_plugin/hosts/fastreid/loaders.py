@@ -279,10 +279,12 @@ def build_training_transform(cfg: CfgNode) -> TrainingTransform:
             cfg.INPUT.FLIP.PROB if cfg.INPUT.FLIP.ENABLED else 0.0,
         )
     if oamn:
-        return TrainingTransform(
-            geometry, OcclusionAugmentation(options.axes, options.patch_source), "views", options.aligned_views
+        occlusion = OcclusionAugmentation(
+            options.axes, options.patch_source, options.occluded_share, options.black_share
         )
-    occlusion = OcclusionAugmentation(2, cfg.INPUT.OCCLUSION.PATCH_SOURCE, cfg.INPUT.OCCLUSION.PROB)
+        return TrainingTransform(geometry, occlusion, "views", options.aligned_views)
+    given = cfg.INPUT.OCCLUSION
+    occlusion = OcclusionAugmentation(2, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE)
     erasing = cfg.INPUT.REA.PROB if cfg.INPUT.PIPELINE == "device" and cfg.INPUT.REA.ENABLED else 0.0
     mode = "single" if cfg.INPUT.OCCLUSION.PROB > 0 else "none"
     return TrainingTransform(geometry, occlusion, mode, True, erasing, tuple(cfg.INPUT.REA.VALUE))
