@@ -112,9 +112,10 @@ def build_datamanager(cfg: CfgNode) -> Any:
     except ExpectedError:
         raise
     except AssertionError as error:
+        wanted = str(error) or "a batch wants batch_size / num_instances identities, more than there are"
         raise ConfigError(
             f"train.batch_size {train.batch_size} with sampler.train_sampler {cfg.sampler.train_sampler} does not fit "
-            f"the training data: {error or 'a batch wants more identities (batch_size / num_instances) than there are'}"
+            f"the training data: {wanted}"
         ) from error
     except (ValueError, RuntimeError, OSError) as error:
         raise ConfigError(f"data.sources, data.targets: {error}") from error

@@ -69,7 +69,9 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
         self.channels_last = next(core.parameters()).is_contiguous(memory_format=torch.channels_last)
         options = core.options
         self.objective = OAMNObjective(options)
-        occlusion = OcclusionAugmentation(options.axes, options.patch_source)
+        occlusion = OcclusionAugmentation(
+            options.axes, options.patch_source, options.occluded_share, options.black_share
+        )
         self.transform = TrainingTransform(geometry, occlusion, "views", options.aligned_views)
         self.generator = torch.Generator().manual_seed(seed)
         self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in normalisation(datamanager))
@@ -81,9 +83,9 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
 
     def views(self, images: Tensor) -> Views:
         """All views of normalised images (B, 3, H, W), normalised: (B, V, 3, H, W), with their types (B, V)."""
-        if self.transform.geometry is None:  # pasting is the same before and after normalising
-            return self.transform(images, self.generator)
-        # what moves out of the image leaves black, which is 0 only before normalising
+        if self.transform.geometry is None and not self.transform.occlusion.black_share:
+            return self.transform(images, self.generator)  # pasting is the same before and after normalising
+        # black, which strips may be and what moves out of the image leaves, is 0 only before normalising
         mean, std = self._mean.to(images), self._std.to(images)
         views = self.transform((images * std + mean) * 255, self.generator)
         return Views((views.images / 255 - mean) / std, views.types)

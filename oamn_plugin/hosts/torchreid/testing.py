@@ -104,8 +104,10 @@ class CoreTesting:
 
     def train(self, *args: Any, **kwargs: Any) -> None:
         """One epoch by the host, and its resumable checkpoint."""
-        self._since = time.perf_counter()
+        self._since, self._pending = time.perf_counter(), 0
         super().train(*args, **kwargs)  # type: ignore[misc]
+        if self._pending:  # the host's number of batches is an estimate, so its last one is known only now
+            self._write_line()
         if self.keep:
             save_step(self.save_dir, self.epoch + 1, self.state_dict(), self.keep)
 
@@ -136,14 +138,16 @@ class CoreTesting:
         return self.epoch * self.num_batches + self.batch_idx  # type: ignore[attr-defined]
 
     def write_metrics(self, summary: dict[str, float], images: int) -> None:
-        """Adds a line to ``metrics.json`` where the host prints one, and at the end of an epoch."""
-        batch, batches = self.batch_idx + 1, self.num_batches  # type: ignore[attr-defined]
-        self._images = getattr(self, "_images", 0) + images
-        if batch % self.print_freq and batch != batches:
-            return
-        now = time.perf_counter()
-        speed, self._since, self._images = self._images / max(now - self._since, 1e-9), now, 0
-        left = self.max_epoch * batches - self.step - 1
+        """Adds a line to ``metrics.json`` where the host prints one; :meth:`train` adds one at the end of an epoch."""
+        self._pending += images
+        self._summary, self._step_images = summary, images
+        if (self.batch_idx + 1) % self.print_freq == 0:  # type: ignore[attr-defined]
+            self._write_line()
+
+    def _write_line(self) -> None:
+        now, summary = time.perf_counter(), self._summary
+        speed, self._since, self._pending = self._pending / max(now - self._since, 1e-9), now, 0
+        left = self.max_epoch * self.num_batches - self.step - 1  # type: ignore[attr-defined]
         total = summary.get("loss") or sum(value for name, value in summary.items() if name.startswith("loss"))
         line = {
             "iteration": self.step,
@@ -153,7 +157,7 @@ class CoreTesting:
             **({"cls_accuracy": summary["acc"] / 100} if "acc" in summary else {}),
             "lr": self.optimizer.param_groups[-1]["lr"],
             "images_per_second": speed,
-            "eta_seconds": left * images / speed,
+            "eta_seconds": left * self._step_images / speed,
         }
         self.save_dir.mkdir(parents=True, exist_ok=True)
         with open(self.save_dir / "metrics.json", "a", encoding="utf-8") as file:
