@@ -111,7 +111,10 @@ def build_dataset(cfg: CfgNode, name: str) -> ImageDataset:
         known = sorted(DATASET_REGISTRY._obj_map)
         raise ConfigError(f"no data set named {name!r}.{nearest(name, known)} Known: {', '.join(known)}")
     kind = DATASET_REGISTRY.get(name)
-    return kind(root=data_root(cfg), **({"cfg": cfg} if issubclass(kind, RecordDataset) else {}))
+    try:
+        return kind(root=data_root(cfg), **({"cfg": cfg} if issubclass(kind, RecordDataset) else {}))
+    except AssertionError as error:  # how some of the host's sets say that a folder is missing
+        raise ConfigError(f"{error} (below {data_root(cfg)})") from error
 
 
 def training_records(cfg: CfgNode) -> list[Record]:

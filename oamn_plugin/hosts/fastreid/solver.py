@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 from fastreid.solver import build_lr_scheduler as build_host_scheduler
-from fastreid.solver.build import get_default_optimizer_params, maybe_add_freeze_layer, maybe_add_gradient_clipping
+from fastreid.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid.freeze import mark_groups
 
 OAMN_SCHEDULE = "OAMNSteps"
 """``SOLVER.SCHED`` of the released OAMN: see :func:`oamn_rate`."""
@@ -38,7 +39,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     Not the host's ``ContiguousParams``: under torch 2 its flat buffers lose their gradients and nothing is trained.
 
     Raises:
-        ConfigError: torch has no optimiser of that name.
+        ConfigError: torch has no optimiser of that name, or ``MODEL.FREEZE_LAYERS`` names no layer of the model.
     """
     solver = cfg.SOLVER
     groups = get_default_optimizer_params(
@@ -49,14 +50,14 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         heads_lr_factor=solver.HEADS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
-        freeze_layers=cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [],
     )
+    mark_groups(groups, model, cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [])
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
         _slow_down_backbone(groups, model, solver.BACKBONE_LR_FACTOR)
     kind = getattr(torch.optim, solver.OPT, None)
     if kind is None:
         raise ConfigError(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
-    kind = maybe_add_freeze_layer(cfg, maybe_add_gradient_clipping(cfg, kind))
+    kind = maybe_add_gradient_clipping(cfg, kind)
     arguments = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV} if solver.OPT == "SGD" else {}
     return kind(merge_groups(groups), **arguments)
 

@@ -31,5 +31,7 @@ def truth_scores(cfg: CfgNode, model: nn.Module, query: list[Record], queries: Q
         for _, images, _ in build_test_loader(cfg, query, shared=False):
             assert images is not None
             masks.append(core.attend(core.encode(model.normalise(images)))[0].cpu())  # type: ignore[operator]
-        found.update(mask_scores(masks, [one.visible for one in known if one], [one.occluder_mask for one in known if one]))
+        found.update(
+            mask_scores(masks, [one.visible for one in known if one], [one.occluder_mask for one in known if one])
+        )
     return found
