@@ -100,6 +100,9 @@ def _add_data_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     # Learning rate of backbone and mask module relative to BASE_LR (OAMN only); feat_bn and classifier use BASE_LR
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+    # Learning rate of mask module and scorer relative to BASE_LR (OAMN only); 0: as the backbone. Short schedules need
+    # more: the mask's last batch norm must travel far from its start
+    cfg.SOLVER.MASK_LR_FACTOR = 0.0
     # Optimiser steps between checkpoints that resume exactly, inside epochs too; 0: only at the end of epochs
     cfg.SOLVER.CHECKPOINT_STEPS = 0
     # Resumable checkpoints kept

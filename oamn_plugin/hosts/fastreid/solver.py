@@ -53,7 +53,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     mark_groups(groups, model, cfg.MODEL.FREEZE_LAYERS if solver.FREEZE_ITERS > 0 else [])
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
-        _slow_down_backbone(groups, model, solver.BACKBONE_LR_FACTOR)
+        _set_part_rates(groups, model, solver.BACKBONE_LR_FACTOR, solver.MASK_LR_FACTOR or solver.BACKBONE_LR_FACTOR)
     kind = getattr(torch.optim, solver.OPT, None)
     if kind is None:
         raise ConfigError(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
@@ -62,12 +62,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     return kind(merge_groups(groups), **arguments)
 
 
-def _slow_down_backbone(groups: list[dict[str, Any]], model: nn.Module, factor: float) -> None:
-    """Backbone, mask module and scorer learn at ``factor`` times the rate; feat_bn and classifier at the full one."""
-    head = {id(p) for name, p in model.named_parameters() if name.startswith(("oamn.feat_bn.", "oamn.classifier."))}
+def _set_part_rates(groups: list[dict[str, Any]], model: nn.Module, backbone: float, mask: float) -> None:
+    """Backbone, and mask module with scorer, learn at their factor of the rate; feat_bn and classifier at the full one."""
+    parts = {"encoder_low": backbone, "encoder_high": backbone, "mask": mask, "scorer": mask}
+    names = {id(parameter): name.split(".")[1] for name, parameter in model.named_parameters()}
     for group in groups:
-        if not any(id(parameter) in head for parameter in group["params"]):
-            group["lr"] *= factor
+        for parameter in group["params"]:  # the host makes a group of every parameter
+            group["lr"] *= parts.get(names[id(parameter)], 1.0)
 
 
 def merge_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
