@@ -81,9 +81,7 @@ def run_index(args: argparse.Namespace) -> int:
     if index.unfinished:
         print(f"carrying on with an interrupted build of {index.folder}")
     added = index.add(images, args.types)
-    print(
-        f"{index.folder}: {len(index)} images, {added} of them added by this command; types: {', '.join(index.types)}"
-    )
+    print(f"{index.folder}: {len(index)} images, {added} of them new; types: {', '.join(index.types)}")
     unreadable = {image.path for image in images} & set(index.unreadable)
     if unreadable:
         print(f"{len(unreadable)} images could not be read and are left out:")

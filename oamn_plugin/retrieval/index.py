@@ -34,7 +34,7 @@ class Match(NamedTuple):
 
 
 class GalleryIndex:
-    """A searchable gallery in a folder, which is made if it is not there.
+    """A searchable gallery in a folder, which is made when the first images are added.
 
     Exact by default: distances are those of :func:`oamn_plugin.retrieval.evaluate_ranking`, to the bit. A build that is
     killed at any moment is carried on by the next call and ends with the same files. Only one process may write at a

@@ -36,7 +36,7 @@ class IndexFolder:
     """Files of a gallery index.
 
     Args:
-        folder: where they lie; made for a new index.
+        folder: where they lie; made by the first change.
         encoder: what describes images, None for reading only.
         approximate: kind of a new index; None: exact.
 
@@ -48,9 +48,10 @@ class IndexFolder:
         self.path = folder
         self.pending = PlanFolder(folder / "pending")
         self.images: dict[int, GalleryImage] = {}
+        self._header: dict[str, Any] | None = None
         header = read_json(folder / "index.json")
         if header is None:
-            header = self._begin(encoder, approximate)
+            header = self._header = self._begin(encoder, approximate)
         if not isinstance(header, dict) or header.get("format") != FORMAT or not header.keys() >= _KEYS:
             raise GalleryIndexError(f"{folder} is no gallery index of format {FORMAT}: build it again")
         if approximate is not None and header["approximate"] != vars(approximate):
@@ -85,7 +86,7 @@ class IndexFolder:
         content = read_json(self.path / "images.json") or []
         try:
             self.images = {int(row[0]): GalleryImage(*row[1:]) for row in content}
-        except (TypeError, ValueError, IndexError) as error:
+        except (TypeError, ValueError, LookupError) as error:
             raise IndexFileError(f"{self.path / 'images.json'} is damaged: build the index again") from error
 
     @contextmanager
@@ -100,6 +101,7 @@ class IndexFolder:
         except ImportError:  # Windows has no such locks: two writers at once are the user's care
             yield
             return
+        self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,7 +110,10 @@ class IndexFolder:
             yield
 
     def carry_out(self, plan: Plan, encoder: ImageEncoder | None, progress: bool) -> None:
-        """Makes a change. The caller holds the lock."""
+        """Makes a change, the first of which makes the index. The caller holds the lock."""
+        if self._header is not None:
+            write_json(self.path / "index.json", self._header)
+            self._header = None
         self.pending.begin(plan)
         self.finish(plan, encoder, progress)
 
@@ -185,7 +190,6 @@ class IndexFolder:
         kind = None if approximate is None else vars(approximate)
         header = {"format": FORMAT, "dim": encoder.dim, "approximate": kind, "weights": weights, "settings": settings,
                   "model": encoder.name}  # fmt: skip
-        write_json(self.path / "index.json", header)
         return header
 
     def _check_encoder(self, encoder: ImageEncoder) -> None:

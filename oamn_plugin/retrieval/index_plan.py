@@ -80,7 +80,7 @@ class PlanFolder:
         try:
             images = tuple((int(row[0]), GalleryImage(*row[1:])) for row in content["images"])
             return Plan(images, tuple(content["types"]), bool(content["new"]), tuple(content["removed"]))
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, ValueError, LookupError) as error:
             raise IndexFileError(f"{self._plan} is damaged: remove {self.folder} and run index again") from error
 
     def finish(self) -> None:

@@ -1,0 +1,76 @@
+"""Run folders of small untrained OAMNs whose scorers tell images apart, for the commands that load a model."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import runpy
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+TOOLS = Path(__file__).parents[2] / "tools"
+CONFIG = """
+_BASE_: {base}
+MODEL:
+  DEVICE: cpu
+  BACKBONE: {{NAME: {name}, ARCH: "{arch}", DEPTH: 1.0x, FEAT_DIM: 512, PRETRAIN: False}}
+INPUT: {{SIZE_TRAIN: [128, 64], SIZE_TEST: [128, 64]}}
+TEST: {{IMS_PER_BATCH: 32}}
+DATALOADER: {{NUM_WORKERS: 0}}
+DATASETS: {{ROOT: "{root}", EMBEDDED: {{SIZE: tiny}}}}
+OUTPUT_DIR: {folder}
+"""
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def run_tool(name: str, *arguments: object) -> Result:
+    """A command in this process: torch is imported once."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = runpy.run_path(str(TOOLS / name))["main"]([str(argument) for argument in arguments])
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def make_run(folder: Path, root: Path, name: str = "torchvision", arch: str = "resnet18", seed: int = 0) -> Path:
+    """A folder with ``config.yaml`` and ``model_final.pth``."""
+    from fastreid.modeling.meta_arch import build_model
+
+    import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
+    from oamn_plugin.hosts.fastreid import load_config
+    from oamn_plugin.hosts.fastreid.inference import without_training
+
+    folder.mkdir(parents=True)
+    base = TOOLS.parent / "configs" / "Base-OAMN.yml"
+    (folder / "config.yaml").write_text(CONFIG.format(base=base, name=name, arch=arch, root=root, folder=folder))
+    torch.manual_seed(seed)
+    model = build_model(without_training(load_config(str(folder / "config.yaml"))))
+    give_opinions(model, sorted(root.glob("*/bounding_box_train/*.jpg"))[:24])
+    torch.save({"model": model.state_dict()}, folder / "model_final.pth")
+    return folder
+
+
+def give_opinions(model: nn.Module, paths: list[Path]) -> None:
+    """Fits the scorer's statistics to some images and makes its weights large, so that types differ."""
+    from oamn_plugin.retrieval.encoder import ImageEncoder
+
+    core = model.oamn
+    encoder = ImageEncoder(core, input_size=core.input_size)
+    nn.init.normal_(core.scorer.fc.weight, std=0.15)
+    core.scorer.bn.momentum = 1.0
+    core.scorer.train()
+    with torch.no_grad():
+        core.attend(core.encode(encoder.normalise(torch.stack([encoder.read(str(path)) for path in paths]))))
+    core.eval()
+
+
+def model_options(run: Path) -> list[object]:
+    """The arguments that name a run's model."""
+    return ["--config-file", run / "config.yaml", "--weights", run / "model_final.pth"]
