@@ -63,7 +63,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _set_part_rates(groups: list[dict[str, Any]], model: nn.Module, backbone: float, mask: float) -> None:
-    """Backbone, and mask module with scorer, learn at their factor of the rate; feat_bn and classifier at the full one."""
+    """Backbone, and mask module with scorer, learn at their factor of the rate; the head at the full one."""
     parts = {"encoder_low": backbone, "encoder_high": backbone, "mask": mask, "scorer": mask}
     names = {id(parameter): name.split(".")[1] for name, parameter in model.named_parameters()}
     for group in groups:
