@@ -1,0 +1,170 @@
+"""The documentation holds: its generated page is up to date, its links lead somewhere, its Python blocks run."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NO_RUN = "<!-- no-run -->"
+LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:src|href)=\"([^\"]+)\"")
+FENCE = re.compile(r"^(?P<fence>```+|~~~+)(?P<info>[^\n]*)\n(?P<code>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*$", re.MULTILINE)
+KEPT_OUT = {"datasets", "logs", "log", "output", "build", "dist"}
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in paths]
+
+
+def prose(page: Path) -> str:
+    """A page without its code blocks and code spans."""
+    return re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
+
+
+def links(page: Path) -> Iterator[str]:
+    for match in LINK.finditer(prose(page)):
+        target = match[1] or match[2]
+        if not re.match(r"[a-z][a-z0-9+.-]*:", target):
+            yield target
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    found = set(re.findall(r"(?:id|name)=\"([^\"]+)\"", text))
+    for heading in HEADING.findall(text):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        found.add(re.sub(r"[^\w\- ]", "", plain).replace(" ", "-"))
+    return found
+
+
+def python_blocks(page: Path) -> list[str]:
+    """The blocks marked ``python`` that no ``<!-- no-run -->`` stands before."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        # empty lines in front, so that a traceback names the line of the page
+        "\n" * (text.count("\n", 0, match.start()) + 1) + match["code"]
+        for match in FENCE.finditer(text)
+        if match["info"].strip() == "python" and not text[: match.start()].rstrip().endswith(NO_RUN)
+    ]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in links(page):
+        name, _, anchor = target.partition("#")
+        place = (page.parent / name) if name else page
+        if not place.exists() or (anchor and place.suffix == ".md" and anchor not in anchors(place)):
+            broken.append(target)
+    assert not broken, f"{page.name}: nothing at {', '.join(broken)}"
+
+
+@pytest.fixture
+def clone(tmp_path: Path, embedded_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder that looks like a clone and keeps what is written out of it."""
+    for entry in ROOT.iterdir():
+        if entry.name not in KEPT_OUT and not entry.name.startswith("."):
+            (tmp_path / entry.name).symlink_to(entry)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTREID_DATASETS", str(embedded_root))
+    return tmp_path
+
+
+WITH_CODE = [page for page in PAGES if python_blocks(page)]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=names(WITH_CODE))
+def test_python_blocks_run(page: Path, clone: Path) -> None:
+    """The blocks of a page are one program, from top to bottom."""
+    blocks = python_blocks(page)
+    if any("hosts.fastreid" in block for block in blocks):
+        pytest.importorskip("fastreid")
+    names_so_far: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names_so_far)
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    return load(ROOT / "docs" / "make_configuration.py")
+
+
+def test_the_configuration_page_is_up_to_date(maker: ModuleType) -> None:
+    assert maker.main(["--check"]) == 0, "run python docs/make_configuration.py"
+
+
+def test_the_configuration_page_has_every_key_once(maker: ModuleType) -> None:
+    pytest.importorskip("fastreid")
+    from oamn_plugin.hosts.fastreid.config import add_oamn_config, all_keys, get_cfg
+
+    before, after = get_cfg(), get_cfg()
+    add_oamn_config(after)
+    ours = set(all_keys(after)) - set(all_keys(before))
+    shown = re.findall(r"(?:^\| |<br>)`([A-Z][A-Z0-9_.]*)`(?= \||<br>)", maker.render().split("## MODEL.OAMN")[1], re.M)
+    assert sorted(shown) == sorted(ours)
+
+
+def test_defaults_on_the_page_are_those_of_the_code(maker: ModuleType) -> None:
+    pytest.importorskip("fastreid")
+    from oamn_plugin.hosts.fastreid.config import add_oamn_config, get_cfg
+
+    cfg = get_cfg()
+    add_oamn_config(cfg)
+    for group in maker.read_keys(maker.CONFIG.read_text(encoding="utf-8")):
+        for name, value in group.keys:
+            node = cfg
+            for part in name.split("."):
+                node = node[part]
+            assert node == ast.literal_eval(value), name
+
+
+def test_a_key_without_a_comment_is_refused(maker: ModuleType) -> None:
+    source = "def _add_x_keys(cfg):\n    # one\n    cfg.A = 1\n    cfg.B = CfgNode()\n    cfg.B.C = 2\n"
+    with pytest.raises(ValueError, match=r"line 5: B\.C has no comment above it"):
+        maker.read_keys(source)
+
+
+def test_a_field_without_a_doc_is_refused(maker: ModuleType) -> None:
+    with pytest.raises(ValueError, match=r"Options\.new must have a string"):
+        maker.read_field_docs("class Options:\n    new: int = 0\n    other: int = 1\n    'text'\n")
+    assert maker.read_field_docs("class Options:\n    pool: int = 0\n    '''a\n    b'''\n") == {"pool": "a b"}
+
+
+def test_blocks_marked_no_run_are_left_out(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"```python\na = 1\n```\n{NO_RUN}\n```python\n1 / 0\n```\n```bash\nls\n```\n~~~python\nb = 2\n~~~\n"
+    )
+    assert [block.strip() for block in python_blocks(page)] == ["a = 1", "b = 2"]
+
+
+def test_code_is_not_searched_for_links(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text('[a](x.md#y "t") `[b](no.md)`\n```\n[c](no.md)\n```\n<img src="p.svg"> [d](https://e.org)\n')
+    assert list(links(page)) == ["x.md#y", "p.svg"]
+
+
+def test_anchors_are_those_of_the_headings(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A `b`: c, d-e\n```\n# no\n```\n## [Link](x.md) 2\n")
+    assert anchors(page) == {"a-b-c-d-e", "link-2"}
