@@ -1,0 +1,318 @@
+"""A run that is stopped anywhere and resumed ends as if nothing had happened; damaged checkpoints are passed over."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fastreid.config import CfgNode
+from tiny_fastreid import CONFIGS, tiny_config
+
+from oamn_plugin.hosts.fastreid import checkpoint
+from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError, WriteError, load_checkpoint, load_newest, save_step
+from oamn_plugin.hosts.fastreid.main import set_seed
+from oamn_plugin.hosts.fastreid.resume import INTERRUPTED, CheckpointHook, HookBase, trim_metrics
+from oamn_plugin.hosts.fastreid.step import BadLossError
+from oamn_plugin.hosts.fastreid.trainer import Trainer
+
+SMALL = {
+    "MODEL__BACKBONE__NAME": "build_mobilenetv2_backbone", "MODEL__BACKBONE__DEPTH": "0.1x",
+    "MODEL__BACKBONE__FEAT_DIM": 1280, "SOLVER__MAX_EPOCH": 2, "SOLVER__IMS_PER_BATCH": 8,
+    "SOLVER__CHECKPOINT_STEPS": 2, "SOLVER__LOG_PERIOD": 1, "DATASETS__VALIDATION__NUM_IDS": 4, "TEST__EVAL_PERIOD": 1,
+}  # fmt: skip
+
+
+def config(root: Path, output: Path, **changes: Any) -> CfgNode:
+    return set_seed(tiny_config("OAMN", root, output, **(SMALL | changes)))
+
+
+class Killed(BaseException):
+    """Nothing catches it: what is not on disk by then is lost, as with SIGKILL."""
+
+
+class KillHook(HookBase):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self) -> None:
+        if self.trainer.iter + 1 == self.step:
+            raise Killed
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "model_final.pth")["model"]
+
+
+def assert_same_run(folder: Path, reference: Path) -> None:
+    wanted, found = final_weights(reference), final_weights(folder)
+    assert wanted.keys() == found.keys()
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+    for name in ("results.json", "results_note.json"):
+        results = [json.loads((one / name).read_text()) for one in (reference, folder)]
+        for one in results:
+            one.get("OccludedPedestrians", {}).pop("seconds_per_1000_gallery", None)
+        assert results[0] == results[1]
+    steps = [json.loads(line)["iteration"] for line in (folder / "metrics.json").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+@pytest.fixture(scope="module")
+def reference(embedded_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    Trainer(config(embedded_root, folder)).train()
+    return folder
+
+
+@pytest.mark.parametrize("steps", [[1], [4], [5, 7]], ids=str)
+def test_killed_and_resumed_is_uninterrupted_to_the_bit(
+    steps: list[int], reference: Path, embedded_root: Path, tmp_path: Path
+) -> None:
+    for number, step in enumerate(steps):
+        trainer = Trainer(config(embedded_root, tmp_path), resume=number > 0)
+        trainer.register_hooks([KillHook(step)])
+        with pytest.raises(Killed):
+            trainer.train()
+    resumed = Trainer(config(embedded_root, tmp_path), resume=True)
+    assert resumed.start_step <= steps[-1]
+    resumed.train()
+    assert_same_run(tmp_path, reference)
+
+
+def command(root: Path, output: Path, *opts: str) -> list[str]:
+    cfg = [text for key, value in SMALL.items() for text in (key.replace("__", "."), str(value))]
+    tiny = [
+        "MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST",
+        "[64, 32]", "INPUT.PADDING.SIZE", "4", "DATASETS.NAMES", "['OccludedPedestrians']", "DATASETS.TESTS",
+        "['OccludedPedestrians']", "DATASETS.EMBEDDED.SIZE", "tiny", "DATALOADER.NUM_WORKERS", "1", "SOLVER.BASE_LR",
+        "0.01", "SOLVER.SCHED", "CosineAnnealingLR", "TEST.IMS_PER_BATCH", "16", "SOLVER.CHECKPOINT_PERIOD", "1",
+    ]  # fmt: skip
+    tool = str(CONFIGS.parent / "tools" / "train_net.py")
+    base = ["--config-file", str(CONFIGS / "Base-OAMN.yml")]
+    return [sys.executable, tool, *base, *opts, *tiny, *cfg, "DATASETS.ROOT", str(root), "OUTPUT_DIR", str(output)]
+
+
+def test_sigterm_saves_and_leaves_with_its_exit_code(reference: Path, embedded_root: Path, tmp_path: Path) -> None:
+    arguments = command(embedded_root, tmp_path)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "step 1/" in line:
+                os.kill(process.pid, signal.SIGTERM)
+        code = process.wait()
+    told = "".join(lines)
+    assert code == INTERRUPTED == 75, told
+    assert "SIGTERM: the state is saved; go on with --resume. Exit code 75" in told
+    assert "Traceback" not in told
+    assert 0 < load_newest(tmp_path)["step"] < 10  # type: ignore[index]
+    Trainer(config(embedded_root, tmp_path), resume=True).train()  # with another number of workers
+    assert_same_run(tmp_path, reference)
+
+
+def test_a_signal_is_answered_at_the_end_of_the_step_and_given_back(embedded_root: Path, tmp_path: Path) -> None:
+    class Signal(HookBase):
+        def after_step(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    trainer = Trainer(config(embedded_root, tmp_path))
+    trainer._hooks.insert(0, Signal())
+    with pytest.raises(SystemExit) as caught:
+        trainer.train()
+    assert caught.value.code == INTERRUPTED
+    assert load_newest(tmp_path)["step"] == 1  # type: ignore[index]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_fresh_start_moves_an_earlier_run_aside(embedded_root: Path, tmp_path: Path) -> None:
+    save_step(tmp_path, 9000, {"step": 9000}, keep=2)
+    (tmp_path / "metrics.json").write_text('{"iteration": 8999}\n')
+    Trainer(config(embedded_root, tmp_path))
+    assert checkpoint.step_files(tmp_path) == []
+    assert load_newest(tmp_path / "before_1") == {"step": 9000}
+    assert (tmp_path / "before_1" / "metrics.json").exists()
+
+
+# files
+
+
+def state(step: int) -> dict[str, Any]:
+    return {"step": step, "model": {"weight": torch.full((64, 64), float(step))}}
+
+
+def test_the_last_ones_are_kept_and_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
+    for step in range(1, 6):
+        save_step(tmp_path, step, state(step), keep=3)
+        (tmp_path / "checkpoints" / f".step_{step}.pth.1.tmp").write_bytes(b"half")
+    save_step(tmp_path, 6, state(6), keep=3)
+    assert [path.name for path in checkpoint.step_files(tmp_path)] == [f"step_0000000{step}.pth" for step in (6, 5, 4)]
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 3
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "empty":
+        content = bytearray()
+    elif how == "truncated":
+        content = content[: len(content) // 2]
+    elif how == "one bit":
+        content[len(content) // 2] ^= 16
+    elif how == "zeros":
+        content[-4096:] = bytes(4096)
+    elif how == "noise":
+        content = bytearray(os.urandom(len(content)))
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("how", ["empty", "truncated", "one bit", "zeros", "noise"])
+def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in (1, 2):
+        save_step(tmp_path, step, state(step), keep=2)
+    damage(checkpoint.step_files(tmp_path)[0], how)
+    logging.getLogger("fastreid.oamn").propagate = True
+    with caplog.at_level(logging.WARNING):
+        assert load_newest(tmp_path)["step"] == 1  # type: ignore[index]
+    assert "step_00000002.pth" in caplog.text
+    assert "the one before it is used" in caplog.text
+
+
+def test_every_single_damaged_byte_of_the_content_is_noticed(tmp_path: Path) -> None:
+    checkpoint.save_checkpoint(tmp_path / "a.pth", state(7))
+    content = (tmp_path / "a.pth").read_bytes()
+    wanted = state(7)
+    for position in range(0, len(content), 97):
+        broken = bytearray(content)
+        broken[position] ^= 0x41
+        (tmp_path / "b.pth").write_bytes(bytes(broken))
+        try:
+            found = load_checkpoint(tmp_path / "b.pth")
+        except CheckpointError:
+            continue
+        # dates, padding and the like: what the file says is what was saved
+        assert found["step"] == 7
+        assert torch.equal(found["model"]["weight"], wanted["model"]["weight"])
+
+
+def test_when_none_is_whole_the_run_does_not_start_afresh_by_itself(tmp_path: Path) -> None:
+    save_step(tmp_path, 1, state(1), keep=2)
+    damage(checkpoint.step_files(tmp_path)[0], "truncated")
+    with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
+        load_newest(tmp_path)
+    assert load_newest(tmp_path / "nowhere") is None
+
+
+def test_metrics_are_cut_at_the_step_that_is_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text("".join(f'{{"iteration": {step}}}\n' for step in range(6)) + '{"itera')
+    trim_metrics(tmp_path, 4)
+    assert [json.loads(line)["iteration"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
+    trim_metrics(tmp_path / "nowhere", 4)
+
+
+def test_random_numbers_go_on_where_they_were() -> None:
+    import random
+
+    import numpy as np
+
+    def draw() -> list[float]:
+        return [float(torch.rand(())), random.random(), float(np.random.rand()), float(torch.rand((), generator=own))]  # noqa: NPY002
+
+    own = torch.Generator().manual_seed(3)
+    before = checkpoint.random_state({"own": own})
+    first = draw()
+    checkpoint.set_random_state(before, {"own": own})
+    assert draw() == first
+
+
+# disks and numbers
+
+
+def test_a_full_disk_leaves_the_earlier_file_and_no_other(tmp_path: Path) -> None:
+    checkpoint.write_atomically(tmp_path / "a.json", b"old")
+    code = f"""
+import resource, signal, sys
+from pathlib import Path
+from oamn_plugin.hosts.fastreid.checkpoint import WriteError, write_atomically
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_atomically(Path({str(tmp_path)!r}) / "a.json", bytes(5000))
+except WriteError as error:
+    print(error)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CONFIGS.parent, check=True)
+    assert "cannot write" in found.stdout
+    assert "a.json" in found.stdout
+    assert "--resume" in found.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WriteError, match=r"cannot write .*/file/a.pth: .*intact"):
+        checkpoint.write_atomically(tmp_path / "file" / "a.pth", b"x")
+
+
+class Poison(HookBase):
+    """Spoils one parameter before a step: its NaN reaches the loss, or its huge value the gradient alone."""
+
+    def __init__(self, step: int, value: float) -> None:
+        self.step, self.value = step, value
+
+    def before_step(self) -> None:
+        if self.trainer.iter + 1 == self.step:
+            self.trainer.bare_model.oamn.classifier.bias.data[0] = self.value
+
+
+def test_nan_stops_within_the_step_and_names_terms_images_and_the_last_good_checkpoint(
+    embedded_root: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(config(embedded_root, tmp_path))
+    trainer.register_hooks([Poison(4, float("nan"))])
+    with pytest.raises(BadLossError) as caught:
+        trainer.train()
+    told = str(caught.value)
+    assert "the loss is no finite number at step 4: loss_identity nan, loss_triplet " in told
+    assert told.count(".jpg") == 8
+    assert told.splitlines()[-1] == f"Last good checkpoint: {tmp_path}/checkpoints/step_00000002.pth"
+    assert trainer.iter == 3
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_is_applied(embedded_root: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config(embedded_root, tmp_path))
+    trainer.bare_model.oamn.classifier.bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = trainer.bare_model.oamn.classifier.bias.clone()
+    with pytest.raises(
+        BadLossError, match=r"gradient of the loss is no finite number at step 1.*\n(.*\n)*No checkpoint"
+    ):
+        trainer.train()
+    assert torch.equal(trainer.bare_model.oamn.classifier.bias, before)
+
+
+@pytest.mark.parametrize("base", ["OAMN", "bagtricks"])
+def test_a_batch_of_one_identity_trains_on(base: str, embedded_root: Path, tmp_path: Path) -> None:
+    changes = {"SOLVER__IMS_PER_BATCH": 4, "DATALOADER__NUM_INSTANCE": 4, "DATASETS__VALIDATION__NUM_IDS": 10}
+    backbone = {key: value for key, value in SMALL.items() if "BACKBONE" in key} if base == "OAMN" else {}
+    cfg = set_seed(tiny_config(base, embedded_root, tmp_path, **(backbone | changes)))
+    trainer = Trainer(cfg)
+    trainer.train()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    triplet = [value for line in lines for key, value in line.items() if key in ("loss_triplet", "loss_triplet_0")]
+    assert triplet
+    assert set(triplet) == {0.0}
+
+
+def test_the_hook_survives_an_end_before_it_began() -> None:
+    CheckpointHook().after_train()
