@@ -96,7 +96,7 @@ class _seeded:  # noqa: N801 a context manager reads as a word
         self.saved = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
         random.seed(self.value)
         np.random.seed(self.value)  # noqa: NPY002 the host's transforms draw from it
-        torch.manual_seed(self.value)
+        torch.default_generator.manual_seed(self.value)  # torch.manual_seed visits every device there could be
 
     def __exit__(self, *_: object) -> None:
         random.setstate(self.saved[0])

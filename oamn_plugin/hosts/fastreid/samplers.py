@@ -17,6 +17,7 @@ from fastreid.config import CfgNode
 from fastreid.data import samplers as host
 from torch.utils.data import Sampler
 
+from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.registries import SAMPLER_REGISTRY
 
 Items = Sequence[tuple[Any, ...]]
@@ -33,8 +34,33 @@ def _images(cfg: CfgNode, items: Items, mini_batch: int, seed: int) -> Sampler:
     return host.TrainingSampler(len(items), shuffle=True, seed=seed)
 
 
+class SetReWeightSampler(host.SetReWeightSampler):
+    """The host's, whose own loop fails at its first draw (a list and an array are added) and could never fill a batch.
+
+    ``DATALOADER.SET_WEIGHT`` people of each camera, with their images, again and again.
+    """
+
+    def _infinite_indices(self) -> Iterator[int]:
+        np.random.seed(self._seed)  # noqa: NPY002 the host's generator
+        while True:
+            indices: list[int] = []
+            for camera, weight in enumerate(self.set_weight):
+                choose = np.random.choice  # noqa: NPY002
+                for pid in choose(self.cam_pid[camera], weight, replace=False, p=self.set_pid_prob[camera]):
+                    images = self.pid_index[pid]
+                    indices += choose(images, self.num_instances, replace=len(images) < self.num_instances).tolist()
+            np.random.shuffle(indices)  # noqa: NPY002
+            yield from indices
+
+
 def _reweighted(cfg: CfgNode, items: Items, mini_batch: int, seed: int) -> Sampler:
-    return host.SetReWeightSampler(items, mini_batch, cfg.DATALOADER.NUM_INSTANCE, cfg.DATALOADER.SET_WEIGHT, seed=seed)
+    try:
+        return SetReWeightSampler(items, mini_batch, cfg.DATALOADER.NUM_INSTANCE, cfg.DATALOADER.SET_WEIGHT, seed=seed)
+    except (AssertionError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"SetReWeightSampler: SOLVER.IMS_PER_BATCH {mini_batch} must be a multiple, 2 at least, of the sum of "
+            f"DATALOADER.SET_WEIGHT {list(cfg.DATALOADER.SET_WEIGHT)} x NUM_INSTANCE {cfg.DATALOADER.NUM_INSTANCE}"
+        ) from error
 
 
 def _imbalanced(cfg: CfgNode, items: Items, mini_batch: int, seed: int) -> Sampler:

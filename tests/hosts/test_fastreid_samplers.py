@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.registries import SAMPLER_REGISTRY
+from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
+
+ITEMS = [(f"{pid}_{k}.jpg", pid, k % 2) for pid in range(8) for k in range(4)]
+NAMES = SAMPLER_REGISTRY.names()
+Batches = list[list[tuple[int, int]]]
+
+
+def batches(name: str, count: int, seed: int = 3, skip: int = 0, size: int = 8) -> Batches:
+    opts = ["DATALOADER.SAMPLER_TRAIN", name, "DATALOADER.NUM_INSTANCE", "2", "DATALOADER.SET_WEIGHT", "[1, 1]"]
+    sampler = build_sampler(load_config("", opts), ITEMS, size, seed)
+    return list(islice(NumberedBatches(sampler, size, seed, skip), count))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_are_numbered_without_a_gap(name: str) -> None:
+    found = batches(name, 5)
+    assert [draw for batch in found for draw, _ in batch] == list(range(40))
+    assert all(0 <= index < len(ITEMS) for batch in found for _, index in batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("skip", [0, 1, 4, 9])
+def test_skipping_gives_what_an_uninterrupted_run_would_see(name: str, skip: int) -> None:
+    assert batches(name, 12)[skip:] == batches(name, 12 - skip, skip=skip)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_decides_and_nothing_else(name: str) -> None:
+    np.random.seed(0)
+    torch.manual_seed(0)
+    first = batches(name, 6)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    assert first == batches(name, 6)
+    assert first != batches(name, 6, seed=4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_and_the_global_generators_leave_each_other_alone(name: str) -> None:
+    """A loader draws ahead of the training step, how far depends on the workers: it must not matter."""
+    expected = batches(name, 6)
+    opts = ["DATALOADER.SAMPLER_TRAIN", name, "DATALOADER.NUM_INSTANCE", "2", "DATALOADER.SET_WEIGHT", "[1, 1]"]
+    np.random.seed(5)
+    torch.manual_seed(5)
+    plain = [(np.random.rand(), float(torch.rand(()))) for _ in range(6)]
+    sampler = build_sampler(load_config("", opts), ITEMS, 8, 3)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    found, between = [], []
+    for batch in islice(NumberedBatches(sampler, 8, 3), 6):
+        found.append(batch)
+        between.append((np.random.rand(), float(torch.rand(()))))
+    assert found == expected
+    assert between == plain
+
+
+def test_sets_are_drawn_by_their_weight() -> None:
+    opts = ["DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler", "DATALOADER.NUM_INSTANCE", "1"]
+    items = [(f"{i}.jpg", i // 2, int(i >= 20)) for i in range(30)]
+    sampler = build_sampler(load_config("", [*opts, "DATALOADER.SET_WEIGHT", "[1, 3]"]), items, 8, 0)
+    for batch in islice(NumberedBatches(sampler, 8, 0), 5):
+        assert sum(items[index][2] for _, index in batch) == 6
+    with pytest.raises(ConfigError, match="must be a multiple"):
+        build_sampler(load_config("", [*opts, "DATALOADER.SET_WEIGHT", "[1, 2]"]), items, 8, 0)
+
+
+@pytest.mark.parametrize("name", ["NaiveIdentitySampler", "BalancedIdentitySampler"])
+@given(seed=st.integers(0, 1000))
+def test_identity_samplers_give_people_times_images(name: str, seed: int) -> None:
+    for batch in batches(name, 3, seed=seed):
+        pids = [ITEMS[index][1] for _, index in batch]
+        assert sorted(pids.count(pid) for pid in set(pids)) == [2] * 4
+
+
+def test_a_finite_sampler_ends_without_a_partial_batch() -> None:
+    found = list(NumberedBatches(list(range(10)), 4, seed=0))  # type: ignore[arg-type]
+    assert [[index for _, index in batch] for batch in found] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_a_misspelt_sampler_is_answered_with_the_nearest() -> None:
+    with pytest.raises(KeyError, match="Did you mean 'NaiveIdentitySampler'"):
+        batches("NaiveIdentitySamplers", 1)
