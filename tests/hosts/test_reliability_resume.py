@@ -60,8 +60,13 @@ def assert_same_run(folder: Path, reference: Path) -> None:
         for one in results:
             one.get("OccludedPedestrians", {}).pop("seconds_per_1000_gallery", None)
         assert results[0] == results[1]
-    steps = [json.loads(line)["iteration"] for line in (folder / "metrics.json").read_text().splitlines()]
-    assert steps == sorted(set(steps))
+    lines = [
+        [json.loads(line) for line in (one / "metrics.json").read_text().splitlines()] for one in (reference, folder)
+    ]
+    assert [line["iteration"] for line in lines[1]] == list(range(len(lines[0])))
+    scores = [[line["validation_mAP"] for line in one if "validation_mAP" in line] for one in lines]
+    assert scores[0] == scores[1]
+    assert len(scores[0]) == 2
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fastreid.engine.hooks import PeriodicWriter
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
@@ -65,6 +66,20 @@ def _is_before(line: str, step: int) -> bool:
         return int(json.loads(line)["iteration"]) < step
     except (ValueError, TypeError, KeyError):
         return False
+
+
+class WriterHook(PeriodicWriter):
+    """The host's writer, except that an epoch's last line waits for its validation scores.
+
+    A step is written once: scores that come after its line would never reach ``metrics.json``.
+    """
+
+    trainer: Any
+
+    def after_step(self) -> None:
+        """Writes where the period says so, if the epoch goes on."""
+        if (self.trainer.iter + 1) % self.trainer.iters_per_epoch:
+            super().after_step()
 
 
 class SelectionHook(HookBase):

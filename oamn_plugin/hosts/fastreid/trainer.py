@@ -30,7 +30,7 @@ from oamn_plugin.hosts.fastreid.losses import attach_losses
 from oamn_plugin.hosts.fastreid.progress import ProgressPrinter
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.results import write_results
-from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, trim_metrics
+from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, WriterHook, trim_metrics
 from oamn_plugin.hosts.fastreid.step import BadLossError, Stepper
 from oamn_plugin.hosts.fastreid.together import compute_as_one
 
@@ -102,7 +102,7 @@ class Trainer(DefaultTrainer):
             found.append(FreezeHook(self.bare_model, self._optimizer, layers, steps))
         if comm.is_main_process():
             writers = self.build_writers()
-            found.append(hooks.PeriodicWriter(writers, max(1, min(self.cfg.SOLVER.LOG_PERIOD, self.iters_per_epoch))))
+            found.append(WriterHook(writers, max(1, min(self.cfg.SOLVER.LOG_PERIOD, self.iters_per_epoch))))
         found.append(CheckpointHook())
         return found
 
