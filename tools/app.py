@@ -30,7 +30,8 @@ LOOPBACK = "127.0.0.1"
 UPLOAD_LIMIT = "20mb"
 CSS = """
 .gradio-container {
-  width: 100% !important; max-width: 86rem !important; margin: 0 auto !important; padding: 2.2rem 1.2rem 3rem !important;
+  width: 100% !important; max-width: 86rem !important; margin: 0 auto !important;
+  padding: 2.2rem 1.2rem 3rem !important;
 }
 #title h1 { font-size: 1.9rem; font-weight: 650; letter-spacing: -.02em; margin-bottom: .2rem; }
 #title p { opacity: .7; font-size: 1.02rem; }
