@@ -42,7 +42,7 @@ setup(
     ],
     extras_require={
         "timm": ["timm>=1.0"],
-        "torchreid": ["h5py", "Cython", "future", "scipy"],
+        "torchreid": ["h5py", "six"],  # what only its CUHK03 and its downloads import
         "bench": ["Cython>=3"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17", "onnxscript"],
         "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],

@@ -25,8 +25,6 @@ from oamn_plugin.hosts.shared.errors import HostMissingError
 SUPPORTED = "0.2.5"
 INSTALL_COMMAND = f"pip install --no-deps torchreid=={SUPPORTED}"
 """A plain sdist without compiled parts: it builds on any Python. ``--no-deps`` because it declares no dependencies."""
-REQUIREMENTS = ("gdown", "opencv-python-headless", "scipy", "tensorboard", "six")
-"""What torchreid imports beside torch, torchvision, numpy and pillow; ``six`` only where it downloads a data set."""
 _PACKAGES = {"cv2": "opencv-python-headless", "PIL": "pillow"}
 
 
