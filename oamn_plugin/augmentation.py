@@ -18,10 +18,13 @@ from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, str
 
 AREA_RANGE = (0.02, 0.2)
 """Share of the donor image that a patch covers."""
+LARGE_AREA_RANGE = (0.25, 0.6)
+"""The same for ``large`` patches, which are hardly stretched and look like the things that really stand in front."""
 ASPECT_RANGE = (0.3, 3.3)
 """Height over width of a patch."""
 ATTEMPTS = 10
 """Draws of a patch that does not fit before the last one is cut to the image."""
+PATCH_SOURCES = ("corner", "anywhere", "large")
 AXES = (("left", "right"), ("bottom", "top"))
 CACHED = 8
 """Images that a CPU works on at a time, so that what lies between stays in its cache. A GPU takes all at once."""
@@ -61,7 +64,8 @@ class OcclusionAugmentation:
         axes: 2 for clean and all four sides (V = 5); 1 for clean and one opposing pair, drawn per image (V = 3); 0 for
             one view an image (V = 1), as :meth:`single` makes it.
         patch_source: ``corner`` crops the patch at one of the donor's corners, where images show background;
-            ``anywhere`` crops it wherever it fits, people and objects included.
+            ``anywhere`` crops it wherever it fits, people and objects included; ``large`` does so with a patch of a
+            quarter to 0.6 of the donor.
         probability: only with one view an image: how often it is occluded.
         black_share: how often the strip is black instead of a donor's patch.
 
@@ -80,8 +84,8 @@ class OcclusionAugmentation:
     ) -> None:
         if axes not in (0, 1, 2):
             raise ValueError(f"axes must be 0, 1 or 2, got {axes}")
-        if patch_source not in ("corner", "anywhere"):
-            raise ValueError(f"patch_source must be 'corner' or 'anywhere', got {patch_source!r}")
+        if patch_source not in PATCH_SOURCES:
+            raise ValueError(f"patch_source must be one of {', '.join(PATCH_SOURCES)}, got {patch_source!r}")
         for name, share in (("probability", probability), ("black_share", black_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
@@ -197,13 +201,15 @@ def draw_patch(height: int, width: int, source: str = "corner", generator: torch
     Args:
         height: donor height in pixels.
         width: donor width in pixels.
-        source: ``corner``: the rectangle touches one of the four corners, each as likely; ``anywhere``: any position.
+        source: ``corner``: the rectangle touches one of the four corners, each as likely; ``anywhere``: any position;
+            ``large``: any position, area share ~ U(0.25, 0.6).
         generator: CPU generator of the random numbers.
     """
     rows = columns = 1
     for _ in range(ATTEMPTS):
         draws = torch.rand(2, generator=generator).tolist()
-        area = height * width * (AREA_RANGE[0] + draws[0] * (AREA_RANGE[1] - AREA_RANGE[0]))
+        low, high = LARGE_AREA_RANGE if source == "large" else AREA_RANGE
+        area = height * width * (low + draws[0] * (high - low))
         aspect = ASPECT_RANGE[0] + draws[1] * (ASPECT_RANGE[1] - ASPECT_RANGE[0])
         rows, columns = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
         if rows <= height and columns <= width:

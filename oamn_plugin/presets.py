@@ -45,7 +45,8 @@ class Options:
     black_share: float = 0.0
     """How often the strip is black, as unification makes it at test time, instead of a donor's patch."""
     patch_source: str = "corner"
-    """Where the donor's patch is cropped: ``corner`` (background) or ``anywhere`` (people and objects too)."""
+    """Where the donor's patch is cropped: ``corner`` (background), ``anywhere`` (people and objects too) or ``large``
+    (anywhere, a quarter to 0.6 of the donor)."""
     # losses
     identity_weight: float = 1.0
     triplet_weight: float = 0.5
@@ -81,7 +82,7 @@ class Options:
     def __post_init__(self) -> None:
         _check_choice("pooling", self.pooling, ("max", "avg"))
         _check_choice("head", self.head, ("dropout", "bnneck"))
-        _check_choice("patch_source", self.patch_source, ("corner", "anywhere"))
+        _check_choice("patch_source", self.patch_source, ("corner", "anywhere", "large"))
         _check_choice("triplet_grouping", self.triplet_grouping, ("grouped", "plain"))
         _check_choice("score_targets", self.score_targets, ("paper", "official"))
         _check_choice("gallery_features", self.gallery_features, ("occluded", "clean"))
