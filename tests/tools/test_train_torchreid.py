@@ -73,7 +73,7 @@ def test_a_stopped_run_says_how_to_go_on(embedded_root: Path, tmp_path: Path) ->
     while not list((tmp_path / "run" / "checkpoints").glob("*.pth")) and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 75, errors
     assert "go on with --resume" in errors
     assert "Traceback" not in errors
