@@ -122,7 +122,8 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "plus": {
         "axes": 0,
         "mask_floor": 0.5,
-        "black_share": 0.25,
+        "patch_source": "large",
+        "black_share": 0.2,
         "scorer_reads_mask": True,
         "pooling": "avg",
         "head": "bnneck",
@@ -131,6 +132,9 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "triplet_grouping": "plain",
         "label_smoothing": 0.1,
         "position_weight": 1.0,
+        "quarter_threshold": 0.4,
+        "half_threshold": 1.0,
+        "plain_share": 0.5,
     },
 }
 
