@@ -21,7 +21,7 @@ HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*$", re.MULTILINE)
 KEPT_OUT = {"datasets", "logs", "log", "output", "build", "dist"}
 
 
-def names(paths: list[Path]) -> list[str]:
+def page_names(paths: list[Path]) -> list[str]:
     return [path.relative_to(ROOT).as_posix() for path in paths]
 
 
@@ -68,7 +68,7 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+@pytest.mark.parametrize("page", PAGES, ids=page_names(PAGES))
 def test_relative_links_lead_somewhere(page: Path) -> None:
     broken = []
     for target in links(page):
@@ -93,15 +93,15 @@ def clone(tmp_path: Path, embedded_root: Path, monkeypatch: pytest.MonkeyPatch) 
 WITH_CODE = [page for page in PAGES if python_blocks(page)]
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=names(WITH_CODE))
+@pytest.mark.parametrize("page", WITH_CODE, ids=page_names(WITH_CODE))
 def test_python_blocks_run(page: Path, clone: Path) -> None:
     """The blocks of a page are one program, from top to bottom."""
     blocks = python_blocks(page)
     if any("hosts.fastreid" in block for block in blocks):
         pytest.importorskip("fastreid")
-    names_so_far: dict[str, object] = {"__name__": "__main__"}
+    so_far: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
-        exec(compile(block, str(page), "exec"), names_so_far)
+        exec(compile(block, str(page), "exec"), so_far)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,94 @@ def test_a_field_without_a_doc_is_refused(maker: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"Options\.new must have a string"):
         maker.read_field_docs("class Options:\n    new: int = 0\n    other: int = 1\n    'text'\n")
     assert maker.read_field_docs("class Options:\n    pool: int = 0\n    '''a\n    b'''\n") == {"pool": "a b"}
+
+
+def test_the_counts_of_data_sets_are_those_of_the_code() -> None:
+    from oamn_plugin.datasets.catalogue import CATALOGUE
+    from oamn_plugin.datasets.embedded import SIZES
+
+    shown = {row[0]: row for row in table_rows(ROOT / "docs" / "datasets.md") if len(row) > 4}
+    for name, entry in CATALOGUE.items():
+        sizes = [f"{one.pids:,} / {one.images:,}" if one else "-" for one in (entry.train, entry.query, entry.gallery)]
+        trains_on = "itself" if entry.trains_on == name else f"`{entry.trains_on}`"
+        assert shown[f"`{name}`"][2:] == [trains_on, *sizes]
+    for name, size in SIZES.items():
+        train, queries = size.train_ids * size.train_images, f"{size.test_ids * size.queries:,}"
+        assert shown[f"`{name}`"][1:] == [
+            f"{size.train_ids} / {train:,}", str(size.test_ids), queries, queries,
+            f"{size.test_ids * size.gallery_images:,}", str(size.cameras), f"{size.height} x {size.width}",
+        ]  # fmt: skip
+
+
+def table_rows(page: Path) -> list[list[str]]:
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_tests_and_files_that_the_pages_name_are_there() -> None:
+    known = {
+        name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    places = [
+        ROOT,
+        ROOT / "oamn_plugin",
+        ROOT / "oamn_plugin/hosts/fastreid",
+        ROOT / "tests",
+        ROOT / "configs/Market1501",
+    ]
+    missing = []
+    for page in PAGES:
+        spans = re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+        missing += [f"{page.name}: {span}" for span in spans if re.fullmatch(r"test_\w+", span) and span not in known]
+        files = [span for span in spans if re.fullmatch(r"[\w./-]+\.(py|yml)", span)]
+        missing += [f"{page.name}: {file}" for file in files if not any((place / file).exists() for place in places)]
+    assert not missing
+
+
+FLOORS = (
+    ("occlusion", "presets", "errors", ""),
+    ("augmentation", "views", "datasets"),
+    ("losses", "modeling"),
+    ("retrieval",),
+    ("reporting",),
+    ("hosts",),
+)
+"""From the ground up, as in docs/architecture.md; the empty name is the package itself."""
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Absolute names of the modules that a file imports."""
+    package = ["oamn_plugin", *path.relative_to(ROOT / "oamn_plugin").parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            yield ".".join([*above, *([node.module] if node.module else [])])
+
+
+def test_imports_point_down() -> None:
+    height = {name: level for level, names in enumerate(FLOORS) for name in names}
+    wrong = []
+    for path in (ROOT / "oamn_plugin").rglob("*.py"):
+        place = path.relative_to(ROOT / "oamn_plugin").with_suffix("").parts
+        own = height["" if place[0] == "__init__" else place[0]]
+        for name in imported(path):
+            parts = [*name.split("."), ""]
+            up = parts[0] == "oamn_plugin" and height[parts[1]] > own
+            toolbox = parts[0] in ("fastreid", "torchreid", "yacs") and place[0] != "hosts"
+            wrong += [f"{'/'.join(place)} imports {name}"] if up or toolbox else []
+    assert not wrong
+
+
+def test_the_citation_is_of_this_version() -> None:
+    import yaml
+
+    from oamn_plugin import __version__
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert (len(citation["references"][0]["authors"]), citation["references"][0]["year"]) == (8, 2021)
 
 
 def test_blocks_marked_no_run_are_left_out(tmp_path: Path) -> None:
