@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Runs the command; expected errors are one message and exit code 2."""
     args = build_parser().parse_args()
-    os.environ.setdefault("KMP_BLOCKTIME", "0")  # idle OpenMP threads must not starve the data workers
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not starve the data workers
     from oamn_plugin.errors import ExpectedError
 
     try:

@@ -67,7 +67,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.OCCLUSION = CfgNode()
     # Occlusion augmentation for any method: each training image is occluded with this probability
     cfg.INPUT.OCCLUSION.PROB = 0.0
-    # Where its patches are cut from the donor: corner or anywhere
+    # Where its patches are cut from the donor: corner, anywhere or large
     cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
     # How often the strip is black instead of a donor's patch
     cfg.INPUT.OCCLUSION.BLACK_SHARE = 0.0
@@ -123,8 +123,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.OAMN.UNIFY = None
     # Approximate mode: masks of all types from one encoding of the gallery image
     cfg.TEST.OAMN.FAST = False
-    # Distances computed at a time
-    cfg.TEST.OAMN.CHUNK_SIZE = 1024
+    # Queries ranked at a time; 0: what fits in about 256 MB
+    cfg.TEST.OAMN.CHUNK_SIZE = 0
     # Workers of the test loaders; negative: DATALOADER.NUM_WORKERS
     cfg.TEST.NUM_WORKERS = -1
 

@@ -23,6 +23,7 @@ from oamn_plugin.datasets.validation import HeldOut, QueryOccluder, split_identi
 from oamn_plugin.hosts.fastreid import checkpoint, data, solver
 from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError
 from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid.cost import write_cost
 from oamn_plugin.hosts.fastreid.evaluator import Evaluator
 from oamn_plugin.hosts.fastreid.freeze import FreezeHook
 from oamn_plugin.hosts.fastreid.loaders import TrainLoader
@@ -152,6 +153,7 @@ class Trainer(DefaultTrainer):
         """Writes the last weights, takes the best ones where validation chose any, and tests."""
         if comm.is_main_process():
             checkpoint.save_checkpoint(self.output / "model_final.pth", {"model": self.bare_model.state_dict()})
+            write_cost(self.cfg, self.bare_model, self.output)
         best = self.output / "model_best.pth"
         chosen = f"last epoch ({self.max_epoch})"
         if self.best["epoch"] >= 0 and best.exists():

@@ -1,0 +1,28 @@
+"""What a network costs: its size and the work of one image; ``cost.json`` of a run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from fastreid.config import CfgNode
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from oamn_plugin.hosts.fastreid.checkpoint import write_atomically
+
+
+def write_cost(cfg: CfgNode, model: nn.Module, folder: Path) -> None:
+    """Writes parameters and 1e9 multiply-additions of one test image (plain, not unified) to ``cost.json``."""
+    was_training = model.training
+    model.eval()
+    image = torch.zeros(1, 3, *cfg.INPUT.SIZE_TEST, device=torch.device(cfg.MODEL.DEVICE))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model({"images": image})
+    model.train(was_training)
+    cost = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "gflops": counter.get_total_flops() / 2e9,  # a multiplication and an addition count as one
+    }
+    write_atomically(folder / "cost.json", (json.dumps(cost, indent=2) + "\n").encode())
