@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 
+from oamn_plugin.augmentation import PATCH_SOURCES
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
+from oamn_plugin.hosts.fastreid.config import oamn_options
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
 
 ABOVE_0 = (
@@ -23,12 +25,14 @@ ABOVE_0 = (
 FROM_0 = (
     "SOLVER.CHECKPOINT_STEPS", "SOLVER.WARMUP_ITERS", "SOLVER.DELAY_EPOCHS", "SOLVER.FREEZE_ITERS",
     "SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_NORM", "SOLVER.WEIGHT_DECAY_BIAS", "SOLVER.BACKBONE_LR_FACTOR",
-    "SOLVER.BIAS_LR_FACTOR", "SOLVER.HEADS_LR_FACTOR", "SOLVER.ETA_MIN_LR", "DATALOADER.NUM_WORKERS",
+    "SOLVER.MASK_LR_FACTOR", "SOLVER.BIAS_LR_FACTOR", "SOLVER.HEADS_LR_FACTOR", "SOLVER.ETA_MIN_LR",
+    "DATALOADER.NUM_WORKERS",
     "DATASETS.MAX_TRAIN_IDS", "DATASETS.VALIDATION.NUM_IDS", "DATASETS.VALIDATION.SEED", "DATASETS.EMBEDDED.SEED",
     "INPUT.PADDING.SIZE", "MODEL.LOSSES.GROUPED.MARGIN", "MODEL.LOSSES.GROUPED.SCALE", "TEST.OAMN.CHUNK_SIZE",
 )  # fmt: skip
 SHARES = (
-    "INPUT.OCCLUSION.PROB", "INPUT.FLIP.PROB", "INPUT.REA.PROB", "INPUT.CJ.PROB", "INPUT.AUTOAUG.PROB",
+    "INPUT.OCCLUSION.PROB", "INPUT.OCCLUSION.BLACK_SHARE", "INPUT.FLIP.PROB",
+    "INPUT.REA.PROB", "INPUT.CJ.PROB", "INPUT.AUTOAUG.PROB",
     "INPUT.AUGMIX.PROB", "INPUT.RPT.PROB", "SOLVER.GAMMA", "SOLVER.WARMUP_FACTOR",
 )  # fmt: skip
 BELOW_1 = ("SOLVER.MOMENTUM",)
@@ -39,7 +43,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.BAD_IMAGES": IMAGE_POLICIES,
     "INPUT.PIPELINE": ("host", "device", "list"),
     "INPUT.RESAMPLE": ("bilinear", "bicubic"),
-    "INPUT.OCCLUSION.PATCH_SOURCE": ("corner", "anywhere"),
+    "INPUT.OCCLUSION.PATCH_SOURCE": PATCH_SOURCES,
     "TEST.METRIC": ("cosine", "euclidean"),
     "SOLVER.SCHED": ("MultiStepLR", "CosineAnnealingLR", OAMN_SCHEDULE),
     "DATASETS.EMBEDDED.SIZE": tuple(SIZES),
@@ -114,8 +118,16 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
             f"TEST.EVAL_PERIOD {cfg.TEST.EVAL_PERIOD} lies beyond SOLVER.MAX_EPOCH {solver.MAX_EPOCH}: "
             "the held-out identities would never be evaluated"
         )
+    if cfg.TEST.FLIP.ENABLED and _unifies(cfg):
+        found.append("TEST.FLIP.ENABLED does not go with occlusion unification: a flip changes the sides")
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
         found.append("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
     if not isinstance(getattr(torch.optim, solver.OPT, None), type):
         found.append(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
     return found
+
+
+def _unifies(cfg: CfgNode) -> bool:
+    options = oamn_options(cfg)
+    named = cfg.MODEL.META_ARCHITECTURE == "OAMN" and cfg.TEST.EVALUATOR == "OcclusionUnifiedEvaluator"
+    return named and options.unify and options.mask_module
