@@ -4,28 +4,32 @@ BIN := .venv/bin
 SEEDS ?= 0
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test test-slow test-real lint bench torture clean
+.PHONY: install demo test test-slow test-real test-browser lint bench torture clean
 
 install: .venv/installed
 
 .venv/installed: setup.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps fastreid==1.4.0
+	$(BIN)/python -m pip install --quiet --editable '.[dev,timm,export,torchreid]'
+	$(BIN)/python -m pip install --quiet --no-deps fastreid==1.4.0 torchreid==0.2.5
 	@touch $@
 
 demo: install  ## OAMN beside bagtricks on the generated data set: about 10 minutes on 2 cores. SEEDS="0 1 2" for spread
 	$(BIN)/python tools/benchmark.py configs/suites/demo.yml --seeds $(SEEDS)
 
 test: install  ## every quick test
-	$(BIN)/python -m pytest -m "not slow and not real_data"
+	$(BIN)/python -m pytest -m "not slow and not real_data and not browser"
 
 test-slow: install  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 test-real: install  ## tests on Market-1501 and Partial-iLIDS below FASTREID_DATASETS
 	$(BIN)/python -m pytest -m real_data
+
+test-browser: install  ## the search page in a headless Chromium
+	$(BIN)/python -m pip install --quiet --editable '.[app]' selenium
+	$(BIN)/python -m pytest -m browser
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -23,7 +23,7 @@ setup(
         "torch>=2.1",
         "torchvision>=0.16",
         "numpy>=1.24",
-        "pillow>=10",
+        "pillow>=10.1",
         "scikit-learn>=1.2",
         "scipy>=1.10",
         "matplotlib>=3.7",
@@ -42,9 +42,10 @@ setup(
     ],
     extras_require={
         "timm": ["timm>=1.0"],
-        "torchreid": ["h5py", "six"],  # what only its CUHK03 and its downloads import
+        "torchreid": ["h5py", "six"],  # torchreid itself comes with `pip install --no-deps torchreid==0.2.5`
         "bench": ["Cython>=3"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17", "onnxscript"],
+        "app": ["gradio>=5"],
         "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],
     },
     classifiers=[
