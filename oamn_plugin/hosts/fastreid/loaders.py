@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import random
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from oamn_plugin.augmentation import OcclusionAugmentation
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
@@ -23,6 +21,7 @@ from oamn_plugin.hosts.fastreid.config import oamn_options
 from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
 from oamn_plugin.hosts.fastreid.together import gather, share
 from oamn_plugin.hosts.fastreid.transforms import Step, build_pipeline
+from oamn_plugin.hosts.fastreid.workers import ImageLoader
 from oamn_plugin.views import Geometry, TrainingTransform
 
 logger = logging.getLogger("fastreid.oamn")
@@ -155,59 +154,6 @@ def collate_test(batch: list[tuple[int, Tensor | None, str]]) -> tuple[list[int]
     read = [(index, image) for index, image, _ in batch if image is not None]
     images = torch.stack([image for _, image in read]) if read else None
     return [index for index, _ in read], images, [reason for _, image, reason in batch if image is None]
-
-
-class ImageLoader(DataLoader[Any]):
-    """A ``DataLoader`` whose workers leave signals to the main process and hand a :class:`BadImageError` on as it is.
-
-    The error would otherwise arrive as a traceback, and a Ctrl-C, which the terminal sends to every process, would end
-    the workers before the step that is then saved.
-    """
-
-    def __init__(self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any], **options: Any) -> None:
-        self.images = dataset
-        super().__init__(
-            _Carrying(dataset),
-            collate_fn=functools.partial(_first_error_or, collate),
-            worker_init_fn=_leave_signals_to_main,
-            # else every epoch of a test would draw a seed from the generator that dropout draws from
-            generator=torch.Generator().manual_seed(0),
-            **options,
-        )
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Batches.
-
-        Raises:
-            BadImageError: an image cannot be read and the data set does not skip it.
-        """
-        for batch in super().__iter__():
-            if isinstance(batch, BadImageError):
-                raise batch
-            yield batch
-
-
-class _Carrying(Dataset[Any]):
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: Any) -> Any:
-        try:
-            return self.dataset[index]
-        except BadImageError as error:
-            return error
-
-
-def _first_error_or(collate: Callable[[list[Any]], Any], batch: list[Any]) -> Any:
-    return next((item for item in batch if isinstance(item, BadImageError)), None) or collate(batch)
-
-
-def _leave_signals_to_main(_: int) -> None:
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
 
 
 class TrainLoader:

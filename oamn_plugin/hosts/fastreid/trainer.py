@@ -124,7 +124,8 @@ class Trainer(DefaultTrainer):
         self.iter = self.start_iter = self.start_step
         self.epoch = self.start_step // self.iters_per_epoch
         self.loader.start = self.start_step
-        self._trainer.batches = iter(self.loader)
+        batches: Any = iter(self.loader)
+        self._trainer.batches = batches
         with EventStorage(self.start_iter) as self.storage:
             self.storage.epoch = self.epoch
             self.before_train()
@@ -136,6 +137,7 @@ class Trainer(DefaultTrainer):
                 good = f"Last good checkpoint: {files[0]}" if files else "No checkpoint was saved before"
                 raise BadLossError(f"{error}\n{good}") from None
             finally:
+                batches.close()  # ends the data workers
                 self.after_train()
         return self.finish()
 
