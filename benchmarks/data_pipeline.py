@@ -125,7 +125,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     ]
 
 
-def main(argv: list[str] | None = None) -> list[Row]:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     command = parser(__doc__)
     command.add_argument("--root", default="", help="folder of the data sets; empty: FASTREID_DATASETS")
     command.add_argument("--data-set", default="OccludedPedestrians", help="or Market1501, or any other that is there")
@@ -135,7 +135,11 @@ def main(argv: list[str] | None = None) -> list[Row]:
     command.add_argument("--images", type=int, default=64, help="source images a batch")
     command.add_argument("--batches", type=int, default=12, help="batches a round")
     command.add_argument("--rounds", type=int, default=7)
-    arguments = command.parse_args(argv)
+    return command.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    arguments = parse(argv)
     rows = measure(arguments)
     print(f"{machine()}; {load()}")
     finish(rows, arguments.json)

@@ -2,7 +2,7 @@
 
     python benchmarks/fast_mode.py [--config-file logs/oamn/config.yaml --weights logs/oamn/model_final.pth]
 
-Without weights the network is untrained: times are right, scores mean nothing. Images are decoded before the clock runs.
+Without weights the network is untrained: scores mean nothing. Images are decoded before the clock runs.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     return [Row(what, "stated", f"{speed:.2f} times; {change}{trained}")]
 
 
-def main(argv: list[str] | None = None) -> list[Row]:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     command = parser(__doc__)
     default = REPOSITORY / "configs" / "embedded" / "oamn_paper.yml"
     command.add_argument("--config-file", default=str(default), help="of the run that trained the weights")
@@ -100,7 +100,11 @@ def main(argv: list[str] | None = None) -> list[Row]:
     command.add_argument("--batch", type=int, default=60)
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("--device", default="cpu")
-    arguments = command.parse_args(argv)
+    return command.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    arguments = parse(argv)
     rows = measure(arguments)
     print(f"{machine()}; {load()}")
     finish(rows, arguments.json)

@@ -1,6 +1,6 @@
 """How soon ``tools/train_net.py --help`` answers, and that it answers without torch.
 
-    python benchmarks/startup.py [--rounds 7]
+python benchmarks/startup.py [--rounds 7]
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ def seconds(rounds: int) -> float:
 def heavy_imports() -> list[str]:
     """Which of the slow packages the command imports."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", *COMMAND], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-X", "importtime", *COMMAND],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     return [name for name in HEAVY if name in imported]
@@ -45,10 +49,14 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     ]
 
 
-def main(argv: list[str] | None = None) -> list[Row]:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     command = parser(__doc__)
     command.add_argument("--rounds", type=int, default=7)
-    arguments = command.parse_args(argv)
+    return command.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    arguments = parse(argv)
     rows = measure(arguments)
     print(f"{machine()}; {load()}")
     finish(rows, arguments.json)

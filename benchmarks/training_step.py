@@ -147,7 +147,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def main(argv: list[str] | None = None) -> list[Row]:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     command = parser(__doc__)
     command.add_argument("--backbone", default="resnet50")
     command.add_argument("--preset", default="paper")
@@ -159,7 +159,11 @@ def main(argv: list[str] | None = None) -> list[Row]:
     command.add_argument("--loader", action="store_true", help="also the share of time a GPU is busy, real data loader")
     command.add_argument("--root", default="", help="folder of Market-1501 for --loader; empty: the generated images")
     command.add_argument("--workers", type=int, default=8, help="for --loader")
-    arguments = command.parse_args(argv)
+    return command.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    arguments = parse(argv)
     rows = measure(arguments)
     print(f"{machine()}; {load()}")
     finish(rows, arguments.json)

@@ -58,9 +58,15 @@ def fixed_types(model: Any, types: int) -> None:
     for index in range(1, len(OCCLUSION_TYPES)):
         # confidence 0.60 for a quarter, 0.99 for a half
         logits[index, (index - 1) % 4] = 6.0 if index <= 4 else 1.5
-    model.scorer.register_forward_hook(
-        lambda module, inputs, output: logits[torch.arange(len(output)) % types].to(output)
-    )
+    seen = 0
+
+    def hook(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        nonlocal seen
+        turns = torch.arange(seen, seen + len(output)) % types
+        seen += len(output)
+        return logits[turns].to(output)
+
+    model.scorer.register_forward_hook(hook)
 
 
 def time_rows(arguments: argparse.Namespace) -> list[Row]:
@@ -91,7 +97,9 @@ def time_rows(arguments: argparse.Namespace) -> list[Row]:
     unified()
     counted = counter.images
     found = alternate({"unified": unified, "encoding": encode_once}, arguments.rounds, warm=0)
-    wall, processor = (ratio(getattr(found["unified"], k), getattr(found["encoding"], k)) for k in ("wall", "processor"))
+    wall, processor = (
+        ratio(getattr(found["unified"], k), getattr(found["encoding"], k)) for k in ("wall", "processor")
+    )
     for name, timing in found.items():
         print(f"{name:9} {median(timing.wall):8.3f} s, {median(timing.processor):8.3f} s of processor time")
     size = f"{arguments.queries} queries, {arguments.gallery} gallery images, {arguments.types} types"
@@ -151,7 +159,7 @@ def measure_memory(types: int, gallery: int, dim: int) -> dict[str, float]:
     return {"megabytes": peak_memory()}
 
 
-def main(argv: list[str] | None = None) -> list[Row]:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     command = parser(__doc__)
     command.add_argument("--backbone", default="resnet50")
     command.add_argument("--size", type=int, nargs=2, default=[256, 128], metavar=("HEIGHT", "WIDTH"))
@@ -164,7 +172,11 @@ def main(argv: list[str] | None = None) -> list[Row]:
     command.add_argument("--memory-gallery", type=int, default=20000)
     command.add_argument("--memory-dim", type=int, default=2048)
     command.add_argument("--memory-types", type=int, default=0, help=argparse.SUPPRESS)
-    arguments = command.parse_args(argv)
+    return command.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    arguments = parse(argv)
     if arguments.memory_types:
         print(json.dumps(measure_memory(arguments.memory_types, arguments.memory_gallery, arguments.memory_dim)))
         return []
