@@ -21,6 +21,7 @@ from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
     build_datamanager,
     build_engine,
     build_model,
+    build_optimizer,
     register_from,
 )
 from oamn_plugin.hosts.torchreid.checkpoint import load_weights  # noqa: E402
@@ -293,6 +294,7 @@ def test_the_released_learning_rates_and_schedule(embedded_root: Path, tmp_path:
     cfg = tiny_config(
         embedded_root, tmp_path, train__optim="sgd", train__lr=0.1, sgd__nesterov=True, train__staged_lr=True,
         train__new_layers=["feat_bn", "classifier"], train__lr_scheduler="oamn_steps", train__max_epoch=30,
+        train__mask_lr_mult=0.0,
     )  # fmt: skip
     register_from(cfg)
     manager = build_datamanager(cfg)
@@ -308,6 +310,22 @@ def test_the_released_learning_rates_and_schedule(embedded_root: Path, tmp_path:
     assert rates[5] == pytest.approx((0.00004, 0.0004))
     assert rates[10] == pytest.approx((0.01, 0.1))
     assert rates[24] == pytest.approx((0.00001, 0.0001))
+
+
+def test_the_mask_learns_at_its_own_rate(embedded_root: Path, tmp_path: Path) -> None:
+    for changes, rates in (
+        ({}, [0.02, 0.01]),
+        ({"train__staged_lr": True, "train__new_layers": ["feat_bn", "classifier"]}, [0.02, 0.001, 0.01]),
+    ):
+        cfg = tiny_config(embedded_root, tmp_path, train__lr=0.01, train__mask_lr_mult=2.0, **changes)
+        register_from(cfg)
+        model = build_model(cfg, 5)
+        groups = build_optimizer(cfg, model).param_groups
+        assert [group["lr"] for group in groups] == pytest.approx(rates)
+        assert {id(p) for p in groups[0]["params"]} == {
+            id(p) for part in (model.mask, model.scorer) for p in part.parameters()
+        }
+        assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
 def test_training_by_configuration_gives_what_its_weights_give_again(embedded_root: Path, tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """The host's optimiser."""
+    """The host's optimiser; mask module and scorer at a rate of their own where ``train.mask_lr_mult`` says so."""
     train = cfg.train
-    return torchreid.optim.build_optimizer(
+    optimizer = torchreid.optim.build_optimizer(
         model,
         optim=train.optim,
         lr=train.lr,
@@ -161,6 +161,20 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         new_layers=list(train.new_layers),
         base_lr_mult=train.base_lr_mult,
     )
+    if train.mask_lr_mult and isinstance(model, TorchreidOAMN):
+        _set_mask_rate(optimizer, model, train.lr * train.mask_lr_mult)
+    return optimizer
+
+
+def _set_mask_rate(optimizer: torch.optim.Optimizer, model: TorchreidOAMN, rate: float) -> None:
+    """Moves mask module and scorer into a group of their own, before the others: the host shows the last one's rate."""
+    parts = [parameter for part in (model.mask, model.scorer) if part is not None for parameter in part.parameters()]
+    taken = {id(parameter) for parameter in parts}
+    for group in optimizer.param_groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in taken]
+    if parts:
+        optimizer.add_param_group({"params": parts, "lr": rate})
+        optimizer.param_groups.insert(0, optimizer.param_groups.pop())
 
 
 def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:

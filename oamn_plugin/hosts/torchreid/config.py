@@ -70,6 +70,8 @@ def _add_train_keys(cfg: CfgNode) -> None:
     train.fixbase_epoch, train.open_layers = 0, ["classifier"]
     # With staged_lr, layers that are not new learn at lr * base_lr_mult
     train.staged_lr, train.new_layers, train.base_lr_mult = False, ["classifier"], 0.1
+    # OAMN only: mask module and scorer learn at lr * mask_lr_mult; 0: as the other layers that are not new
+    train.mask_lr_mult = 0.0
     # single_step, multi_step, cosine, or oamn_steps: the schedule of the released OAMN stretched to max_epoch
     train.lr_scheduler, train.stepsize, train.gamma = "single_step", [20], 0.1
     train.print_freq, train.seed = 20, 1
