@@ -41,7 +41,7 @@ class SetReWeightSampler(host.SetReWeightSampler):
     """
 
     def _infinite_indices(self) -> Iterator[int]:
-        np.random.seed(self._seed)  # noqa: NPY002 the host's generator
+        np.random.seed(self._seed)
         while True:
             indices: list[int] = []
             for camera, weight in enumerate(self.set_weight):

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_fastreid import changed, tiny_config
+
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.fastreid.preflight import PreflightError, preflight
+
+
+def findings(cfg: Any, train: bool = True) -> list[str]:
+    with pytest.raises(PreflightError) as caught:
+        preflight(cfg, train)
+    first, *rest = str(caught.value).splitlines()
+    assert first == "this run cannot work:"
+    return rest
+
+
+@pytest.fixture
+def cfg(embedded_root: Path, tmp_path: Path) -> Any:
+    return tiny_config("OAMN", embedded_root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("base", ["OAMN", "bagtricks"])
+@pytest.mark.parametrize("train", [True, False])
+def test_a_run_that_can_work_passes(base: str, train: bool, embedded_root: Path, tmp_path: Path) -> None:
+    preflight(tiny_config(base, embedded_root, tmp_path / "out"), train)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"MODEL__META_ARCHITECTURE": "OAMNN"}, "MODEL.META_ARCHITECTURE: there is no 'OAMNN'. Did you mean 'OAMN'?"),
+        ({"MODEL__BACKBONE__NAME": "build_resnet"}, "Did you mean 'build_resnet_backbone'?"),
+        ({"MODEL__HEADS__NAME": "EmbedingHead"}, "Did you mean 'EmbeddingHead'?"),
+        ({"MODEL__LOSSES__NAME": ["TripletLos"]}, "MODEL.LOSSES.NAME: there is no 'TripletLos'."),
+        ({"DATALOADER__SAMPLER_TRAIN": "IdentitySampler"}, "DATALOADER.SAMPLER_TRAIN: there is no"),
+        ({"TEST__EVALUATOR": "Evaluator"}, "Known: OcclusionUnifiedEvaluator, ReidEvaluator"),
+        ({"SOLVER__BASE_LR": 0.0}, "SOLVER.BASE_LR must be above 0, got 0.0"),
+        ({"SOLVER__BASE_LR": float("nan")}, "SOLVER.BASE_LR must be above 0, got nan"),
+        ({"DATALOADER__NUM_INSTANCE": 0}, "DATALOADER.NUM_INSTANCE must be above 0, got 0"),
+        ({"TEST__EVAL_PERIOD": 0}, "TEST.EVAL_PERIOD must be above 0, got 0"),
+        ({"INPUT__OCCLUSION__PROB": 1.5}, "INPUT.OCCLUSION.PROB must lie in [0, 1], got 1.5"),
+        ({"INPUT__BAD_IMAGES": "ignore"}, "INPUT.BAD_IMAGES must be one of fail, skip, got 'ignore'"),
+        ({"INPUT__PIPELINE": "hosts"}, "INPUT.PIPELINE must be one of host, device, list"),
+        ({"INPUT__PIPELINE": "list", "INPUT__TRANSFORMS": ["Resise"]}, "Did you mean 'Resize'?"),
+        ({"TEST__METRIC": "jaccard"}, "TEST.METRIC must be one of cosine, euclidean"),
+        ({"SOLVER__IMS_PER_BATCH": 7}, "must be a multiple of DATALOADER.NUM_INSTANCE 2"),
+        ({"SOLVER__OPT": "Sgd"}, "SOLVER.OPT: torch has no optimiser 'Sgd'"),
+        ({"SOLVER__AMP__ENABLED": True}, "add SOLVER.AMP.ENABLED False"),
+        ({"MODEL__WEIGHTS": "/nowhere/model.pth"}, "MODEL.WEIGHTS: there is no file /nowhere/model.pth"),
+        (
+            {"MODEL__BACKBONE__PRETRAIN": True, "MODEL__BACKBONE__PRETRAIN_PATH": "/nowhere/r50.pth"},
+            "MODEL.BACKBONE.PRETRAIN_PATH: there is no file /nowhere/r50.pth",
+        ),
+        ({"DATASETS__TESTS": []}, "DATASETS.TESTS is empty"),
+        ({"DATASETS__VALIDATION__NUM_IDS": 3}, "the held-out identities would never be evaluated"),
+        ({"TEST__FLIP__ENABLED": True}, "TEST.FLIP.ENABLED does not go with occlusion unification"),
+    ],
+)
+def test_each_wrong_setting_is_one_line(cfg: Any, changes: dict[str, Any], message: str) -> None:
+    found = findings(changed(cfg, **changes))
+    assert len(found) == 1
+    assert message in found[0]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_missing_gpu_names_the_key_that_helps(cfg: Any) -> None:
+    assert findings(changed(cfg, MODEL__DEVICE="cuda")) == [
+        "  - MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu"
+    ]
+
+
+def test_all_findings_come_in_one_message(cfg: Any) -> None:
+    wrong = changed(cfg, SOLVER__BASE_LR=-1.0, TEST__EVALUATOR="None", MODEL__WEIGHTS="absent.pth", DATASETS__TESTS=[])
+    assert len(findings(wrong)) == 4
+
+
+def test_an_output_folder_that_is_a_file(cfg: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is not writable" in findings(changed(cfg, OUTPUT_DIR=str(tmp_path / "file")))[0]
+
+
+@pytest.mark.parametrize("name", ["Market1501", "MSMT17", "OccludedDuke", "PartialREID"])
+def test_missing_data_names_the_folder(cfg: Any, name: str, tmp_path: Path) -> None:
+    found = findings(changed(cfg, DATASETS__NAMES=[name], DATASETS__TESTS=[name], DATASETS__ROOT=str(tmp_path)))
+    assert len(found) == 2  # the test and the training split
+    assert str(tmp_path) in found[0]
+
+
+def test_a_misspelt_data_set(cfg: Any) -> None:
+    assert "Did you mean 'OccludedPedestrians'?" in findings(changed(cfg, DATASETS__NAMES=["OcludedPedestrians"]))[0]
+
+
+def test_a_batch_larger_than_the_set(cfg: Any) -> None:
+    found = findings(changed(cfg, SOLVER__IMS_PER_BATCH=64))
+    assert "SOLVER.IMS_PER_BATCH 64 is larger than the 48 training images" in found[0]
+    assert "a batch wants 32 identities (64 / 2), there are 12" in found[1]
+    preflight(changed(cfg, SOLVER__IMS_PER_BATCH=64), train=False)
+
+
+def test_validation_that_leaves_nobody(cfg: Any) -> None:
+    wrong = changed(cfg, DATASETS__VALIDATION__NUM_IDS=12, TEST__EVAL_PERIOD=1)
+    assert "leaves none of 12 training identities" in findings(wrong)[0]
+
+
+def custom(tmp_path: Path, rows: list[tuple[str, int, int, str]], embedded_root: Path) -> Any:
+    image = next(next(embedded_root.glob("Occluded*")).glob("query/*.jpg"))
+    lines = ["path,pid,camid,split"]
+    for name, pid, camid, split in rows:
+        (tmp_path / name).write_bytes(image.read_bytes())
+        lines.append(f"{name},{pid},{camid},{split}")
+    (tmp_path / "set.csv").write_text("\n".join(lines))
+    changes = {"ROOT": str(tmp_path), "CSV": "set.csv"}
+    settings = {f"DATASETS__CUSTOM__{key}": value for key, value in changes.items()}
+    return changed(tiny_config("OAMN", embedded_root, tmp_path / "out"), DATASETS__TESTS=["CustomReID"], **settings)
+
+
+def test_an_empty_gallery(tmp_path: Path, embedded_root: Path) -> None:
+    rows = [("a.jpg", 1, 1, "query"), ("b.jpg", 2, 1, "train")]
+    with pytest.raises(ExpectedError, match="gallery"):
+        preflight(custom(tmp_path, rows, embedded_root), train=False)
+
+
+def test_queries_that_nothing_can_find(tmp_path: Path, embedded_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("a.jpg", 1, 1, "query"), ("b.jpg", 1, 1, "gallery"), ("c.jpg", 2, 2, "gallery")]
+    found = findings(custom(tmp_path, rows, embedded_root), train=False)
+    assert "no query has its identity in the gallery under another camera" in found[0]
+    rows.append(("d.jpg", 2, 1, "query"))  # this one can be found: the other is named, the run goes on
+    preflight(custom(tmp_path, rows, embedded_root), train=False)
+    assert "1 of 2 queries have no match" in caplog.text
+    assert "a.jpg" in caplog.text
