@@ -106,12 +106,21 @@ def best_query(index: Path, model: list[object], data: Path, folder: Path) -> Pa
     def first(entries: list[dict[str, Any]], pid: str) -> int:
         return next((entry["rank"] for entry in entries if entry["pid"] == pid), 99)
 
+    from oamn_plugin.datasets.embedded import load_truth
+
+    truth = load_truth(data)
     queries = json.loads(found.read_text())["queries"]
     gains = [
-        (first(q["unified"], q["pid"]) == 1, sum(e["pid"] == q["pid"] for e in q["unified"][:6]),
-         min(first(q["plain"], q["pid"]), 10), q["query"])
-        for q in queries if q["searched_as"] != "none"
-    ]  # fmt: skip
+        (
+            q["searched_as"] == truth[Path(q["query"]).name].type_name,
+            first(q["unified"], q["pid"]) == 1,
+            min(first(q["plain"], q["pid"]), 10),
+            sum(entry["pid"] == q["pid"] for entry in q["unified"][:6]),
+            q["query"],
+        )
+        for q in queries
+        if q["searched_as"] != "none"
+    ]
     return Path(max(gains)[-1]) if gains else Path(queries[0]["query"])
 
 
