@@ -14,23 +14,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.freeze import mark_groups
+from oamn_plugin.hosts.shared.schedule import oamn_rate
 
 OAMN_SCHEDULE = "OAMNSteps"
 """``SOLVER.SCHED`` of the released OAMN: see :func:`oamn_rate`."""
-
-
-def oamn_rate(epoch: int, max_epoch: int = 30) -> float:
-    """Learning rate of the released OAMN at a 0-based epoch, relative to its base 0.1, stretched to ``max_epoch``.
-
-    0.08 * e / 10 of the base up to epoch 9, the base from 10, a hundredth from 17, a thousandth from 24 (of 30).
-
-    >>> [round(0.1 * oamn_rate(e), 6) for e in (0, 5, 9, 10, 16, 17, 23, 24)]
-    [0.0, 0.0004, 0.00072, 0.1, 0.1, 0.001, 0.001, 0.0001]
-    """
-    at = epoch * 30 / max_epoch
-    if at < 10:
-        return 0.008 * at / 10
-    return 1.0 if at < 17 else 0.01 if at < 24 else 0.001
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
