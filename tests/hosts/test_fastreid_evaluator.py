@@ -28,12 +28,13 @@ KEYS = {*SCORES, "num_query", "num_gallery", "query_types", "seconds_per_1000_ga
 @pytest.fixture(scope="module")
 def records(embedded_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], list[Record]]:
     """Queries and gallery in a folder where nothing of the truth is known."""
-    folder, lists = tmp_path_factory.mktemp("copies"), []
+    folder = tmp_path_factory.mktemp("copies")
     cfg = tiny_config("OAMN", embedded_root, folder)
     split = data.build_dataset(cfg, "OccludedPedestrians")
-    for items in (split.query, split.gallery):
-        lists.append([Record(shutil.copy(item[0], folder), *item[1:]) for item in items])
-    return lists[0], lists[1]
+    query, gallery = (
+        [Record(shutil.copy(item[0], folder), *item[1:]) for item in items] for items in (split.query, split.gallery)
+    )
+    return query, gallery
 
 
 def build(base: str, root: Path, output: Path, **changes: Any) -> tuple[Any, nn.Module]:

@@ -80,7 +80,7 @@ def test_groups_of_equal_settings_are_merged_in_order() -> None:
         {"params": [d], "lr": 0.1, "weight_decay": 0.5},
     ]
     merged = merge_groups(groups)
-    assert [(g["lr"], g["weight_decay"], [float(p) for p in g["params"]]) for g in merged] == [
+    assert [(g["lr"], g["weight_decay"], [p.item() for p in g["params"]]) for g in merged] == [
         (0.1, 0.0, [0.0, 2.0]),
         (0.2, 0.0, [1.0]),
         (0.1, 0.5, [3.0]),
@@ -187,5 +187,5 @@ def test_a_resumed_run_does_not_freeze_anew() -> None:
 
 def test_a_layer_that_is_not_there_is_answered_with_the_nearest() -> None:
     cfg = changed(load_config(), MODEL__FREEZE_LAYERS=["b1_heads"], SOLVER__FREEZE_ITERS=3)
-    with pytest.raises(ConfigError, match="no layer 'b1_heads'. Did you mean 'b1_head'"):
+    with pytest.raises(ConfigError, match=r"no layer 'b1_heads'\. Did you mean 'b1_head'"):
         build_optimizer(cfg, TwoBranches())

@@ -266,7 +266,7 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
 
 def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
     """Full names of every key, such as ``MODEL.BACKBONE.DEPTH``."""
-    names = []
+    names: list[str] = []
     for key, value in cfg.items():
         names += all_keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
     return names

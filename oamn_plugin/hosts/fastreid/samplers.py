@@ -41,11 +41,11 @@ class SetReWeightSampler(host.SetReWeightSampler):
     """
 
     def _infinite_indices(self) -> Iterator[int]:
-        np.random.seed(self._seed)
+        np.random.seed(self._seed)  # noqa: NPY002 the host's generator
         while True:
             indices: list[int] = []
             for camera, weight in enumerate(self.set_weight):
-                choose = np.random.choice  # noqa: NPY002
+                choose = np.random.choice
                 for pid in choose(self.cam_pid[camera], weight, replace=False, p=self.set_pid_prob[camera]):
                     images = self.pid_index[pid]
                     indices += choose(images, self.num_instances, replace=len(images) < self.num_instances).tolist()

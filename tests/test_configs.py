@@ -1,0 +1,92 @@
+"""Every configuration file of the fastreid side loads, names only what is registered, and builds its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from oamn_plugin.hosts.fastreid.config import config_chain, load_config, oamn_options
+from oamn_plugin.hosts.fastreid.preflight import check_settings
+from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.presets import preset
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+OTHERS = ("suites", "torchreid")  # not configurations of fastreid
+FILES = sorted(p for p in CONFIGS.rglob("*.yml") if p.relative_to(CONFIGS).parts[0] not in OTHERS)
+RECIPES = ("oamn_R50", "oamn_official_R50", "bagtricks_R50", "AGW_R50", "SBS_R50", "MGN_R50")
+SMALL = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.HEADS.NUM_CLASSES", "5"]
+
+
+def load(path: Path, *opts: str) -> Any:
+    return load_config(str(path), [*SMALL, *opts])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_file_loads_and_builds_its_model(path: Path) -> None:
+    cfg = load(path)
+    oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"  # its cut is checked by a forward pass, which needs real numbers
+    device = "cpu" if oamn else "meta"
+    with torch.device(device):
+        model = Trainer.build_model(load(path, "MODEL.DEVICE", device))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert 100_000 < count < 80_000_000
+    if oamn:
+        assert model.oamn.options == oamn_options(cfg)
+        assert model.oamn.feature_dim == cfg.MODEL.BACKBONE.FEAT_DIM
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_file_names_what_exists(path: Path) -> None:
+    assert check_settings(load(path, "MODEL.DEVICE", "cpu"), train=True) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_lists_are_yaml_lists_and_runs_have_folders_of_their_own(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    lists = [content.get("DATASETS", {}).get(key) for key in ("NAMES", "TESTS")]
+    lists.append(content.get("MODEL", {}).get("LOSSES", {}).get("NAME"))
+    assert all(isinstance(one, list) for one in lists if one is not None)
+    if not path.name.startswith("Base-"):
+        assert load(path).OUTPUT_DIR.startswith("logs/")
+
+
+def test_no_two_runs_share_a_folder() -> None:
+    folders = [load(path).OUTPUT_DIR for path in FILES if not path.name.startswith("Base-")]
+    assert len(folders) == len(set(folders))
+
+
+@pytest.mark.parametrize("name", ["Market1501", "OccludedDuke"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_published_sets_have_every_recipe(name: str, recipe: str) -> None:
+    cfg = load(CONFIGS / name / f"{recipe}.yml")
+    assert (list(cfg.DATASETS.NAMES), list(cfg.DATASETS.TESTS)) == ([name], [name])
+    assert cfg.MODEL.DEVICE == "cuda"
+    assert load_config(str(CONFIGS / name / f"{recipe}.yml")).MODEL.BACKBONE.PRETRAIN
+
+
+def test_the_official_reading_in_the_released_layout() -> None:
+    cfg = load(CONFIGS / "Market1501" / "oamn_official_R50.yml")
+    backbone = cfg.MODEL.BACKBONE
+    assert oamn_options(cfg) == preset("official")
+    assert (backbone.NAME, backbone.ARCH, backbone.LAST_STRIDE) == ("torchvision", "resnet50", 2)
+    assert (cfg.INPUT.RESAMPLE, list(cfg.INPUT.SIZE_TEST)) == ("bilinear", [256, 128])
+
+
+def test_the_published_optimisation_of_oamn() -> None:
+    cfg = load(CONFIGS / "Market1501" / "oamn_R50.yml")
+    solver, options = cfg.SOLVER, oamn_options(cfg)
+    assert options == preset("paper")
+    assert (solver.OPT, solver.MOMENTUM, solver.NESTEROV, solver.WEIGHT_DECAY) == ("SGD", 0.9, True, 5e-4)
+    assert (solver.SCHED, solver.MAX_EPOCH, solver.BASE_LR) == ("OAMNSteps", 30, 0.1)
+    assert (solver.IMS_PER_BATCH, cfg.DATALOADER.NUM_INSTANCE, solver.BACKBONE_LR_FACTOR) == (64, 2, 0.1)
+    assert (cfg.INPUT.PADDING.SIZE, cfg.INPUT.ROTATION, cfg.INPUT.FLIP.PROB) == (10, 5.0, 0.5)
+
+
+@pytest.mark.parametrize("recipe", ["AGW", "SBS", "MGN"])
+def test_the_stronger_baselines_rest_on_the_bag_of_tricks(recipe: str) -> None:
+    chain = [Path(path).name for path in config_chain(str(CONFIGS / f"Base-{recipe}.yml"))]
+    assert chain[-1] == "Base-bagtricks.yml"
