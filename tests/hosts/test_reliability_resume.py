@@ -18,6 +18,7 @@ from tiny_fastreid import CONFIGS, tiny_config
 
 from oamn_plugin.hosts.fastreid import checkpoint
 from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError, WriteError, load_checkpoint, load_newest, save_step
+from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.main import set_seed
 from oamn_plugin.hosts.fastreid.resume import INTERRUPTED, CheckpointHook, HookBase, trim_metrics
 from oamn_plugin.hosts.fastreid.step import BadLossError
@@ -89,6 +90,20 @@ def test_killed_and_resumed_is_uninterrupted_to_the_bit(
     assert resumed.start_step <= steps[-1]
     resumed.train()
     assert_same_run(tmp_path, reference)
+
+
+def test_a_drawn_seed_is_kept_and_other_batches_or_models_are_refused(embedded_root: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config(embedded_root, tmp_path, SEED=-1))
+    trainer.register_hooks([KillHook(3)])
+    with pytest.raises(Killed):
+        trainer.train()
+    drawn = trainer.cfg.SEED
+    again = Trainer(config(embedded_root, tmp_path, SEED=-1), resume=True)
+    assert drawn == again.loader.cfg.SEED
+    with pytest.raises(ConfigError, match="batch 8 then, 4 now"):
+        Trainer(config(embedded_root, tmp_path, SOLVER__IMS_PER_BATCH=4), resume=True)
+    with pytest.raises(CheckpointError, match="of another model"):
+        Trainer(config(embedded_root, tmp_path, MODEL__OAMN__HEAD="bnneck"), resume=True)
 
 
 def command(root: Path, output: Path, *opts: str) -> list[str]:

@@ -198,8 +198,9 @@ class Trainer(DefaultTrainer):
             "scaler": scaler.state_dict() if scaler else {},
             "random": checkpoint.random_state({"augmentation": self.loader.generator}),
             "step": self.iter + 1,
-            "iters_per_epoch": self.iters_per_epoch,
+            "seed": self.cfg.SEED,
             "best": self.best,
+            **self._identity(),
         }
 
     def _resume(self) -> None:
@@ -207,26 +208,54 @@ class Trainer(DefaultTrainer):
         step = state["step"] if state else 0
         if any(other != step for other in comm.all_gather(step)):
             raise CheckpointError(f"the processes find different checkpoints in {self.output}: all must see one folder")
-        if comm.is_main_process():
-            trim_metrics(self.output, step)
         if state is None:
             logger.warning("There is no checkpoint to resume from in %s: training starts afresh", self.output)
-            return load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
-        if state["iters_per_epoch"] != self.iters_per_epoch:
+            load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
+        else:
+            self._check_same_run(state)
+            self._restore(state)
+            logger.info("Resumed after step %d of %d", step, self.max_iter)
+        if comm.is_main_process():
+            trim_metrics(self.output, step)
+
+    def _check_same_run(self, state: dict[str, Any]) -> None:
+        """Raises ConfigError where another step would follow than in the run that was stopped."""
+        now = self._identity()
+        changed = [f"{name} {state[name]} then, {now[name]} now" for name in now if state.get(name) != now[name]]
+        if changed:
             raise ConfigError(
-                f"the run in {self.output} had {state['iters_per_epoch']} steps an epoch, this configuration has "
-                f"{self.iters_per_epoch}: resume with the data and batch size it was started with"
+                f"the run in {self.output} cannot go on with other data or batches ({'; '.join(changed)}): resume with "
+                "the configuration it was started with, or start in another OUTPUT_DIR"
             )
-        self.bare_model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _identity(self) -> dict[str, Any]:
+        """What the order of images depends on, beside the seed."""
+        return {
+            "iters_per_epoch": self.iters_per_epoch,
+            "images": len(self.held_out.train),
+            "batch": self.cfg.SOLVER.IMS_PER_BATCH,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.bare_model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint in {self.output} is of another model or optimiser: {error}"
+            ) from error
         for name, one in self.scheduler.items():
             one.__dict__.update(state["schedulers"][name])
         if self._trainer.grad_scaler and state["scaler"]:
             self._trainer.grad_scaler.load_state_dict(state["scaler"])
+        if state["seed"] != self.cfg.SEED:  # a negative SEED draws a new one at every start
+            logger.warning("Going on with the run's own seed %d", state["seed"])
+            self.cfg.defrost()
+            self.cfg.SEED = state["seed"]
+            self.cfg.freeze()
+            self.loader = TrainLoader(self.cfg, self.held_out.train, torch.device(self.cfg.MODEL.DEVICE))
         checkpoint.set_random_state(state["random"], {"augmentation": self.loader.generator})
         self.start_step, self.best = state["step"], state["best"]
-        logger.info("Resumed after step %d of %d", self.start_step, self.max_iter)
-        return None
 
 
 def distribute(model: nn.Module, device: torch.device) -> nn.Module:
