@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oamn_plugin.modeling.backbones import BACKBONES, build_backbone
 from oamn_plugin.modeling.cut import Split, split_backbone
+from oamn_plugin.modeling.fold import folded
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.oamn import OAMN, OAMNOutput
 from oamn_plugin.modeling.scorer import OcclusionScorer
@@ -16,5 +17,6 @@ __all__ = [
     "SpatialRelationMask",
     "Split",
     "build_backbone",
+    "folded",
     "split_backbone",
 ]
