@@ -60,7 +60,7 @@ def test_memory_is_measured_in_a_process_of_its_own() -> None:
 def test_data_pipeline_reads_the_real_loader(embedded_root: Path) -> None:
     size = ["--embedded-size", "tiny", "--images", "8", "--batches", "1", "--rounds", "1", "--workers", "0"]
     rows = data_pipeline.main(["--root", str(embedded_root), *size])
-    assert len(rows) == 2
+    assert len(rows) == 4
     assert float(rows[1].measured) > 0
     arguments = data_pipeline.parse(["--root", str(embedded_root), *size])
     ours, plain = next(data_pipeline.our_batches(arguments)), next(data_pipeline.plain_batches(arguments))
