@@ -49,7 +49,6 @@ setup(
         "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

@@ -135,9 +135,13 @@ def save_packaged(model: OAMN, card: Card, folder: Path) -> Card:
 
 
 def stored(model: OAMN) -> dict[str, Tensor]:
-    """The tensors of a weight file: a state dict in half precision without classifier and counters."""
+    """The tensors of a weight file: a state dict without classifier and counters, its matrices in half precision.
+
+    Vectors (statistics and scales of batch norms), mask and scorer stay whole: they are small, and occlusion types sit
+    near their thresholds.
+    """
     kept = {
-        name: value.detach().cpu().half().contiguous()
+        name: _stored(name, value.detach().cpu()).contiguous()
         for name, value in model.state_dict().items()
         if value.is_floating_point() and not name.startswith("classifier.")
     }
@@ -145,6 +149,10 @@ def stored(model: OAMN) -> dict[str, Tensor]:
     if endless:
         raise PackagedModelError(f"half precision cannot hold {', '.join(endless[:3])}")
     return kept
+
+
+def _stored(name: str, value: Tensor) -> Tensor:
+    return value.float() if value.ndim < 2 or name.startswith(("mask.", "scorer.")) else value.half()
 
 
 def load_stored(model: OAMN, tensors: Mapping[str, Tensor]) -> None:
