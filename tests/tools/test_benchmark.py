@@ -94,7 +94,7 @@ def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: 
 
 
 def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 8, "WAIT", 0.1])
+    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 8, "GATE", str(tmp_path / "gate")])
     steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
     process = subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True)
     while not steps.exists() and process.poll() is None:
@@ -108,6 +108,7 @@ def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
     listed = benchmark(suite, "--dry-run").stdout
     assert "interrupted" in listed
     assert "its own log" in listed
+    (tmp_path / "gate").touch()
     assert benchmark(suite).returncode == 0
     console = consoles(tmp_path)["plain/seed0"]
     assert "--resume" in console
@@ -117,13 +118,14 @@ def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_killed_suite_goes_on_too(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 4, "WAIT", 0.1])
+    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 4, "GATE", str(tmp_path / "gate")])
     steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
     process = subprocess.Popen(command(suite), stdout=subprocess.DEVNULL)
     while not steps.exists() and process.poll() is None:
         time.sleep(0.02)
     process.kill()
     process.wait()
+    (tmp_path / "gate").touch()
     assert benchmark(suite).returncode == 0
     assert "--resume" in consoles(tmp_path)["plain/seed0"]
 

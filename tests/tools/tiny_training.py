@@ -1,11 +1,13 @@
 """A stand-in for a training script: a few steps that can be interrupted, resumed or made to fail; writes a run folder.
 
-Speaks the command line of tools/train_net.py. Options: STEPS n, WAIT seconds a step, FAIL message, SKILL 0..1.
+Speaks the command line of tools/train_net.py. Options: STEPS n, GATE a file without which it stays
+at its first step, FAIL message, SKILL 0..1.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,21 +26,24 @@ def main() -> int:
         print(f"Traceback ...\nRuntimeError: {options['FAIL']}", flush=True)
         return 3
     if "--eval-only" not in flags:
-        train(folder, "--resume" in flags, int(options.get("STEPS", 3)), float(options.get("WAIT", 0)))
+        train(folder, "--resume" in flags, int(options.get("STEPS", 3)), Path(options.get("GATE", __file__)))
         (folder / "config.yaml").write_text(f"SEED: {options['SEED']}\n")
     test(folder, options)
     return 0
 
 
-def train(folder: Path, resume: bool, steps: int, wait: float) -> None:
-    done = folder / "steps.txt"
+def train(folder: Path, resume: bool, steps: int, gate: Path) -> None:
+    done, parent = folder / "steps.txt", os.getppid()
     first = int(done.read_text()) if resume and done.exists() else 0
     with (folder / "metrics.json").open("a" if resume else "w") as file:
         for step in range(first, steps):
             line = {"iteration": step, "total_loss": 1 / (step + 1), "eta_seconds": 100.0 * (steps - step)}
             print(json.dumps(line), file=file, flush=True)
             done.write_text(str(step + 1))
-            time.sleep(wait)
+            while os.getppid() == parent and not gate.exists():
+                time.sleep(0.02)
+            if os.getppid() != parent:  # whoever started this was killed
+                sys.exit(1)
     (folder / "model_final.pth").write_bytes(b"weights")
 
 
