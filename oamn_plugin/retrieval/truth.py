@@ -70,6 +70,6 @@ def mask_scores(
     return {"mask_auc": 100 * float(auc), "mask_iou": 100 * float(np.mean(overlaps))}
 
 
-def _cells(pixels: np.ndarray, size: Sequence[int]) -> Tensor:
+def _cells(pixels: np.ndarray, size: torch.Size) -> Tensor:
     """Share of each mask cell's pixels that are set: (H, W) bool to (h, w)."""
-    return F.adaptive_avg_pool2d(torch.from_numpy(np.asarray(pixels, np.float32))[None], list(size))[0]
+    return F.adaptive_avg_pool2d(torch.from_numpy(np.asarray(pixels, np.float32))[None], (size[0], size[1]))[0]
