@@ -129,7 +129,7 @@ def test_resuming_what_is_done_only_tests(embedded_root: Path, tmp_path: Path) -
 
 def test_resuming_another_batch_size_is_refused(embedded_root: Path, tmp_path: Path) -> None:
     main(arguments(), config("bagtricks", embedded_root, tmp_path, SOLVER__MAX_EPOCH=1))
-    with pytest.raises(ConfigError, match="had 6 steps an epoch, this configuration has 3"):
+    with pytest.raises(ConfigError, match="batch 8 then, 16 now"):
         main(arguments(resume=True), config("bagtricks", embedded_root, tmp_path, SOLVER__IMS_PER_BATCH=16))
 
 
