@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,5 +76,11 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
     if cfg.SOLVER.SCHED not in ("MultiStepLR", "CosineAnnealingLR"):
         raise ConfigError(
             f"SOLVER.SCHED must be MultiStepLR, CosineAnnealingLR or {OAMN_SCHEDULE}, got {cfg.SOLVER.SCHED!r}"
+        )
+    busy = max(math.ceil(cfg.SOLVER.WARMUP_ITERS / iters_per_epoch), cfg.SOLVER.DELAY_EPOCHS)
+    if cfg.SOLVER.SCHED == "CosineAnnealingLR" and cfg.SOLVER.MAX_EPOCH <= busy:
+        raise ConfigError(
+            f"SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH} leaves no epoch to anneal: warm-up (SOLVER.WARMUP_ITERS) and "
+            f"SOLVER.DELAY_EPOCHS take the first {busy}"
         )
     return build_host_scheduler(cfg, optimizer, iters_per_epoch)
