@@ -18,6 +18,7 @@ from torture import Case, Skipped
 from torture_runs import Run, check_same, end, kill
 
 KILLS = 20
+STEPS = 24
 DAMAGES = ("empty", "cut in half", "one bit", "zeros at the end", "noise")
 RESUMED = re.compile(r"Resumed after step (\d+) of")
 
@@ -44,9 +45,9 @@ class Stops:
     @cached_property
     def reference(self) -> Run:
         """An uninterrupted run."""
-        run, start = self.run("reference"), time.monotonic()
+        run = self.run("reference")
         assert run.finish() == 0, run.told()[-500:]
-        self.seconds = time.monotonic() - start
+        assert f"step {STEPS}/{STEPS}" in run.told()
         return run
 
     def run(self, name: str, *options: str, data: Path | None = None) -> Run:
@@ -64,8 +65,10 @@ class Stops:
         self.reference  # noqa: B018 made once
         run = self.run(f"kill{number}")
         process = run.start()
-        run.wait_for(process, lambda: "million parameters" in run.told())
-        time.sleep(self.random.uniform(0, 0.8 * self.seconds))
+        step = self.random.randrange(STEPS)
+        sign = f"step {step}/" if step else "million parameters"
+        run.wait_for(process, lambda: sign in run.told())
+        time.sleep(self.random.uniform(0, 0.3))  # on its way through the step, a save or a validation
         if process.exitcode is None:
             kill(process)
         steps = re.findall(r"step (\d+)/", run.told())
@@ -157,7 +160,7 @@ class Stops:
             code = run.finish()
         assert code == 2, f"exit code {code}"
         assert "Traceback" not in run.told(), run.told()[-800:]
-        return run.told().strip().splitlines()[-1].strip(" -")
+        return run.told().strip().splitlines()[-1].strip(" -").replace(f"{self.work}/", "")
 
 
 def mount(*arguments: str) -> None:
