@@ -96,7 +96,9 @@ def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: 
 def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 8, "GATE", str(tmp_path / "gate")])
     steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
-    process = subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True)
+    # whoever runs the tests in the background has SIGINT ignored, and children inherit that
+    heeded = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True, **heeded)
     while not steps.exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

@@ -78,7 +78,9 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
             f"SOLVER.SCHED must be MultiStepLR, CosineAnnealingLR or {OAMN_SCHEDULE}, got {cfg.SOLVER.SCHED!r}"
         )
     busy = max(math.ceil(cfg.SOLVER.WARMUP_ITERS / iters_per_epoch), cfg.SOLVER.DELAY_EPOCHS)
-    if cfg.SOLVER.SCHED == "CosineAnnealingLR" and busy >= cfg.SOLVER.MAX_EPOCH:
+    epochs = cfg.SOLVER.MAX_EPOCH
+    stepped = epochs * iters_per_epoch > cfg.SOLVER.WARMUP_ITERS and epochs > cfg.SOLVER.DELAY_EPOCHS
+    if cfg.SOLVER.SCHED == "CosineAnnealingLR" and epochs <= busy and stepped:  # the host would divide by zero
         raise ConfigError(
             f"SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH} leaves no epoch to anneal: warm-up (SOLVER.WARMUP_ITERS) and "
             f"SOLVER.DELAY_EPOCHS take the first {busy}"
