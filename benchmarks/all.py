@@ -94,7 +94,7 @@ JOBS = (
         ("--queries", "32", "--gallery", "64", "--rounds", "5"),
         ("--queries", "256", "--gallery", "512", "--types", "9", "--rounds", "5"),
     ),
-    Job("ranking.py", ("--queries", "2000", "--gallery", "20000", "--identities", "1000"), (), read_ranking),
+    Job("ranking.py", ("--queries", "2900"), (), read_ranking),
     Job("scale.py", ("--sizes", "10000", "100000"), (), read_scale),
     Job("startup.py"),
     Job("fast_mode.py", ("--rounds", "3")),
