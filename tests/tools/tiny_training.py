@@ -40,7 +40,9 @@ def train(folder: Path, resume: bool, steps: int, gate: Path) -> None:
             line = {"iteration": step, "total_loss": 1 / (step + 1), "eta_seconds": 100.0 * (steps - step)}
             print(json.dumps(line), file=file, flush=True)
             done.write_text(str(step + 1))
-            while os.getppid() == parent and not gate.exists():
+            for _ in range(3000):  # a minute at most: whoever is to open the gate may be gone already
+                if gate.exists() or os.getppid() != parent:
+                    break
                 time.sleep(0.02)
             if os.getppid() != parent:  # whoever started this was killed
                 sys.exit(1)
