@@ -15,8 +15,8 @@ from torch import Tensor
 
 from oamn_plugin.retrieval.metrics import IntArray
 
-SORT_ABOVE = 24
-"""Positives from which one vectorised sort of the row's values is cheaper than one pass of comparison a positive."""
+SORTED_IN_A_PASS = 250
+"""Distances that are sorted in the time of one positive's pass of comparison; decides which of the two counts a row."""
 
 
 class Members(NamedTuple):
@@ -70,23 +70,28 @@ def positive_ranks(distances: Tensor, members: list[Members], pool: Executor, wo
 
 
 def _ranks_of_row(row: np.ndarray, members: Members, scratch: np.ndarray) -> IntArray:
-    columns = members.positives
-    values = row[columns]
-    if len(columns) > SORT_ABOVE:
-        before = _before_by_sort(row, columns, values)
-    else:
-        before = np.array([_before(row, c, v, scratch) for c, v in zip(columns.tolist(), values, strict=True)])
+    values = row[members.positives]
+    # only images as near as the furthest positive matter, most often a small part of the gallery, in the old order
+    near = np.flatnonzero(np.less_equal(row, values.max(), out=scratch))
+    places = np.searchsorted(near, members.positives)
+    count = _before_by_sort if len(places) * SORTED_IN_A_PASS > len(near) else _before_by_passes
+    before = count(row[near], places, values)
     return np.sort(before - _dropped_before(row[members.dropped], members, values)) + 1
 
 
-def _before(row: np.ndarray, column: int, value: np.float32, scratch: np.ndarray) -> int:
-    # equal and earlier counts, equal and later does not: a stable order without looking for ties
-    earlier = np.less_equal(row[:column], value, out=scratch[:column])
-    later = np.less(row[column + 1 :], value, out=scratch[column + 1 :])
-    return int(np.count_nonzero(earlier) + np.count_nonzero(later))
+def _before_by_passes(row: np.ndarray, columns: IntArray, values: np.ndarray) -> IntArray:
+    """How many of a row's distances come before each of ``values``, which stand at ``columns``: (P,)."""
+    before, passed = np.empty(len(values), dtype=np.int64), np.empty(len(row), dtype=bool)
+    for k, (column, value) in enumerate(zip(columns.tolist(), values, strict=True)):
+        # equal and earlier counts, equal and later (itself too) does not: a stable order without looking for ties
+        np.less_equal(row[:column], value, out=passed[:column])
+        np.less(row[column:], value, out=passed[column:])
+        before[k] = np.count_nonzero(passed)
+    return before
 
 
 def _before_by_sort(row: np.ndarray, columns: IntArray, values: np.ndarray) -> IntArray:
+    """The same, by one sort of the row."""
     ordered = np.sort(row)
     before = np.searchsorted(ordered, values, side="left")
     tied = np.searchsorted(ordered, values, side="right") - before > 1

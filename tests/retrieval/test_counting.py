@@ -16,6 +16,16 @@ def straight_ranks(row, members):
     return [k for k, j in enumerate(order, 1) if j in set(members.positives.tolist())]
 
 
+@pytest.mark.parametrize("sorted_in_a_pass", [0, 10**6])
+def test_a_positive_at_infinity_and_ties_with_dropped_images(sorted_in_a_pass, monkeypatch):
+    monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
+    row = np.array([[0.5, np.inf, 0.5, 0.1, 0.5, np.inf]], dtype=np.float32)
+    members = counting.Members(np.array([2, 3, 5]), np.array([0]))
+    with ThreadPoolExecutor(1) as pool:
+        ranks = counting.positive_ranks(torch.from_numpy(row), [members], pool, 1)
+    assert ranks[0].tolist() == straight_ranks(row[0], members) == [1, 2, 5]
+
+
 @pytest.mark.parametrize("levels", [2, 50, 10**6])
 def test_comparing_sorting_and_the_gpu_path_agree(levels, monkeypatch):
     rng = np.random.default_rng(levels)
@@ -24,8 +34,8 @@ def test_comparing_sorting_and_the_gpu_path_agree(levels, monkeypatch):
     members = [index.members(int(rng.integers(0, 7)), int(rng.integers(0, 3))) for _ in rows]
     expected = [straight_ranks(row, m) for row, m in zip(rows, members, strict=True)]
     with ThreadPoolExecutor(2) as pool:
-        for sort_above in (0, 10**6):
-            monkeypatch.setattr(counting, "SORT_ABOVE", sort_above)
+        for sorted_in_a_pass in (0, 10**6):
+            monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
             found = counting.positive_ranks(torch.from_numpy(rows), members, pool, 2)
             assert [r.tolist() for r in found] == expected
     on_any_device = counting._ranks_by_sort(torch.from_numpy(rows), members)
