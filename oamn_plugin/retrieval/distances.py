@@ -18,8 +18,8 @@ from torch import Tensor
 
 QUERY_TILE = 128
 """Rows of one matrix product; shards of queries that start at a multiple of it give the bits of a single process."""
-GALLERY_TILE = 1 << 11
-"""Columns of one matrix product: 4 MB of 512-dimensional descriptors, which a processor's cache holds."""
+GALLERY_TILE = 1 << 10
+"""Columns of one matrix product: 2 MB of 512-dimensional descriptors, which a processor's cache holds."""
 GALLERY_STEP = 512
 """The last gallery tile is filled up to a multiple of this, which keeps to the inner loops of the full tiles."""
 BLOCK_ELEMENTS = 1 << 26
