@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from oamn_plugin.modeling.backbones import build_backbone
 from oamn_plugin.modeling.cut import evaluating, probe_image, split_backbone
 from oamn_plugin.modeling.mask import SpatialRelationMask
+from oamn_plugin.modeling.precision import precisely
 from oamn_plugin.modeling.scorer import OcclusionScorer
 from oamn_plugin.occlusion import SIDES
 from oamn_plugin.presets import preset as make_options
@@ -146,7 +147,8 @@ class OAMN(nn.Module):
         masked = self.apply_mask(features, mask)
         if not self.training:
             return self.describe(masked)
-        pooled = self.pooled(masked)
+        return OAMNOutput(features, mask, score_logits, *precisely(self._classify, self.pooled(masked)))
+
+    def _classify(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
         hidden = self.activation(self.feat_bn(pooled))
-        class_logits = None if self.classifier is None else self.classifier(hidden)
-        return OAMNOutput(features, mask, score_logits, pooled, class_logits)
+        return pooled, None if self.classifier is None else self.classifier(hidden)

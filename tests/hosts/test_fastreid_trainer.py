@@ -23,7 +23,9 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "oamn": ("OAMN", {}),
     "oamn_official": ("OAMN", {"MODEL__OAMN__PRESET": "official"}),
     "oamn_plus": ("OAMN", {"MODEL__OAMN__PRESET": "plus"}),
+    "oamn_bfloat16": ("OAMN", {"SOLVER__AMP__ENABLED": True}),
     "bagtricks": ("bagtricks", {}),
+    "bagtricks_bfloat16": ("bagtricks", {"SOLVER__AMP__ENABLED": True}),
     "bagtricks_occlusion": ("bagtricks", {"INPUT__OCCLUSION__PROB": 0.5, "MODEL__LOSSES__NAME": GROUPED}),
     "sbs": ("SBS", {"SOLVER__FREEZE_ITERS": 2, "SOLVER__DELAY_EPOCHS": 1, "SOLVER__WARMUP_ITERS": 4}),
 }
@@ -75,7 +77,7 @@ def assert_equal_to_the_bit(first: Path, second: Path) -> None:
     assert scores[0] == scores[1]
 
 
-@pytest.mark.parametrize("name", ["oamn", "bagtricks", "bagtricks_occlusion"])
+@pytest.mark.parametrize("name", ["oamn", "oamn_bfloat16", "bagtricks", "bagtricks_bfloat16", "bagtricks_occlusion"])
 def test_a_run_repeats_to_the_bit_and_its_scores_come_again(name: str, embedded_root: Path, tmp_path: Path) -> None:
     for run in ("a", "b"):
         main(arguments(), config(name, embedded_root, tmp_path / run, SOLVER__LOG_PERIOD=1, SOLVER__MAX_EPOCH=1))
@@ -83,7 +85,7 @@ def test_a_run_repeats_to_the_bit_and_its_scores_come_again(name: str, embedded_
     assert {"config.yaml", "log.txt", "metrics.json", "results.json"} <= {p.name for p in (tmp_path / "a").iterdir()}
     found = lines(tmp_path / "a")
     losses = [key for key in found[0] if key.startswith("loss_")]
-    assert len(losses) == {"oamn": 5, "bagtricks": 2, "bagtricks_occlusion": 3}[name]
+    assert len(losses) == {"oamn": 5, "bagtricks": 2, "bagtricks_occlusion": 3}[name.removesuffix("_bfloat16")]
     assert all(np.isfinite(line[key]) for line in found for key in losses)
     weights = str(tmp_path / "a" / "model_final.pth")
     cfg = config(name, embedded_root, tmp_path / "again", MODEL__WEIGHTS=weights)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from fastreid.config import CfgNode
+from fastreid.modeling.heads import EmbeddingHead
 from torch import Tensor, nn
 
 from oamn_plugin.hosts.fastreid.config import OAMN_LOSSES, ConfigError
 from oamn_plugin.hosts.fastreid.registries import LOSS_REGISTRY
 from oamn_plugin.hosts.fastreid.together import gather
 from oamn_plugin.losses import GroupedTripletLoss
+from oamn_plugin.modeling.precision import keep_precise, precisely
 
 HOST_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
 """Names that the host's meta-architectures compute themselves."""
@@ -56,6 +59,14 @@ for _name in HOST_LOSSES:
     LOSS_REGISTRY.add(_name, _by_host(_name))
 
 
+def _keep_losses_precise(model: nn.Module) -> None:
+    """Heads and losses in float32 under mixed precision: three digits are too few for distances."""
+    for module in list(model.modules()):
+        if isinstance(module, EmbeddingHead):
+            keep_precise(module)
+    model.losses = functools.partial(precisely, model.losses)  # type: ignore[assignment]
+
+
 def attach_losses(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """Adds the registered losses of ``MODEL.LOSSES.NAME`` to a baseline whose own code does not know them.
 
@@ -67,6 +78,8 @@ def attach_losses(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
         return model
+    if cfg.SOLVER.AMP.ENABLED:
+        _keep_losses_precise(model)
     built = {name: LOSS_REGISTRY.get(name)(cfg) for name in cfg.MODEL.LOSSES.NAME}
     extra = {name: loss for name, loss in built.items() if loss is not None}
     if not extra:

@@ -47,8 +47,6 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
         found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
-    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
-        found.append("SOLVER.AMP.ENABLED needs MODEL.DEVICE cuda: add SOLVER.AMP.ENABLED False")
     if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
         found.append(f"MODEL.WEIGHTS: there is no file {cfg.MODEL.WEIGHTS}")
     path = cfg.MODEL.BACKBONE.PRETRAIN_PATH

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from fastreid.utils.events import get_event_storage
 from torch import nn
 
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.modeling.precision import mixed_precision
 
 
 class BadLossError(ExpectedError, FloatingPointError):
@@ -27,17 +27,16 @@ class Stepper:
         model: gives a dict of losses for a batch.
         batches: endless iterator of batches.
         optimizer: of the model's parameters.
-        amp: mixed precision on a CUDA device, with a gradient scaler.
-
-    Raises:
-        ValueError: mixed precision without a CUDA device.
+        amp: mixed precision: float16 with a gradient scaler on CUDA, bfloat16 on a CPU that has it.
     """
 
     def __init__(
         self, model: nn.Module, batches: Iterator[dict[str, Any]], optimizer: torch.optim.Optimizer, amp: bool = False
     ) -> None:
         self.model, self.batches, self.optimizer = model, batches, optimizer
-        self.grad_scaler = torch.amp.GradScaler("cuda") if amp else None
+        self.device = next(model.parameters()).device
+        self.amp = amp
+        self.grad_scaler = torch.amp.GradScaler("cuda") if amp and self.device.type == "cuda" else None
 
     def run(self, step: int) -> None:
         """Trains on the next batch and writes losses, timing and accuracy to the host's event storage.
@@ -48,7 +47,7 @@ class Stepper:
         start = time.perf_counter()
         batch = next(self.batches)
         data_time = time.perf_counter() - start
-        with torch.autocast("cuda") if self.grad_scaler else contextlib.nullcontext():
+        with mixed_precision(self.device, self.amp):
             losses = self.model(batch)
             total = sum(losses.values())
         # every process learns every value, so that all stop together where one must

@@ -34,6 +34,7 @@ from oamn_plugin.hosts.fastreid.results import write_results
 from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, WriterHook, trim_metrics
 from oamn_plugin.hosts.fastreid.step import BadLossError, Stepper
 from oamn_plugin.hosts.fastreid.together import compute_as_one
+from oamn_plugin.modeling.precision import has_bfloat16, split_strides
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -89,6 +90,10 @@ class Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The meta-architecture of a configuration with the losses it names."""
         model = attach_losses(cfg, build_model(cfg))
+        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+            model = split_strides(model)
+            if not has_bfloat16():
+                logger.warning("SOLVER.AMP.ENABLED: this CPU does not compute in bfloat16, training in float32")
         if cfg.MODEL.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         count = sum(parameter.numel() for parameter in model.parameters())
