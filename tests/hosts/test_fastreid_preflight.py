@@ -50,7 +50,6 @@ def test_a_run_that_can_work_passes(base: str, train: bool, embedded_root: Path,
         ({"TEST__METRIC": "jaccard"}, "TEST.METRIC must be one of cosine, euclidean"),
         ({"SOLVER__IMS_PER_BATCH": 7}, "must be a multiple of DATALOADER.NUM_INSTANCE 2"),
         ({"SOLVER__OPT": "Sgd"}, "SOLVER.OPT: torch has no optimiser 'Sgd'"),
-        ({"SOLVER__AMP__ENABLED": True}, "add SOLVER.AMP.ENABLED False"),
         ({"MODEL__WEIGHTS": "/nowhere/model.pth"}, "MODEL.WEIGHTS: there is no file /nowhere/model.pth"),
         (
             {"MODEL__BACKBONE__PRETRAIN": True, "MODEL__BACKBONE__PRETRAIN_PATH": "/nowhere/r50.pth"},
