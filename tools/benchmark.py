@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--only", action="append", default=[], metavar="METHOD", help="run this method only; repeatable"
     )
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds instead of the suite's")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the suite's, else 1)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with their estimated cost")
     parser.add_argument("--report-only", action="store_true", help="write the report of what is finished")
     return parser
@@ -41,6 +42,8 @@ def main() -> int:
         suite = load_suite(args.suite)
         if args.seeds:
             suite = replace(suite, seeds=tuple(dict.fromkeys(args.seeds)))
+        if args.jobs is not None:
+            suite = replace(suite, jobs=args.jobs)
         if args.dry_run:
             print(dry_run(suite, args.only), end="")
             return 0

@@ -24,7 +24,7 @@ def write_comparison(
     title: str = "Comparison",
     pictures: Sequence[Picture] = (),
     *,
-    ablation: Sequence[str] = (),
+    ablation: Sequence[Sequence[str]] = (),
     settings: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     published: bool = True,
@@ -38,7 +38,7 @@ def write_comparison(
         baseline: the method that the others are compared with.
         title: heading of the report.
         pictures: rank lists, masks and the like, shown in a section of their own.
-        ablation: methods of the ablation table, the full one first.
+        ablation: groups of methods, each a table of its own, the full one first; the others stay out of the rest.
         settings: method name to the command that trained it.
         notes: sentences shown with what is missing, e.g. failed runs.
         published: show published figures of other methods.
@@ -51,7 +51,7 @@ def write_comparison(
         ComparisonError: the baseline is not among the methods, or no method has a result.
     """
     everything = load_comparison(run_dirs, baseline)
-    comparison = everything.without(ablation[1:])
+    comparison = everything.without([name for group in ablation for name in group[1:]])
     report = _sections(everything, comparison, pictures, ablation, settings or {}, notes, published)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _sections(
     everything: Comparison,
     comparison: Comparison,
     pictures: Sequence[Picture],
-    ablation: Sequence[str],
+    ablation: Sequence[Sequence[str]],
     settings: Mapping[str, str],
     notes: Sequence[str],
     published: bool,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from .estimates import duration, estimate, makespan
+from .processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_one
 from .schedule import (
     CONSOLE,
     Job,
     Record,
     command_text,
-    estimate,
     plan,
     testing_command,
     training_command,
@@ -26,8 +23,6 @@ from .schedule import (
 from .suite import Suite
 from .tables import Table, to_text
 
-_GRACE_S = 20.0
-"""Seconds that a training gets to end by itself once asked to."""
 _LOG_LINES = 15
 
 
@@ -46,8 +41,29 @@ class Outcome:
     stopped: bool = False
 
 
+@dataclass(frozen=True)
+class _Active:
+    """A run that a child is at: where it stands in the list, and what is written of it."""
+
+    place: str
+    job: Job
+    record: Record
+    child: Child
+    spent: float
+
+    @property
+    def testing(self) -> bool:
+        return self.job.state == "untested"
+
+    def keep_time(self) -> None:
+        """Seconds of training, over all starts, into the run's record."""
+        if not self.testing:
+            self.record.seconds = self.spent + self.child.seconds
+        write_record(self.job.folder, self.record)
+
+
 def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = None) -> Outcome:
-    """Trains and tests what is not finished yet.
+    """Trains and tests what is not finished yet, ``suite.jobs`` runs at a time.
 
     Args:
         suite: the suite.
@@ -59,23 +75,28 @@ def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = No
         goes on where this one stopped.
     """
     out, outcome = stream or sys.stdout, Outcome()
-    jobs = plan(suite, only)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        for number, job in enumerate(jobs, start=1):
-            place = f"[{number}/{len(jobs)}] {job.label}"
-            if job.state == "finished":
-                print(f"{place}: finished before", file=out, flush=True)
-                outcome.finished.append(job.label)
-                continue
-            hint = _hint(suite, job, plan(suite, only))
-            print(f"{place}: {_WORDS[job.state]}{hint}; log in {job.folder / CONSOLE}", file=out, flush=True)
-            _do(suite, job, outcome, out)
-    except KeyboardInterrupt:
-        outcome.stopped = True
+    with stopping_on_signals() as stop:
+        active: list[_Active] = []
+        try:
+            for place, job in _to_do(suite, only, outcome, out):
+                if len(active) == suite.jobs:
+                    _finish_one(suite, active, outcome, stop, out)
+                if stop:
+                    break
+                hint = _hint(suite, job, plan(suite, only))
+                print(f"{place}: {_WORDS[job.state]}{hint}; log in {job.folder / CONSOLE}", file=out, flush=True)
+                active.append(_start(suite, place, job))
+            while active and not stop:
+                _finish_one(suite, active, outcome, stop, out)
+        finally:  # also when something unforeseen goes wrong: no training is left behind
+            end_all([one.child for one in active], stop)
+            for one in active:
+                one.keep_time()
+                if one.child.code == 0:  # it ended just before it could be asked to stop
+                    _book(suite, one, outcome, out)
+        outcome.stopped = bool(stop)
+    if outcome.stopped:
         print("\nstopped; the same command goes on from here", file=out, flush=True)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     _report_failures(outcome, out)
     return outcome
 
@@ -91,9 +112,11 @@ def dry_run(suite: Suite, only: Sequence[str] = ()) -> str:
         rows.append([job.method.name, str(job.seed), job.state, shown, reason, str(job.folder)])
     known = [seconds for seconds, _ in costs.values() if seconds is not None]
     unknown = len(costs) - len(known)
-    total = f"{len(costs)} of {len(jobs)} runs to do"
+    together = f", {suite.jobs} at a time" if suite.jobs > 1 else ""
+    total = f"{len(costs)} of {len(jobs)} runs to do{together}"
     if costs:
-        total += f", about {duration(sum(known))}" if known else ", cost unknown until one has finished"
+        cost = duration(makespan(known, suite.jobs))
+        total += f", about {cost}" if known else ", cost unknown until one has finished"
         total += f" and {unknown} of unknown cost" if unknown and known else ""
     table = Table(("Method", "Seed", "State", "Cost", "Estimated from", "Folder"), rows, suite.name)
     return f"{to_text(table)}\n{total}\n"
@@ -132,19 +155,6 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
     )
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as they are read.
-
-    >>> duration(42), duration(760), duration(9000), duration(None)
-    ('42 s', '13 min', '2.5 h', 'unknown')
-    """
-    if seconds is None:
-        return "unknown"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 _WORDS = {
     "new": "started",
     "interrupted": "goes on",
@@ -153,53 +163,50 @@ _WORDS = {
 }
 
 
-def _do(suite: Suite, job: Job, outcome: Outcome, out: TextIO) -> None:
-    """Brings one run to its end; its record says at every moment how far it is."""
+def _to_do(suite: Suite, only: Sequence[str], outcome: Outcome, out: TextIO) -> Iterable[tuple[str, Job]]:
+    """The runs that are not finished, each with its place in the list; the others are told on the way."""
+    jobs = plan(suite, only)
+    for number, job in enumerate(jobs, start=1):
+        place = f"[{number}/{len(jobs)}] {job.label}"
+        if job.state == "finished":
+            print(f"{place}: finished before", file=out, flush=True)
+            outcome.finished.append(job.label)
+        else:
+            yield place, job
+
+
+def _start(suite: Suite, place: str, job: Job) -> _Active:
+    """Starts a run; its record says at every moment how far it is."""
     if job.state == "changed":
         _set_aside(job.folder)
     record = Record(job.fingerprint) if job.state == "changed" else job.record
-    testing = job.state == "untested"
     write_record(job.folder, record)
-    start = time.monotonic()
-    try:
-        code = _call(testing_command(suite, job) if testing else training_command(suite, job), job.folder / CONSOLE)
-    finally:
-        if not testing:
-            record.seconds += time.monotonic() - start
-        write_record(job.folder, record)
+    command = testing_command(suite, job) if job.state == "untested" else training_command(suite, job)
+    child = Child(command, job.folder / CONSOLE, child_environment(suite.jobs))
+    return _Active(place, job, record, child, record.seconds)
+
+
+def _finish_one(suite: Suite, active: list[_Active], outcome: Outcome, stop: Stop, out: TextIO) -> None:
+    """Waits for one of the runs and takes it from the list; returns without when asked to stop."""
+    ended = wait_for_one([one.child for one in active], stop)
+    for one in [one for one in active if one.child is ended]:
+        active.remove(one)
+        one.keep_time()
+        _book(suite, one, outcome, out)
+
+
+def _book(suite: Suite, one: _Active, outcome: Outcome, out: TextIO) -> None:
+    """Notes how a run ended."""
+    job, code = one.job, one.child.code
     if code or not (job.folder / "results.json").is_file():
         reason = f"ended with exit code {code}" if code else "ended without results.json"
         outcome.failed[job.label] = f"{reason}\n{_last_lines(job.folder / CONSOLE)}"
-        print(f"    failed: {reason}", file=out, flush=True)
+        print(f"{one.place}: failed: {reason}", file=out, flush=True)
         return
-    record.finished, record.tested = True, sorted({*record.tested, *suite.protocols})
-    write_record(job.folder, record)
+    one.record.finished, one.record.tested = True, sorted({*one.record.tested, *suite.protocols})
+    write_record(job.folder, one.record)
     outcome.finished.append(job.label)
-    print(f"    finished in {duration(time.monotonic() - start)}", file=out, flush=True)
-
-
-def _call(command: Sequence[str], log: Path) -> int:
-    """Runs a command with its output in a log; an interrupt is passed on and given time to be obeyed."""
-    with log.open("a", encoding="utf-8") as file:
-        print("$", shlex.join(command), file=file, flush=True)
-        # a session of its own: Ctrl-C reaches it once, from here, and not a second time from the terminal
-        child = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            child.send_signal(signal.SIGINT)
-            try:
-                child.wait(_GRACE_S)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                child.kill()
-                child.wait()
-            raise
-
-
-def _interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    print(f"{one.place}: finished in {duration(one.child.seconds)}", file=out, flush=True)
 
 
 def _set_aside(folder: Path) -> None:
@@ -216,7 +223,7 @@ def _hint(suite: Suite, job: Job, jobs: Sequence[Job]) -> str:
     rest = [cost for cost, _ in costs.values()]
     if seconds is None:
         return ""
-    known = sum(cost for cost in rest if cost is not None)
+    known = makespan([cost for cost in rest if cost is not None], suite.jobs)
     return f", about {duration(seconds)} (suite: {'at least ' if None in rest else ''}{duration(known)} to go)"
 
 

@@ -108,21 +108,22 @@ def p_text(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def ablation_section(comparison: Comparison, names: Sequence[str]) -> list[Section]:
-    """The parts of the first method dropped one at a time."""
-    there = [name for name in names if name in comparison.methods]
-    if len(there) < 2 or there[0] != names[0]:
-        return []
+def ablation_section(comparison: Comparison, groups: Sequence[Sequence[str]]) -> list[Section]:
+    """Groups of methods, each with the parts of its first method dropped or added one at a time."""
     tables: list[Table] = []
-    for data_set in comparison.data_sets:
-        rows = [_ablation_row(comparison, name, there[0], data_set) for name in there]
-        header = ("Method", "Rank-1", "mAP", "Rank-1 against full", "p", "mAP against full", "p ")
-        tables.append(Table(header, rows, data_set, best=(0, 1, 1, 0, 0, 0, 0)))
+    for group in groups:
+        there = [name for name in group if name in comparison.methods]
+        if len(there) < 2 or there[0] != group[0]:
+            continue
+        for data_set in comparison.data_sets:
+            rows = [_ablation_row(comparison, name, there[0], data_set) for name in there]
+            header = ("Method", "Rank-1", "mAP", "Rank-1 against full", "p", "mAP against full", "p ")
+            tables.append(Table(header, rows, f"{there[0]}, {data_set}", best=(0, 1, 1, 0, 0, 0, 0)))
     text = [
-        f"Each line drops one part of {there[0]} (first line, full). A positive difference means that the part does "
-        "not help here. Unadjusted p-values of the same paired test."
+        "Each line differs in one part from the first line of its table, which is the full method. A positive "
+        "difference means that the change helps here. Unadjusted p-values of the same paired test."
     ]
-    return [Section("Ablation", text, tables)]
+    return [Section("Ablation", text, tables)] if tables else []
 
 
 def _ablation_row(comparison: Comparison, name: str, full: str, data_set: str) -> list[Cell]:

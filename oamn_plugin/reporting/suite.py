@@ -74,10 +74,12 @@ class Suite:
         opts: options of every fastreid method, before the method's own.
         torchreid_opts: the same for torchreid methods.
         protocols: data sets to test on; empty leaves it to the configurations.
-        ablation: methods of the ablation table, the full one first.
+        ablation: groups of methods, each an ablation table, the full one first; in YAML one list or a list of lists.
         command: what starts a training instead of ``python SCRIPT``; ``python`` means this interpreter.
         image_views: training views a run sees; lets ``--dry-run`` estimate from throughput.
         published: show published figures of other methods.
+        jobs: runs at a time. Several share the cores; on a CPU two trainings of one thread each are quicker than one
+            after the other with two, and their last bits may differ from those of another number of threads.
     """
 
     name: str
@@ -88,11 +90,16 @@ class Suite:
     opts: tuple[str, ...] = ()
     torchreid_opts: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    ablation: tuple[str, ...] = ()
+    ablation: tuple[tuple[str, ...], ...] = ()
     command: tuple[str, ...] = ()
     report: str = ""
     image_views: int = 0
     published: bool = True
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise SuiteError(f"jobs must be at least 1, got {self.jobs}")
 
     def run_folder(self, method: Method, seed: int) -> Path:
         """Where a run lives."""
@@ -135,11 +142,12 @@ def load_suite(path: str | Path) -> Suite:
         opts=_pairs(content, "opts", path),
         torchreid_opts=_pairs(content, "torchreid_opts", path),
         protocols=tuple(map(str, _list(content, "protocols", path))),
-        ablation=tuple(map(str, _list(content, "ablation", path))),
+        ablation=_groups(_list(content, "ablation", path)),
         command=tuple(map(str, _list(content, "command", path))),
         report=str(content.get("report") or Path(content["output"]) / "report"),
         image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
         published=bool(content.get("published", True)),
+        jobs=_integer(content.get("jobs", 1), f"{path}: jobs"),
     )
     _check_names(suite, str(path))
     return suite
@@ -187,7 +195,10 @@ def _check_keys(content: dict[str, Any], kind: type[Suite] | type[Method], place
 
 def _check_names(suite: Suite, place: str) -> None:
     names = [method.name for method in suite.methods]
-    for key, name in [("baseline", suite.baseline), *(("ablation", name) for name in suite.ablation)]:
+    for key, name in [
+        ("baseline", suite.baseline),
+        *(("ablation", name) for group in suite.ablation for name in group),
+    ]:
         if name not in names:
             raise SuiteError(f"{place}: {key} {name!r} is not one of the methods.{_nearest(name, names)}")
     folders: dict[str, str] = {}
@@ -204,6 +215,11 @@ def _list(content: dict[str, Any], key: str, place: object) -> list[Any]:
     if not isinstance(value, list):
         raise SuiteError(f"{place}: {key} must be a list, got {value!r}")
     return value
+
+
+def _groups(names: list[Any]) -> tuple[tuple[str, ...], ...]:
+    groups = names if all(isinstance(one, list) for one in names) else [names]
+    return tuple(tuple(map(str, group)) for group in groups)
 
 
 def _pairs(content: dict[str, Any], key: str, place: object) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], 
     picture = Picture("ranks", "rank lists", png(np.zeros((8, 4, 3), dtype=np.uint8)))
     stream = io.StringIO()
     found = write_comparison(
-        folders, root / "report", "bagtricks", "A comparison", [picture], ablation=["OAMN", "no mask"],
+        folders, root / "report", "bagtricks", "A comparison", [picture], ablation=[["OAMN", "no mask"]],
         settings={EVIL: "python x"}, notes=["OSNet, seed 1: failed"], stream=stream,
     )  # fmt: skip
     return found, stream.getvalue()

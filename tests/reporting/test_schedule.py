@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from oamn_plugin.reporting.estimates import estimate
 from oamn_plugin.reporting.schedule import (
     CONSOLE,
     Job,
     Record,
     command_text,
-    estimate,
     plan,
     read_record,
     training_command,

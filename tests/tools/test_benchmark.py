@@ -93,14 +93,66 @@ def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: 
     assert "broken, seed 0: failed" in (tmp_path / "runs" / "report" / "report.md").read_text()
 
 
-def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 8, "GATE", str(tmp_path / "gate")])
-    steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
+def begun(suite: Path, *folders: str) -> subprocess.Popen[str]:
+    """The suite in the background, as soon as the runs in these folders are at their first step."""
     # whoever runs the tests in the background has SIGINT ignored, and children inherit that
     heeded = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True, **heeded)
-    while not steps.exists() and process.poll() is None:
+    steps = [suite.parent / "runs" / folder / "steps.txt" for folder in folders]
+    while not all(path.exists() for path in steps) and process.poll() is None:
         time.sleep(0.02)
+    return process
+
+
+def test_several_runs_at_the_same_time(tmp_path: Path) -> None:
+    gate, threads = tmp_path / "gate", os.environ.pop("OMP_NUM_THREADS", None)
+    try:
+        suite = write_suite(tmp_path, seeds=[0], jobs=2, opts=["GATE", str(gate)])
+        process = begun(suite, "plain/seed0", "ours/seed0")  # the gate is closed: both at once, or neither ends
+    finally:
+        os.environ.update({} if threads is None else {"OMP_NUM_THREADS": threads})
+    gate.touch()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, printed
+    assert "[1/2] plain, seed 0: finished in" in printed
+    assert "[2/2] ours, seed 0: finished in" in printed
+    share = max(1, len(os.sched_getaffinity(0)) // 2) if hasattr(os, "sched_getaffinity") else ""
+    assert f"threads {share}" in consoles(tmp_path)["ours/seed0"]
+
+
+def test_one_failure_beside_other_runs_stops_none_of_them(tmp_path: Path) -> None:
+    config = str(tmp_path / "method.yml")
+    methods = [{"name": name, "config": config} for name in ("plain", "ours")]
+    methods.insert(0, {"name": "broken", "config": config, "opts": ["FAIL", "no such weights"]})  # type: ignore[dict-item]
+    result = benchmark(write_suite(tmp_path, methods=methods, seeds=[0]), "--jobs", "2")
+    assert result.returncode == 1
+    assert "[1/3] broken, seed 0: failed: ended with exit code 3" in result.stdout
+    assert result.stdout.count(": finished in") == 2
+
+
+@pytest.mark.parametrize("request_to_stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_reaches_every_run_once_and_all_go_on(tmp_path: Path, request_to_stop: signal.Signals) -> None:
+    gate = tmp_path / "gate"
+    suite = write_suite(tmp_path, seeds=[0], jobs=2, opts=["STEPS", 4, "GATE", str(gate)])
+    process = begun(suite, "plain/seed0", "ours/seed0")
+    process.send_signal(request_to_stop)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    stopped = consoles(tmp_path)
+    assert [stopped[name].splitlines()[-1] for name in ("plain/seed0", "ours/seed0")] == ["KeyboardInterrupt"] * 2
+    assert all(text.count("KeyboardInterrupt") == 1 for text in stopped.values())
+    listed = benchmark(suite, "--dry-run").stdout
+    assert listed.count("interrupted") == 2
+    assert "2 of 2 runs to do, 2 at a time, about" in listed
+    gate.touch()
+    assert benchmark(suite).returncode == 0
+    assert all("--resume" in text for text in consoles(tmp_path).values())
+
+
+def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 8, "GATE", str(tmp_path / "gate")])
+    steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
+    process = begun(suite, "plain/seed0")
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
@@ -170,6 +222,9 @@ def test_report_only_without_runs_says_so(tmp_path: Path) -> None:
         ({"seeds": ["a"]}, "whole numbers"),
         ({"opts": ["A"]}, "KEY, VALUE"),
         ({"ablation": ["our"]}, "Did you mean 'ours'?"),
+        ({"ablation": [["plain", "ours"], ["plain", "our"]]}, "Did you mean 'ours'?"),
+        ({"jobs": 0}, "jobs must be at least 1, got 0"),
+        ({"jobs": "two"}, "jobs must hold whole numbers"),
         ({"methods": []}, "methods must be a list"),
         ({"methods": [{"name": "plain", "config": "nowhere.yml"}]}, "there is no configuration file 'nowhere.yml'"),
         ({"methods": [{"name": "plain", "konfig": "x"}]}, "unknown key 'konfig'. Did you mean 'config'?"),
@@ -188,6 +243,15 @@ def test_unknown_method_and_missing_suite_end_with_a_message(tmp_path: Path) -> 
     assert result.returncode == 2
     assert "Did you mean 'ours'?" in result.stderr
     assert "there is no suite" in benchmark(tmp_path / "none.yml").stderr
+
+
+def test_ablation_is_one_group_or_several(tmp_path: Path) -> None:
+    from oamn_plugin.reporting.suite import load_suite
+
+    assert load_suite(write_suite(tmp_path, ablation=["ours", "plain"])).ablation == (("ours", "plain"),)
+    groups = [["ours", "plain"], ["plain", "ours"]]
+    assert load_suite(write_suite(tmp_path, ablation=groups)).ablation == (("ours", "plain"), ("plain", "ours"))
+    assert load_suite(write_suite(tmp_path)).ablation == ()
 
 
 def test_shipped_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:

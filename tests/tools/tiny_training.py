@@ -21,7 +21,7 @@ def main() -> int:
     options = dict(zip(words[::2], words[1::2], strict=True))
     folder = Path(options["OUTPUT_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
-    print("training with", options, flags, flush=True)
+    print("training with", options, flags, "threads", os.environ.get("OMP_NUM_THREADS"), flush=True)
     if "FAIL" in options:
         print(f"Traceback ...\nRuntimeError: {options['FAIL']}", flush=True)
         return 3

@@ -1,0 +1,126 @@
+"""Trainings as child processes: several at a time, each with its log, all stopped by one Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+GRACE_S = 20.0
+"""Seconds that trainings get to end by themselves once asked to."""
+_POLL_S = 0.05
+_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+"""Has glibc keep freed memory, which else a step's large tensors give back to the system and get again page by page.
+Other C libraries ignore both."""
+
+
+def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a training when ``jobs`` of them share the machine; what the user has set stays.
+
+    Args:
+        jobs: trainings at a time. Several get an equal share of the cores as threads each: one thread too many a core
+            and all wait for each other. One is left to torch, which knows which cores are real.
+        environment: what it is based on, this process's by default.
+    """
+    added = dict(_MALLOC) if sys.platform == "linux" else {}
+    if jobs > 1:
+        added["OMP_NUM_THREADS"] = str(max(1, processors() // jobs))
+    return {**added, **(os.environ if environment is None else environment)}
+
+
+def processors() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Child:
+    """A command that runs with its output in a log.
+
+    Args:
+        command: program and arguments.
+        log: file that its output is appended to, the command first.
+        environment: its environment variables.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.started = time.monotonic()
+        with log.open("a", encoding="utf-8") as file:
+            print("$", shlex.join(command), file=file, flush=True)
+            # a session of its own: Ctrl-C reaches it once, from here, and not a second time from the terminal
+            self.process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+                env=environment,
+            )  # fmt: skip
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self.process.poll()
+
+    @property
+    def seconds(self) -> float:
+        """Since its start."""
+        return time.monotonic() - self.started
+
+
+class Stop:
+    """Counts the requests to stop, Ctrl-C and SIGTERM. Nothing is raised: no child is lost between two lines."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def __bool__(self) -> bool:
+        return self.requests > 0
+
+    def request(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """One more; also a signal handler."""
+        self.requests += 1
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Stop]:
+    """Inside, Ctrl-C and SIGTERM are counted instead of raised; a signal that was ignored stays ignored."""
+    stop = Stop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, stop.request)
+    try:
+        yield stop
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+
+
+def wait_for_one(children: Sequence[Child], stop: Stop) -> Child | None:
+    """The first child that has ended; None when asked to stop before one has."""
+    while not stop:
+        for child in children:
+            if child.code is not None:
+                return child
+        time.sleep(_POLL_S)
+    return None
+
+
+def end_all(children: Sequence[Child], stop: Stop) -> None:
+    """Passes the request to stop on to every child, once, and waits; another one or :data:`GRACE_S` kills the rest."""
+    _each(children, lambda child: child.process.send_signal(signal.SIGINT))
+    asked, deadline = stop.requests, time.monotonic() + GRACE_S
+    while any(child.code is None for child in children) and stop.requests == asked and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    _each(children, lambda child: child.process.kill())
+    for child in children:
+        child.process.wait()
+
+
+def _each(children: Sequence[Child], act: Callable[[Child], None]) -> None:
+    for child in children:
+        if child.code is None:
+            act(child)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from oamn_plugin.reporting.processes import (
+    Child,
+    Stop,
+    child_environment,
+    end_all,
+    processors,
+    stopping_on_signals,
+    wait_for_one,
+)
+
+STUBBORN = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: pathlib.Path(sys.argv[1], "asked").touch())
+pathlib.Path(sys.argv[1], "ready").touch()
+for _ in range(3000):
+    time.sleep(0.02)
+"""
+
+
+def appeared(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.02)
+
+
+def child(folder: Path, code: str, *words: str) -> Child:
+    return Child([sys.executable, "-c", code, *words], folder / "log.txt", os.environ)
+
+
+def test_several_trainings_share_the_cores_and_what_the_user_set_stays() -> None:
+    assert child_environment(2, {})["OMP_NUM_THREADS"] == str(max(1, processors() // 2))
+    assert child_environment(10**6, {})["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in child_environment(1, {})
+    own = {"OMP_NUM_THREADS": "7", "MALLOC_MMAP_MAX_": "65536"}
+    assert child_environment(2, own) | own == child_environment(2, own)
+
+
+def test_the_first_to_end_is_found_and_its_log_kept(tmp_path: Path) -> None:
+    waiting, ended = child(tmp_path, STUBBORN, str(tmp_path)), child(tmp_path, "print('done')")
+    stop = Stop()
+    assert wait_for_one([waiting, ended], stop) is ended
+    assert ended.code == 0
+    assert "done" in (tmp_path / "log.txt").read_text()
+    stop.request()
+    assert wait_for_one([waiting], stop) is None
+    waiting.process.kill()
+    waiting.process.wait()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one child")
+def test_a_second_request_kills_what_does_not_end(tmp_path: Path) -> None:
+    stubborn, stop = child(tmp_path, STUBBORN, str(tmp_path)), Stop()
+    appeared(tmp_path / "ready")
+    stop.request()
+
+    def ask_again() -> None:
+        appeared(tmp_path / "asked")
+        stop.request()
+
+    thread = threading.Thread(target=ask_again)
+    thread.start()
+    end_all([stubborn], stop)
+    thread.join()
+    assert stubborn.code == -signal.SIGKILL
+
+
+def test_signals_are_counted_inside_and_as_before_outside() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping_on_signals() as stop:
+        assert not stop
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requests == 2
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping_on_signals() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGINT, before)
