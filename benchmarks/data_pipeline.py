@@ -131,15 +131,15 @@ def parts(arguments: argparse.Namespace) -> list[Row]:
     import torch
 
     from oamn_plugin.hosts.fastreid import data
-    from oamn_plugin.hosts.fastreid.loaders import TrainImages, build_training_transform
-    from oamn_plugin.hosts.fastreid.transforms import build_pipeline
+    from oamn_plugin.hosts.fastreid.loaders import TrainLoader
 
     cfg = configuration(arguments)
     records = data.training_records(cfg)[: 2 * arguments.images]
-    ours = TrainImages(records, build_pipeline(cfg, is_train=True), cfg.SEED)
+    loader = TrainLoader(cfg, records, torch.device("cpu"))
+    ours = loader.dataset
     plain = PlainImages([record.path for record in records], tuple(cfg.INPUT.SIZE_TRAIN))
     batch = torch.stack([ours[(0, index)]["images"] for index in range(min(arguments.images, len(records)))])
-    transform, generator = build_training_transform(cfg), torch.Generator().manual_seed(0)
+    transform, generator = loader.transform, torch.Generator().manual_seed(0)
     found = alternate(
         {
             "ours": lambda: [ours[(index, index)] for index in range(len(records))],

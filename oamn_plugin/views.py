@@ -51,7 +51,6 @@ class Geometry:
         if may_flip is not None:
             flipped = flipped & may_flip.cpu()
         shift = torch.floor(draws[:, 1:3] * (2 * self.padding + 1)) - self.padding  # pixels down, right
-        angle = (2 * draws[:, 3] - 1) * math.radians(self.rotation)
         if not self.rotation:  # whole pixels move: nothing to interpolate
             return _moved(images, flipped.tolist(), shift.long().tolist())
         angle = (2 * draws[:, 3] - 1) * math.radians(self.rotation)

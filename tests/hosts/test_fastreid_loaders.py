@@ -62,6 +62,16 @@ def test_making_a_batch_draws_from_no_global_generator(embedded_root: Path, tmp_
         assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
 
 
+@pytest.mark.parametrize(("pipeline", "seeded"), [("device", False), ("host", True), ("list", True)])
+def test_generators_are_set_only_for_workers_that_draw(
+    pipeline: str, seeded: bool, embedded_root: Path, tmp_path: Path
+) -> None:
+    cfg = tiny_config("OAMN", embedded_root, tmp_path, INPUT__PIPELINE=pipeline)
+    images = TrainLoader(cfg, training_records(cfg), CPU).dataset
+    images.pipeline = lambda image: torch.rand(())  # what a pipeline that draws nothing never does
+    assert (images[(3, 0)]["images"] == images[(3, 0)]["images"]) == seeded
+
+
 def test_a_later_start_gives_the_later_images(embedded_root: Path, tmp_path: Path) -> None:
     cfg = tiny_config("bagtricks", embedded_root, tmp_path)
     assert_same(first_batches(cfg, 6)[4:], first_batches(cfg, 2, start=4))
