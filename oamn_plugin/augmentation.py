@@ -8,6 +8,7 @@ section 3.1, and the released code where the paper is silent.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, strip
+from oamn_plugin.presets import PATCH_SOURCES
 
 AREA_RANGE = (0.02, 0.2)
 """Share of the donor image that a patch covers."""
@@ -22,9 +24,12 @@ LARGE_AREA_RANGE = (0.25, 0.6)
 """The same for ``large`` patches, which are hardly stretched and look like the things that really stand in front."""
 ASPECT_RANGE = (0.3, 3.3)
 """Height over width of a patch."""
+LOOSE_AREA_RANGES = {"quarter": (0.15, 0.375), "half": (0.375, 0.6)}
+"""Share of the image that a ``loose`` patch of a type covers."""
+LOOSE_SPAN_RANGE = (0.65, 1.0)
+"""Share of its side that a ``loose`` patch spans."""
 ATTEMPTS = 10
 """Draws of a patch that does not fit before the last one is cut to the image."""
-PATCH_SOURCES = ("corner", "anywhere", "large")
 AXES = (("left", "right"), ("bottom", "top"))
 CACHED = 8
 """Images that a CPU works on at a time, so that what lies between stays in its cache. A GPU takes all at once."""
@@ -36,10 +41,13 @@ class Views(NamedTuple):
     Attributes:
         images: (B, V, 3, H, W), dtype of the input; view 0 is the clean image.
         types: (B, V) long, indices into :data:`oamn_plugin.occlusion.OCCLUSION_TYPES`.
+        boxes: (B, V, 4) float, what is covered: top, left, height, width as shares of the image, zeros where nothing
+            is; None where a later change of geometry has moved it.
     """
 
     images: Tensor
     types: Tensor
+    boxes: Tensor | None = None
 
 
 class Patches(NamedTuple):
@@ -65,9 +73,11 @@ class OcclusionAugmentation:
             one view an image (V = 1), as :meth:`single` makes it.
         patch_source: ``corner`` crops the patch at one of the donor's corners, where images show background;
             ``anywhere`` crops it wherever it fits, people and objects included; ``large`` does so with a patch of a
-            quarter to 0.6 of the donor.
+            quarter to 0.6 of the donor; ``mixed`` draws ``corner`` or ``large`` for each image.
         probability: only with one view an image: how often it is occluded.
         black_share: how often the strip is black instead of a donor's patch.
+        shape: ``strip`` covers the strip of the type, edge to edge; ``loose`` a rectangle at the type's side of about
+            its area, as things that stand in front of people do. Black patches are strips, as unification makes them.
 
     Raises:
         ValueError: an argument out of range.
@@ -80,7 +90,12 @@ class OcclusionAugmentation:
     """
 
     def __init__(
-        self, axes: int = 2, patch_source: str = "corner", probability: float = 0.5, black_share: float = 0.0
+        self,
+        axes: int = 2,
+        patch_source: str = "corner",
+        probability: float = 0.5,
+        black_share: float = 0.0,
+        shape: str = "strip",
     ) -> None:
         if axes not in (0, 1, 2):
             raise ValueError(f"axes must be 0, 1 or 2, got {axes}")
@@ -89,12 +104,15 @@ class OcclusionAugmentation:
         for name, share in (("probability", probability), ("black_share", black_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
+        if shape not in ("strip", "loose"):
+            raise ValueError(f"shape must be strip or loose, got {shape!r}")
         self.axes, self.patch_source, self.probability, self.black_share = axes, patch_source, probability, black_share
+        self.shape = shape
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(axes={self.axes}, patch_source={self.patch_source!r}, "
-            f"probability={self.probability}, black_share={self.black_share})"
+            f"probability={self.probability}, black_share={self.black_share}, shape={self.shape!r})"
         )
 
     @property
@@ -115,8 +133,7 @@ class OcclusionAugmentation:
             ValueError: ``images`` is not a batch of images of at least 4 x 4 pixels.
         """
         if self.axes == 0:
-            occluded, names = self.single(images, donors, generator)
-            return Views(occluded.unsqueeze(1), names.unsqueeze(1))
+            return self._single(images, donors, generator)
         _check_batch(images)
         halves = torch.rand(len(images), generator=generator) < 0.5
         axis = torch.randint(2, (len(images),), generator=generator)
@@ -126,8 +143,9 @@ class OcclusionAugmentation:
             sides = SIDES if self.axes == 2 else AXES[first]
             types[i, 1:] = torch.tensor([TYPE_INDEX[f"{side}_{'half' if half else 'quarter'}"] for side in sides])
         views = images.unsqueeze(1).repeat(1, self.num_views, 1, 1, 1)
-        _paste(views, types, patches)
-        return Views(views, types.to(images.device))
+        boxes = self._boxes(types, patches.black, images.shape[-2:], generator)
+        _paste(views, boxes, patches)
+        return Views(views, types.to(images.device), _shares(boxes, images))
 
     def single(
         self, images: Tensor, donors: Tensor | None = None, generator: torch.Generator | None = None
@@ -137,13 +155,29 @@ class OcclusionAugmentation:
         Returns:
             ``(images, types)``: a new (B, 3, H, W) batch and its (B,) long type indices, 0 where left clean.
         """
+        views = self._single(images, donors, generator)
+        return views.images[:, 0], views.types[:, 0]
+
+    def _single(self, images: Tensor, donors: Tensor | None, generator: torch.Generator | None) -> Views:
         _check_batch(images)
         chosen = torch.rand(len(images), generator=generator) < self.probability
         types = torch.randint(1, len(OCCLUSION_TYPES), (len(images),), generator=generator) * chosen
+        types = types.unsqueeze(1)
         patches = self._patches(images, donors, generator)
-        out = images.clone()
-        _paste(out[:, None], types[:, None], patches)
-        return out, types.to(images.device)
+        out = images.clone().unsqueeze(1)
+        boxes = self._boxes(types, patches.black, images.shape[-2:], generator)
+        _paste(out, boxes, patches)
+        return Views(out, types.to(images.device), _shares(boxes, images))
+
+    def _boxes(self, types: Tensor, black: Tensor, size: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        """What each view's patch covers, (B, V, 4) long: top, left, height, width in pixels, zeros for clean views."""
+        boxes = torch.tensor([strip(name, *size) for name in OCCLUSION_TYPES])[types]
+        if self.shape == "loose":
+            for i, row in enumerate(types.tolist()):
+                for v, index in enumerate(row):
+                    if index and not black[i]:
+                        boxes[i, v] = torch.tensor(draw_loose(OCCLUSION_TYPES[index], size[0], size[1], generator))
+        return boxes
 
     def _patches(self, images: Tensor, donors: Tensor | None, generator: torch.Generator | None) -> Patches:
         pool = images if donors is None else donors
@@ -151,7 +185,11 @@ class OcclusionAugmentation:
         if len(pool) == len(images) > 1:  # any image but oneself
             picks = (torch.arange(len(images)) + 1 + picks % (len(images) - 1)) % len(images)
         height, width = pool.shape[-2:]
-        boxes = [draw_patch(height, width, self.patch_source, generator) for _ in range(len(picks))]
+        sources = [self.patch_source] * len(picks)
+        if self.patch_source == "mixed":
+            large = torch.rand(len(picks), generator=generator) < 0.5
+            sources = ["large" if one else "corner" for one in large.tolist()]
+        boxes = [draw_patch(height, width, source, generator) for source in sources]
         black = torch.zeros(len(picks), dtype=torch.bool)
         if self.black_share:
             black = torch.rand(len(picks), generator=generator) < self.black_share
@@ -221,21 +259,49 @@ def draw_patch(height: int, width: int, source: str = "corner", generator: torch
     return Strip(round(spot[0] * (height - rows)), round(spot[1] * (width - columns)), rows, columns)
 
 
-def _paste(views: Tensor, types: Tensor, patches: Patches) -> None:
-    """Stretches the patch of each image over the strips of its (B, V, 3, H, W) views, in place; types (B, V)."""
+def draw_loose(type_name: str, height: int, width: int, generator: torch.Generator | None = None) -> Strip:
+    """Draws the rectangle that a loose patch of a type covers on an image.
+
+    It touches the type's side, spans 0.65 to 1 of it, beginning anywhere, and covers 0.15 to 0.375 of the image for a
+    quarter, 0.375 to 0.6 for a half.
+
+    Args:
+        type_name: one of ``OCCLUSION_TYPES`` but ``none``.
+        height: image height in pixels.
+        width: image width in pixels.
+        generator: CPU generator of the random numbers.
+    """
+    side, area_name = type_name.rsplit("_", 1)
+    draws = torch.rand(3, generator=generator).tolist()
+    low, high = LOOSE_AREA_RANGES[area_name]
+    span = LOOSE_SPAN_RANGE[0] + draws[0] * (LOOSE_SPAN_RANGE[1] - LOOSE_SPAN_RANGE[0])
+    depth = (low + draws[1] * (high - low)) / span
+    across, along = (width, height) if side in ("left", "right") else (height, width)
+    deep, wide = min(max(1, round(depth * across)), across), max(1, round(span * along))
+    start = round(draws[2] * (along - wide))
+    near = 0 if side in ("left", "top") else across - deep
+    return Strip(start, near, wide, deep) if side in ("left", "right") else Strip(near, start, deep, wide)
+
+
+def _shares(boxes: Tensor, images: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    return (boxes / torch.tensor([height, width, height, width])).to(images.device)
+
+
+def _paste(views: Tensor, boxes: Tensor, patches: Patches) -> None:
+    """Stretches the patch of each image over the boxes of its (B, V, 3, H, W) views, in place; boxes (B, V, 4)."""
     step = len(views) if views.is_cuda else CACHED
     for start in range(0, len(views), step):
         part = slice(start, start + step)
-        _paste_part(views[part], types[part], Patches(patches.pool, *(one[part] for one in patches[1:])))
+        _paste_part(views[part], boxes[part], Patches(patches.pool, *(one[part] for one in patches[1:])))
 
 
-def _paste_part(views: Tensor, types: Tensor, patches: Patches) -> None:
+def _paste_part(views: Tensor, boxes: Tensor, patches: Patches) -> None:
     places: dict[tuple[int, int], list[tuple[int, int, Strip]]] = {}
-    for i, row in enumerate(types.tolist()):
-        for v, index in enumerate(row):
-            if index:
-                box = strip(OCCLUSION_TYPES[index], *views.shape[-2:])
-                places.setdefault((box.height, box.width), []).append((i, v, box))
+    for i, row in enumerate(boxes.tolist()):
+        for v, box in enumerate(row):
+            if box[2]:
+                places.setdefault((box[2], box[3]), []).append((i, v, Strip(*box)))
     for size, members in places.items():  # opposite strips are of one size: an image's patch is stretched once for both
         chosen = sorted({i for i, _, _ in members})
         filled = dict(zip(chosen, _stretched(patches, chosen, size, views.dtype), strict=True))

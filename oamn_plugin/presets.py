@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 PRESETS = ("paper", "official", "plus")
+PATCH_SOURCES = ("corner", "anywhere", "large", "mixed")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Options:
     """g = f * (mask_floor + m). 0 in the method; above 0 a young mask cannot starve the layers above it."""
     scorer_reads_mask: bool = False
     """True: the scorer reads the mask's values beside the masked features. False in the method."""
+    mask_reduction: int = 8
+    """How much narrower the mask module's embeddings are than their input: 8 in the method."""
+    mask_context: str = "mean"
+    """What the mask module sees of a position's own features: ``mean``, one channel (the method), or ``all``."""
     pooling: str = "max"
     """Global pooling after E2: ``max`` or ``avg``."""
     head: str = "dropout"
@@ -45,8 +50,11 @@ class Options:
     black_share: float = 0.0
     """How often the strip is black, as unification makes it at test time, instead of a donor's patch."""
     patch_source: str = "corner"
-    """Where the donor's patch is cropped: ``corner`` (background), ``anywhere`` (people and objects too) or ``large``
-    (anywhere, a quarter to 0.6 of the donor)."""
+    """Where the donor's patch is cropped: ``corner`` (background), ``anywhere`` (people and objects too), ``large``
+    (anywhere, a quarter to 0.6 of the donor) or ``mixed`` (``corner`` or ``large``, drawn per image)."""
+    patch_shape: str = "strip"
+    """What a patch covers: ``strip``, the half or quarter of its type, or ``loose``, a rectangle at that side of about
+    that area. Black patches are always strips."""
     # losses
     identity_weight: float = 1.0
     triplet_weight: float = 0.5
@@ -78,11 +86,19 @@ class Options:
     """Scorer confidence above which a query counts as occluded over a half."""
     plain_share: float = 0.0
     """Share of the plain distance in the final one: d = (1 - s) * unified + s * plain. 0 in the method."""
+    unification: str = "typed"
+    """``typed``: the gallery is occluded as the scorer says of the query (the method). ``weighted``: query and gallery
+    are both occluded in all nine ways, and the distances weighted by how well the query's mask fits each."""
+    weight_temperature: float = 8.0
+    """With ``weighted``: divides the log-likelihoods of the types; large values weigh all types alike."""
 
     def __post_init__(self) -> None:
         _check_choice("pooling", self.pooling, ("max", "avg"))
         _check_choice("head", self.head, ("dropout", "bnneck"))
-        _check_choice("patch_source", self.patch_source, ("corner", "anywhere", "large"))
+        _check_choice("patch_source", self.patch_source, PATCH_SOURCES)
+        _check_choice("patch_shape", self.patch_shape, ("strip", "loose"))
+        _check_choice("mask_context", self.mask_context, ("mean", "all"))
+        _check_choice("unification", self.unification, ("typed", "weighted"))
         _check_choice("triplet_grouping", self.triplet_grouping, ("grouped", "plain"))
         _check_choice("score_targets", self.score_targets, ("paper", "official"))
         _check_choice("gallery_features", self.gallery_features, ("occluded", "clean"))
@@ -90,6 +106,11 @@ class Options:
         for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.mask_reduction < 1 or self.weight_temperature <= 0:
+            raise ValueError(
+                f"mask_reduction must be at least 1 and weight_temperature above 0, got {self.mask_reduction} and "
+                f"{self.weight_temperature}"
+            )
         shares = ("dropout", "label_smoothing", "plain_share", "occluded_share", "black_share")
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
@@ -99,6 +120,16 @@ class Options:
                 "thresholds must satisfy 0.25 <= quarter_threshold <= half_threshold <= 1 (a softmax of four is "
                 f"never below 0.25), got {self.quarter_threshold} and {self.half_threshold}"
             )
+
+    @property
+    def weighted(self) -> bool:
+        """Whether one descriptor of nine parts serves every query, whatever its type."""
+        return self.unify and self.unification == "weighted"
+
+    @property
+    def by_type(self) -> bool:
+        """Whether a gallery image has a descriptor for each occlusion type; else one descriptor serves every query."""
+        return self.unify and not self.weighted
 
     @property
     def num_views(self) -> int:

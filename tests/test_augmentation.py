@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oamn_plugin.augmentation import OcclusionAugmentation, RandomOcclusion, draw_patch
+from oamn_plugin.augmentation import (
+    LOOSE_AREA_RANGES,
+    OcclusionAugmentation,
+    RandomOcclusion,
+    draw_loose,
+    draw_patch,
+)
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, split_type, strip
 
 SIZE = st.integers(4, 40)
@@ -218,13 +224,71 @@ def test_as_a_torchvision_transform_it_gives_one_image_and_its_label() -> None:
 
 
 def test_repr_names_every_argument() -> None:
-    text = repr(OcclusionAugmentation(1, "anywhere", 0.25))
-    assert text == "OcclusionAugmentation(axes=1, patch_source='anywhere', probability=0.25, black_share=0.0)"
+    text = repr(OcclusionAugmentation(1, "anywhere", 0.25, shape="loose"))
+    assert text == (
+        "OcclusionAugmentation(axes=1, patch_source='anywhere', probability=0.25, black_share=0.0, shape='loose')"
+    )
+
+
+@given(height=SIZE, width=SIZE, axes=st.sampled_from([0, 1, 2]), seed=st.integers(0, 999))
+@pytest.mark.parametrize("shape", ["strip", "loose"])
+def test_boxes_say_what_was_covered(shape: str, height: int, width: int, axes: int, seed: int) -> None:
+    images = random_images(3, height, width).long() + 1000
+    found = OcclusionAugmentation(axes, shape=shape)(images, random_images(3, height, width).long(), seeded(seed))
+    assert found.boxes is not None
+    for i in range(3):
+        for view, (top, left, rows, columns), index in zip(
+            found.images[i], found.boxes[i].tolist(), found.types[i].tolist(), strict=True
+        ):
+            y, x = round(top * height), round(left * width)
+            expected = torch.zeros(height, width, dtype=torch.bool)
+            expected[y : y + round(rows * height), x : x + round(columns * width)] = True
+            assert torch.equal((view != images[i]).all(0), expected)
+            assert expected.any() == (index > 0)
+
+
+@given(height=st.integers(32, 300), width=st.integers(32, 300), seed=st.integers(0, 999))
+@pytest.mark.parametrize("name", OCCLUSION_TYPES[1:])
+def test_loose_rectangles_keep_to_their_side_and_area(name: str, height: int, width: int, seed: int) -> None:
+    top, left, rows, columns = draw_loose(name, height, width, seeded(seed))
+    side, area = split_type(name)
+    touches = {"left": left == 0, "right": left + columns == width, "top": top == 0, "bottom": top + rows == height}
+    assert touches[side]
+    assert min(top, left) >= 0
+    assert top + rows <= height
+    assert left + columns <= width
+    low, high = LOOSE_AREA_RANGES[area]
+    rounding = (rows + columns + 1) / (height * width)
+    assert low - rounding <= rows * columns / (height * width) <= high + rounding
+
+
+def test_black_patches_stay_strips_since_unification_makes_strips() -> None:
+    images = torch.ones(40, 3, 32, 16)
+    found = OcclusionAugmentation(0, probability=1.0, black_share=1.0, shape="loose")(images, generator=seeded())
+    for view, index in zip(found.images[:, 0], found.types[:, 0].tolist(), strict=True):
+        assert torch.equal((view == 0).all(0), box_mask(OCCLUSION_TYPES[index], 32, 16))
+
+
+def test_mixed_patches_come_from_corners_and_from_anywhere() -> None:
+    # a donor whose pixels tell their place: small patches of a corner, large ones of anything
+    ramp = torch.arange(32.0).view(1, 1, 32, 1).expand(200, 3, 32, 16)
+    found = OcclusionAugmentation(0, "mixed", probability=1.0)(torch.full((200, 3, 32, 16), -1.0), ramp, seeded())
+    spans = []
+    for view in found.images[:, 0]:
+        pasted = view[0][view[0] >= 0]
+        spans.append(float(pasted.max() - pasted.min()))
+    large = torch.tensor(spans) > 13  # a fifth of the donor, at its flattest and steepest, spans 2 to 25 rows
+    assert 0.2 < large.float().mean() < 0.8
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"axes": 3}, "axes"), ({"patch_source": "middle"}, "patch_source"), ({"probability": 1.5}, "probability")],
+    [
+        ({"axes": 3}, "axes"),
+        ({"shape": "round"}, "shape"),
+        ({"patch_source": "middle"}, "patch_source"),
+        ({"probability": 1.5}, "probability"),
+    ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -126,12 +126,14 @@ def draw_views(args: argparse.Namespace) -> Image.Image:
     options = preset(args.preset)
     size = (args.size[1], args.size[0])
     batch = torch.stack([pil_to_tensor(picture.resize(size)) for picture in read(args)[1]])
-    occlusion = OcclusionAugmentation(options.axes, options.patch_source, options.occluded_share, options.black_share)
+    occlusion = OcclusionAugmentation(
+        options.axes, options.patch_source, options.occluded_share, options.black_share, options.patch_shape
+    )
     transform = TrainingTransform(Geometry(), occlusion, "views", options.aligned_views)
     generator = torch.Generator().manual_seed(args.seed)
     # a reading with one view an image is shown by several draws
     draws = [transform(batch, generator) for _ in range(1 if occlusion.num_views > 1 else 5)]
-    images, types = (torch.cat([draw[part] for draw in draws], dim=1) for part in range(2))
+    images, types = (torch.cat([getattr(draw, part) for draw in draws], dim=1) for part in ("images", "types"))
     pixels = images.round().clamp(0, 255).byte().permute(0, 1, 3, 4, 2).numpy()
     labels = [[OCCLUSION_TYPES[index] for index in row] for row in types.tolist()]
     return augmentation_sheet(np.ascontiguousarray(pixels), labels, args.height)

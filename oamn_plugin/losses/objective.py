@@ -46,7 +46,14 @@ class OAMNObjective(nn.Module):
         self.score = OcclusionScoreLoss(options.score_targets)
         self.position = PositionLoss()
 
-    def forward(self, output: OAMNOutput, pids: Tensor, types: Tensor, step: int | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        output: OAMNOutput,
+        pids: Tensor,
+        types: Tensor,
+        step: int | None = None,
+        boxes: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Returns the weighted losses of B images in V views.
 
         Args:
@@ -54,6 +61,7 @@ class OAMNObjective(nn.Module):
             pids: (B,) long, class indices.
             types: (B, V) long, occlusion types.
             step: optimiser steps taken so far, for the warm-up of the mask losses; None means that it is over.
+            boxes: (B, V, 4) what is covered, for the position loss (``Views.boxes``); None: the strips of the types.
         """
         check_views(types)
         if len(output.pooled) != types.numel():
@@ -63,7 +71,7 @@ class OAMNObjective(nn.Module):
         pids, groups = pids.repeat_interleave(types.shape[1]), groups_of(types).flatten()
         losses = self._identity_losses(output, pids, groups)
         if self.options.mask_module:
-            losses.update(self._mask_losses(output, types, step))
+            losses.update(self._mask_losses(output, types, step, boxes))
         return losses
 
     def _identity_losses(self, output: OAMNOutput, pids: Tensor, groups: Tensor) -> dict[str, Tensor]:
@@ -80,7 +88,9 @@ class OAMNObjective(nn.Module):
             losses["loss_cross"] = options.cross_weight * self.cross(output.pooled, pids, groups)
         return losses
 
-    def _mask_losses(self, output: OAMNOutput, types: Tensor, step: int | None) -> dict[str, Tensor]:
+    def _mask_losses(
+        self, output: OAMNOutput, types: Tensor, step: int | None, boxes: Tensor | None
+    ) -> dict[str, Tensor]:
         options = self.options
         features, masks, logits = (t.unflatten(0, types.shape) for t in output[:3])
         # one view an image has nothing to compare with
@@ -92,7 +102,7 @@ class OAMNObjective(nn.Module):
             "loss_score": options.score_weight * self.score(logits, types),
         }
         if options.position_weight:
-            losses["loss_position"] = options.position_weight * self.position(masks, types)
+            losses["loss_position"] = options.position_weight * self.position(masks, types, boxes)
         return losses
 
     def _warmth(self, step: int | None) -> float:

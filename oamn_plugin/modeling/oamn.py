@@ -86,7 +86,9 @@ class OAMN(nn.Module):
         self.scorer: OcclusionScorer | None = None
         if self.options.mask_module:
             size = self._middle_size()
-            self.mask = SpatialRelationMask(self.middle_dim, size)
+            self.mask = SpatialRelationMask(
+                self.middle_dim, size, self.options.mask_reduction, self.options.mask_context
+            )
             self.scorer = OcclusionScorer(self.middle_dim, size[0] * size[1] if self.options.scorer_reads_mask else 0)
         self._build_head(num_classes)
 

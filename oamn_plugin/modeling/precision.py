@@ -51,9 +51,10 @@ def split_strides(model: nn.Module) -> nn.Module:
     the strided convolution up to rounding; weights, their names and evaluation stay as they are.
     """
     for module in model.modules():
-        depthwise = type(module) is nn.Conv2d and 1 < module.groups == module.in_channels
-        if depthwise and max(module.stride) > 1 and module.padding_mode == "zeros":
-            module.__class__ = _SplitConv2d
+        if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+            conv: nn.Conv2d = module
+            if 1 < conv.groups == conv.in_channels and max(conv.stride) > 1:
+                conv.__class__ = _SplitConv2d
     return model
 
 

@@ -22,7 +22,7 @@ from oamn_plugin.presets import Options
 from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD, black_out, black_pixel
 from oamn_plugin.retrieval.unification import QueryDescriptors, describe_gallery, describe_queries
 
-DESCRIBING = ("mask_module", "mask_floor", "pooling", "head", "gallery_features", "plain_share")
+DESCRIBING = ("mask_module", "mask_floor", "pooling", "head", "gallery_features", "plain_share", "unification")
 """Fields of the options that a gallery descriptor depends on; thresholds may change without encoding anew."""
 RESAMPLING = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 PIXEL_MEAN, PIXEL_STD = tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)
@@ -95,8 +95,8 @@ class ImageEncoder:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The occlusion types a gallery may be described for: all nine; ``none`` alone without unification."""
-        return OCCLUSION_TYPES if self.options.unify else (NONE,)
+        """The occlusion types a gallery may be described for: all nine, or ``none`` where one descriptor serves all."""
+        return OCCLUSION_TYPES if self.options.by_type else (NONE,)
 
     def identity(self) -> Identity:
         """What an index that this encoder fills can be compared by."""
@@ -140,7 +140,8 @@ class ImageEncoder:
         Args:
             batches: (N, 3, H, W) pixels in 0..255 each.
         """
-        return describe_queries(self.model, (self.normalise(pixels) for pixels in batches), self.options)
+        normalised = (self.normalise(pixels) for pixels in batches)
+        return describe_queries(self.model, normalised, self.options, black=self.black)
 
     def gallery(self, pixels: Tensor, type_names: Sequence[str]) -> dict[str, Tensor]:
         """Gallery descriptors (N, D) by occlusion type, of (N, 3, H, W) pixels in 0..255."""

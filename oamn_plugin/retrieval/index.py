@@ -182,7 +182,7 @@ class GalleryIndex:
 
     def search_types(self, queries: QueryDescriptors, plain: bool = False) -> list[str]:
         """The occlusion type that each of the queries is compared under."""
-        unify = not plain and (self.encoder is None or self.encoder.options.unify)
+        unify = not plain and (self.encoder is None or self.encoder.options.by_type)
         return queries.type_names if unify else [NONE] * len(queries.types)
 
     def descriptors(self, name: str) -> np.ndarray:

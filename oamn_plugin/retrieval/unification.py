@@ -20,6 +20,7 @@ from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 from oamn_plugin.presets import Options
 from oamn_plugin.retrieval.store import DescriptorStore
 from oamn_plugin.retrieval.strips import black_out, black_pixel, cut_out, occlusion_types
+from oamn_plugin.retrieval.weighting import describe_ways, gallery_parts, query_parts, type_weights
 
 __all__ = [
     "QueryDescriptors",
@@ -41,7 +42,8 @@ class QueryDescriptors(NamedTuple):
     """Queries, encoded once, on the CPU."""
 
     descriptors: Tensor
-    """(Q, D) float32 unit descriptors, each image under its own mask; (Q, 2 D) when the plain distance has a share."""
+    """(Q, D) float32 unit descriptors, each image under its own mask; (Q, 2 D) when the plain distance has a share,
+    (Q, 9 D) when unification is weighted."""
     types: Tensor
     """(Q,) long, index in ``OCCLUSION_TYPES``."""
     confidence: Tensor
@@ -66,15 +68,23 @@ class Unified(NamedTuple):
 
 
 def needed_types(queries: QueryDescriptors, options: Options) -> tuple[str, ...]:
-    """The occlusion types a gallery must be described for: those that some query has; ``none`` without unification."""
-    if not options.unify:
+    """The occlusion types a gallery must be described for: those that some query has.
+
+    ``none`` alone where one descriptor serves all: without unification, and when it is weighted.
+    """
+    if not options.by_type:
         return (NONE,)
     present = set(queries.types.tolist())
     return tuple(name for index, name in enumerate(OCCLUSION_TYPES) if index in present)
 
 
 def describe_queries(
-    model: Any, batches: Iterable[Tensor], options: Options | None = None, *, channels_last: bool = True
+    model: Any,
+    batches: Iterable[Tensor],
+    options: Options | None = None,
+    *,
+    channels_last: bool = True,
+    black: Tensor | None = None,
 ) -> QueryDescriptors:
     """Encodes every query once, under its own mask, and reads its occlusion type off the scorer.
 
@@ -84,23 +94,49 @@ def describe_queries(
         batches: normalised float batches (N, 3, H, W); moved to the model's device.
         options: thresholds and share of the plain distance; None: the model's own.
         channels_last: memory layout of the batches; about halves the time of convolutions on a CPU.
+        black: (3,) normalised black, for weighted unification; None: ImageNet's.
 
     Raises:
         ValueError: no image at all.
     """
     options = _options(model, options)
-    parts: list[tuple[Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, ...]] = []
     with _evaluating(model):
         for images in _on_device(model, batches, channels_last):
-            features = model.encode(images)
-            mask, logits = model.attend(features)
-            descriptors = model.describe(model.apply_mask(features, mask)).float()
-            parts.append((_mix(descriptors, descriptors, options.plain_share).cpu(), logits.float().cpu()))
+            found = _describe_query(model, images, options, black)
+            parts.append(tuple(one.cpu() for one in found))
     if not parts:
         raise ValueError("there is no query image to describe")
-    logits = torch.cat([part[1] for part in parts])
+    return QueryDescriptors(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _describe_query(model: Any, images: Tensor, options: Options, black: Tensor | None) -> tuple[Tensor, ...]:
+    """The fields of :class:`QueryDescriptors` for one batch."""
+    features = model.encode(images)
+    mask, logits = model.attend(features)
+    logits = logits.float()
+    if options.weighted:
+        ways = describe_ways(model, _occluded(model, images, black, {NONE: (features, mask)}))
+        confidence, types = type_weights(mask, 1.0).max(1)
+        weights = type_weights(mask, options.weight_temperature, options.plain_share)
+        return query_parts(ways, weights), types, confidence, logits
+    descriptors = model.describe(model.apply_mask(features, mask)).float()
     types, confidence = occlusion_types(logits, options.quarter_threshold, options.half_threshold)
-    return QueryDescriptors(torch.cat([part[0] for part in parts]), types, confidence, logits)
+    return _mix(descriptors, descriptors, options.plain_share), types, confidence, logits
+
+
+def _occluded(
+    model: Any, images: Tensor, black: Tensor | None, known: Mapping[str, tuple[Tensor, Tensor]]
+) -> Callable[[str], tuple[Tensor, Tensor]]:
+    """Features and mask of images by the occlusion type they are given, encoded unless known."""
+
+    def occluded(name: str) -> tuple[Tensor, Tensor]:
+        if name in known:
+            return known[name]
+        features = model.encode(black_out(images, name, black))
+        return features, model.attend(features)[0]
+
+    return occluded
 
 
 def describe_gallery(
@@ -124,9 +160,13 @@ def describe_gallery(
         black: (3,) normalised black; None: ImageNet's.
 
     Returns:
-        (N, D) float32 unit descriptors by type name; (N, 2 D) when the plain distance has a share.
+        (N, D) float32 unit descriptors by type name; (N, 2 D) when the plain distance has a share. When unification is
+        weighted, ``none`` alone, with (N, 9 D).
     """
     options = _options(model, options)
+    if options.weighted:
+        with torch.inference_mode():
+            return {NONE: gallery_parts(describe_ways(model, _occluded(model, images, black, {})))}
 
     def occluded(name: str, clean: Tensor | None) -> tuple[Tensor, Tensor]:
         features = model.encode(black_out(images, name, black))
@@ -156,6 +196,15 @@ def describe_gallery_fast(
         mask, _ = model.attend(features)
         return (features if options.gallery_features == "occluded" else clean), mask
 
+    if options.weighted:
+        with torch.inference_mode():
+            clean = model.encode(images)
+
+            def cut(name: str) -> tuple[Tensor, Tensor]:
+                features = clean if name == NONE else cut_out(clean, name, images.shape[-2:])
+                return features, model.attend(features)[0]
+
+            return {NONE: gallery_parts(describe_ways(model, cut))}
     return _describe_types(model, images, type_names, options, occluded, True)
 
 
@@ -183,7 +232,7 @@ def unify(
         channels_last: memory layout of the batches.
     """
     options = _options(model, options)
-    described = describe_queries(model, queries, options, channels_last=channels_last)
+    described = describe_queries(model, queries, options, channels_last=channels_last, black=black)
     names = needed_types(described, options)
     describe: Describe = describe_gallery_fast if fast else describe_gallery
     store = DescriptorStore(folder)
@@ -191,7 +240,7 @@ def unify(
         for images in _on_device(model, gallery, channels_last):
             store.append(describe(model, images, names, options, black))
     store.finish()
-    return Unified(described, store if options.unify else store[NONE], store)
+    return Unified(described, store if options.by_type else store[NONE], store)
 
 
 def _describe_types(

@@ -199,6 +199,27 @@ def test_position(dtype: torch.dtype, size: tuple[int, int]) -> None:
     assert masks.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("size", [(4, 2), (5, 3)])
+def test_position_reads_boxes_where_they_are_given(size: tuple[int, int]) -> None:
+    height, width = 60 * size[0], 60 * size[1]  # whole pixels a position
+    boxes = torch.zeros(3, 5, 4)
+    masks, total = torch.rand(3, 5, 1, *size, dtype=torch.float64), 0.0
+    random = torch.Generator().manual_seed(0)
+    for b in range(3):
+        for v in range(5):
+            rows, columns = (int(torch.randint(extent + 1, (), generator=random)) for extent in (height, width))
+            top, left = (int(torch.randint(n + 1, (), generator=random)) for n in (height - rows, width - columns))
+            boxes[b, v] = torch.tensor([top / height, left / width, rows / height, columns / width])
+            pixels = torch.zeros(height, width, dtype=torch.float64)
+            pixels[top : top + rows, left : left + columns] = 1
+            for y in range(size[0]):
+                for x in range(size[1]):
+                    seen = 1 - float(pixels[60 * y : 60 * y + 60, 60 * x : 60 * x + 60].mean())
+                    m = float(masks[b, v, 0, y, x])
+                    total -= seen * math.log(m) + (1 - seen) * math.log(1 - m)
+    assert float(PositionLoss()(masks, FIVE, boxes)) == pytest.approx(total / (15 * size[0] * size[1]), rel=1e-4)
+
+
 def test_position_is_finite_for_saturated_masks() -> None:
     masks = torch.tensor([0.0, 1.0]).view(1, 1, 1, 1, 2).repeat(3, 5, 1, 4, 1).requires_grad_()
     loss = PositionLoss()(masks, FIVE)

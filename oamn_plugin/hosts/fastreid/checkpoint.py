@@ -6,72 +6,41 @@ checksum cannot come apart; torch itself does not look at them when it loads.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
-import random
 import re
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.errors import CheckpointError
+from oamn_plugin.hosts.shared.files import WriteError, write_atomically
+from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
+
+__all__ = [
+    "FOLDER",
+    "METRICS",
+    "CheckpointError",
+    "WriteError",
+    "load_checkpoint",
+    "load_newest",
+    "random_state",
+    "save_checkpoint",
+    "save_step",
+    "set_aside",
+    "set_random_state",
+    "step_files",
+    "write_atomically",
+]
 
 logger = logging.getLogger("fastreid.oamn")
 FOLDER = "checkpoints"
 METRICS = "metrics.json"
 _NAME = re.compile(r"step_(\d+)\.pth$")
-
-
-class CheckpointError(ExpectedError, RuntimeError):
-    """A weight file that is missing, damaged or of another shape; the message says which and what to do."""
-
-
-class WriteError(ExpectedError, OSError):
-    """A file that cannot be written: disk full, read-only or not permitted. What was there before is intact."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file so that after a crash at any moment either the old or the new one is there, whole.
-
-    Raises:
-        WriteError: the disk is full or the folder is not writable; the old file is intact.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise WriteError(
-            f"cannot write {path}: {error.strerror or error}. What was saved before is intact: make room or choose "
-            "another OUTPUT_DIR, then go on with --resume"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename last through a power cut; where folders cannot be opened (Windows) the system sees to it."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -178,37 +147,3 @@ def set_aside(folder: Path) -> None:
     except OSError as error:
         raise WriteError(f"cannot move the earlier run in {folder} to {target.name}: {error.strerror}") from error
     logger.warning("%s holds an earlier run: its checkpoints and metrics were moved to %s", folder, target)
-
-
-def random_state(generators: dict[str, torch.Generator]) -> dict[str, Any]:
-    """State of every random number generator, as plain data."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 the host draws from it
-    version, internal, gauss_next = random.getstate()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [
-            kind,
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(gauss),
-        ],
-        "python": [version, list(internal), gauss_next],
-        "generators": {name: generator.get_state() for name, generator in generators.items()},
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()  # of this process's device; all processes draw alike
-    return state
-
-
-def set_random_state(state: dict[str, Any], generators: dict[str, torch.Generator]) -> None:
-    """Puts every generator back where :func:`random_state` found it."""
-    torch.set_rng_state(state["torch"])
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
-    version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
-    for name, generator in generators.items():
-        generator.set_state(state["generators"][name])
-    if torch.cuda.is_available() and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])

@@ -67,8 +67,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.OCCLUSION = CfgNode()
     # Occlusion augmentation for any method: each training image is occluded with this probability
     cfg.INPUT.OCCLUSION.PROB = 0.0
-    # Where its patches are cut from the donor: corner, anywhere or large
+    # Where its patches are cut from the donor: corner, anywhere, large or mixed
     cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
+    # What they cover: strip (a half or a quarter) or loose (a rectangle of about that area)
+    cfg.INPUT.OCCLUSION.PATCH_SHAPE = "strip"
     # How often the strip is black instead of a donor's patch
     cfg.INPUT.OCCLUSION.BLACK_SHARE = 0.0
 

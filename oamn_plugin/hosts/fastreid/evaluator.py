@@ -181,7 +181,10 @@ class OcclusionUnifiedEvaluator:
         kept: list[int] = []
         batches = self._batches(bare, self.query, "queries", kept, skipped, self.occluder)
         first = next(batches, None)  # None: no share, or nothing in it can be read
-        own = None if first is None else list(describe_queries(core, itertools.chain([first], batches), options))
+        black = black_pixel(self.cfg.MODEL.PIXEL_MEAN, self.cfg.MODEL.PIXEL_STD)
+        own = None
+        if first is not None:
+            own = list(describe_queries(core, itertools.chain([first], batches), options, black=black))
         everywhere = comm.all_gather((kept, own, skipped))
         parts = [part for part in everywhere if part[1] is not None]
         if not parts:

@@ -64,7 +64,8 @@ def _keep_losses_precise(model: nn.Module) -> None:
     for module in list(model.modules()):
         if isinstance(module, EmbeddingHead):
             keep_precise(module)
-    model.losses = functools.partial(precisely, model.losses)  # type: ignore[assignment]
+    losses: Callable[..., dict[str, Tensor]] = model.losses  # type: ignore[assignment]
+    model.losses = functools.partial(precisely, losses)  # type: ignore[assignment]
 
 
 def attach_losses(cfg: CfgNode, model: nn.Module) -> nn.Module:

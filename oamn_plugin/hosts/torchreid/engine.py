@@ -70,7 +70,7 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
         options = core.options
         self.objective = OAMNObjective(options)
         occlusion = OcclusionAugmentation(
-            options.axes, options.patch_source, options.occluded_share, options.black_share
+            options.axes, options.patch_source, options.occluded_share, options.black_share, options.patch_shape
         )
         self.transform = TrainingTransform(geometry, occlusion, "views", options.aligned_views)
         self.generator = torch.Generator().manual_seed(seed)
@@ -88,7 +88,7 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
         # black, which strips may be and what moves out of the image leaves, is 0 only before normalising
         mean, std = self._mean.to(images), self._std.to(images)
         views = self.transform((images * std + mean) * 255, self.generator)
-        return Views((views.images / 255 - mean) / std, views.types)
+        return views._replace(images=(views.images / 255 - mean) / std)
 
     def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
         """One optimiser step on all views of a batch.
@@ -106,7 +106,7 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
         flat = views.images.flatten(0, 1)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         output = self.model(flat.contiguous(memory_format=layout), whole=True)
-        losses = self.objective(output, pids, views.types, step=self.step)
+        losses = self.objective(output, pids, views.types, self.step, views.boxes)
         total = torch.stack(list(losses.values())).sum()
         repeated = pids.repeat_interleave(views.types.shape[1])
         accuracy = (output.class_logits.detach().argmax(1) == repeated).float().mean()
