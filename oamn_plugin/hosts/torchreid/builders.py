@@ -17,6 +17,7 @@ from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import data_root, given_options, oamn_options
 from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine
 from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
+from oamn_plugin.hosts.torchreid.precision import train_in_bfloat16
 from oamn_plugin.hosts.torchreid.registration import register
 from oamn_plugin.views import Geometry
 
@@ -139,8 +140,8 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     if cfg.model.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if torch.cuda.is_available() and cfg.use_gpu:
-        model = model.cuda()
-    return model
+        return model.cuda()
+    return train_in_bfloat16(model) if cfg.train.amp else model
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -75,6 +75,8 @@ def _add_train_keys(cfg: CfgNode) -> None:
     # single_step, multi_step, cosine, or oamn_steps: the schedule of the released OAMN stretched to max_epoch
     train.lr_scheduler, train.stepsize, train.gamma = "single_step", [20], 0.1
     train.print_freq, train.seed = 20, 1
+    # On a CPU that computes in it: train in bfloat16, heads and losses in float32
+    train.amp = False
     # Resumable checkpoints kept, one is written an epoch; 0: none
     train.keep_checkpoints = 2
     cfg.train = train

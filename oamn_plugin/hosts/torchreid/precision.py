@@ -1,0 +1,38 @@
+"""Mixed precision for the host's engines, which know none: inside the model, so that losses never see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from oamn_plugin.modeling.precision import keep_precise, mixed_precision, split_strides
+
+
+def train_in_bfloat16(model: nn.Module) -> nn.Module:
+    """Has a model compute its training steps in bfloat16 on a CPU that has it; changes in place.
+
+    Linear layers and their batch norms stay in float32, and so does what the losses get: three digits are too few for
+    logits and distances. Evaluation, weights and their names are as they were.
+    """
+    split_strides(model)
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Linear, nn.BatchNorm1d)):
+            keep_precise(module)
+    own = type(model)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with mixed_precision("cpu", enabled=self.training):
+            return _as_float(own.forward(self, *args, **kwargs))
+
+    model.__class__ = type(own.__name__, (own,), {"forward": forward})
+    return model
+
+
+def _as_float(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    if not isinstance(output, tuple):
+        return output
+    parts = [_as_float(part) for part in output]
+    return type(output)(*parts) if hasattr(output, "_fields") else tuple(parts)
