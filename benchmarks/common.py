@@ -145,12 +145,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def finish(rows: Sequence[Row], path: Path | None) -> None:
-    """Prints the rows, and writes them where ``--json`` says."""
+def finish(rows: Sequence[Row], path: Path | None) -> list[Row]:
+    """Ends a script: prints the machine, its load and the rows, writes the rows where ``--json`` says; the rows."""
+    print(f"{machine()}; {load()}")
     for row in rows:
         print(f"{row.what}: {row.measured} (to reach: {row.target}){verdict(row.reached, ' - ')}")
     if path:
         path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return list(rows)
 
 
 def verdict(reached: bool | None, before: str = "") -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from common import REPOSITORY, Row, alternate, finish, load, machine, parser, ratio
+from common import REPOSITORY, Row, alternate, finish, parser, ratio
 
 SHARE, PER_SECOND = 0.85, 8 * 77
 """To reach: share of the plain pipeline's speed; 8 times the released code's images a second (77, 2 CPU cores)."""
@@ -174,9 +174,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> list[Row]:
     arguments = parse(argv)
     rows = measure(arguments) + (parts(arguments) if arguments.device == "cpu" else [])
-    print(f"{machine()}; {load()}")
-    finish(rows, arguments.json)
-    return rows
+    return finish(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from common import REPOSITORY, Row, finish, load, machine, parser
+from common import REPOSITORY, Row, finish, parser
 
 MODES = ("exact", "fast", "no unification")
 
@@ -105,10 +105,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> list[Row]:
     arguments = parse(argv)
-    rows = measure(arguments)
-    print(f"{machine()}; {load()}")
-    finish(rows, arguments.json)
-    return rows
+    return finish(measure(arguments), arguments.json)
 
 
 if __name__ == "__main__":

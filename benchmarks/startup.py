@@ -11,7 +11,7 @@ import sys
 import time
 from statistics import median
 
-from common import REPOSITORY, Row, finish, load, machine, parser
+from common import REPOSITORY, Row, finish, parser
 
 TARGET = 1.0
 HEAVY = ("torch", "torchvision", "fastreid", "cv2", "matplotlib", "sklearn")
@@ -57,10 +57,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> list[Row]:
     arguments = parse(argv)
-    rows = measure(arguments)
-    print(f"{machine()}; {load()}")
-    finish(rows, arguments.json)
-    return rows
+    return finish(measure(arguments), arguments.json)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Callable
 from statistics import median
 
-from common import Row, alternate, finish, load, machine, parser, ratio
+from common import Row, alternate, finish, parser, ratio
 
 CPU_TARGET, GPU_TARGET, BUSY_TARGET = 1.10, 1.15, 0.90
 NUM_CLASSES = 751
@@ -164,10 +164,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> list[Row]:
     arguments = parse(argv)
-    rows = measure(arguments)
-    print(f"{machine()}; {load()}")
-    finish(rows, arguments.json)
-    return rows
+    return finish(measure(arguments), arguments.json)
 
 
 if __name__ == "__main__":

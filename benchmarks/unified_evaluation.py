@@ -14,7 +14,7 @@ import json
 from statistics import median
 from typing import Any
 
-from common import Row, alternate, finish, in_own_process, load, machine, parser, peak_memory, ratio
+from common import Row, alternate, finish, in_own_process, parser, peak_memory, ratio
 
 TARGET, GROWTH = 1.05, 0.25
 """To reach: time over that of encoding; memory added by eight more types, as a share of one type's descriptors."""
@@ -189,9 +189,7 @@ def main(argv: list[str] | None = None) -> list[Row]:
         print(json.dumps(measure_memory(arguments.memory_types, arguments.memory_gallery, arguments.memory_dim)))
         return []
     rows = [*time_rows(arguments), memory_row(arguments)]
-    print(f"{machine()}; {load()}")
-    finish(rows, arguments.json)
-    return rows
+    return finish(rows, arguments.json)
 
 
 if __name__ == "__main__":
