@@ -13,6 +13,7 @@ from oamn_plugin.hosts.fastreid.config import config_chain, load_config, oamn_op
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.presets import preset
+from oamn_plugin.reporting.suite import load_suite
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 OTHERS = ("suites", "torchreid")  # not configurations of fastreid
@@ -90,3 +91,22 @@ def test_the_published_optimisation_of_oamn() -> None:
 def test_the_stronger_baselines_rest_on_the_bag_of_tricks(recipe: str) -> None:
     chain = [Path(path).name for path in config_chain(str(CONFIGS / f"Base-{recipe}.yml"))]
     assert chain[-1] == "Base-bagtricks.yml"
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "suites").glob("*.yml")), ids=lambda path: path.stem)
+def test_options_of_every_suite_are_keys_with_possible_values(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)  # configurations are named from the root of the repository
+    suite = load_suite(path)
+    for method in (one for one in suite.methods if one.host == "fastreid"):
+        opts = [*SMALL, "MODEL.DEVICE", "cpu", *suite.opts, *method.opts]
+        assert check_settings(load_config(method.config, opts), train=True) == [], method.name
+
+
+def test_every_method_of_the_embedded_suites_sees_as_many_image_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    for name, epochs in (("demo", 15), ("embedded", 10), ("ablation", 10)):
+        suite = load_suite(CONFIGS / "suites" / f"{name}.yml")
+        for method in (one for one in suite.methods if one.host == "fastreid"):
+            cfg = load_config(method.config, [*SMALL, *suite.opts, *method.opts])
+            views = oamn_options(cfg).num_views if cfg.MODEL.META_ARCHITECTURE == "OAMN" else 1
+            assert cfg.SOLVER.MAX_EPOCH * views == epochs, method.name
