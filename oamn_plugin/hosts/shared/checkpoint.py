@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
-import random
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from oamn_plugin.hosts.shared.errors import CheckpointError
+from oamn_plugin.hosts.shared.files import write_atomically
 
 logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 _NAME = re.compile(r"step_(\d+)\.pth$")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that after a crash at any moment either the old or the new one is there, whole.
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a state of tensors, numbers, strings, lists and dicts, and its SHA-256 beside it.
 
     Raises:
-        OSError: the disk is full or the folder is not writable; the old file is intact.
+        WriteError: see :func:`~oamn_plugin.hosts.shared.files.write_atomically`.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes a state of tensors, numbers, strings, lists and dicts, and its SHA-256 beside it."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(_checksum_file(path), hashlib.sha256(content).hexdigest().encode())
     write_atomically(path, content)
 
@@ -140,42 +125,3 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], source: str) -> Non
         listed = "; ".join(f"{len(names)} {what} ({', '.join(names[:4])})" for what, names in parts.items() if names)
         raise CheckpointError(f"{source} does not fit this model: {listed}")
     model.load_state_dict({n: v for n, v in state.items() if n in own and n not in differing}, strict=False)
-
-
-def random_state(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
-    """State of every random number generator, as plain data."""
-    drawn: Any = np.random.get_state()  # noqa: NPY002 the hosts draw from it
-    kind, keys, position, has_gauss, gauss = drawn
-    version, internal, gauss_next = random.getstate()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
-        "python": [version, list(internal), gauss_next],
-        "generators": {name: generator.get_state() for name, generator in generators.items()},
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def set_random_state(state: Mapping[str, Any], generators: Mapping[str, torch.Generator]) -> None:
-    """Puts every generator back where :func:`random_state` found it."""
-    torch.set_rng_state(state["torch"])
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
-    version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
-    for name, generator in generators.items():
-        generator.set_state(state["generators"][name])
-    if torch.cuda.is_available() and "cuda" in state:
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-@contextmanager
-def same_random_numbers() -> Iterator[None]:
-    """What happens inside draws random numbers without changing those that come after."""
-    state = random_state({})
-    try:
-        yield
-    finally:
-        set_random_state(state, {})

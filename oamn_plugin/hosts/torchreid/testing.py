@@ -14,16 +14,10 @@ from torch import nn
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared import evaluation
-from oamn_plugin.hosts.shared.checkpoint import (
-    random_state,
-    same_random_numbers,
-    save_checkpoint,
-    save_step,
-    set_random_state,
-    step_files,
-)
+from oamn_plugin.hosts.shared.checkpoint import save_checkpoint, save_step, step_files
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
 from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, PlainModel
+from oamn_plugin.hosts.shared.random_state import random_state, same_random_numbers, set_random_state
 from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
 from oamn_plugin.hosts.torchreid.checkpoint import model_state, plain_schedule
 from oamn_plugin.hosts.torchreid.compat import host_module
@@ -178,7 +172,7 @@ class CoreTesting:
             "epoch": self.epoch + 1,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": plain_schedule(self.scheduler),
-            "random": random_state(self.generators),
+            "random": random_state(self.generators, every_gpu=True),
         }
 
     def resume(self, state: dict[str, Any], source: str) -> int:
