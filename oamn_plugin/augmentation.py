@@ -319,7 +319,9 @@ def _stretched(patches: Patches, chosen: list[int], size: tuple[int, int], dtype
         places = (2 * places + 1) / pool.shape[2 + axis] - 1
         grid[..., 1 - axis] = places[:, :, None] if axis == 0 else places[:, None, :]
     donors = pool.index_select(0, picks.to(pool.device)).float()  # several times as fast as pool[picks]
-    donors[patches.black[chosen].to(pool.device)] = 0
+    black = patches.black[chosen]
+    if black.any():  # else a whole pass over the donors for nothing
+        donors[black.to(pool.device)] = 0
     out = F.grid_sample(donors, grid.to(pool.device), mode="bilinear", padding_mode="border", align_corners=False)
     return (out if dtype.is_floating_point else out.round_()).to(dtype)
 

@@ -89,7 +89,7 @@ class Options:
     unification: str = "typed"
     """``typed``: the gallery is occluded as the scorer says of the query (the method). ``weighted``: query and gallery
     are both occluded in all nine ways, and the distances weighted by how well the query's mask fits each."""
-    weight_temperature: float = 8.0
+    weight_temperature: float = 16.0
     """With ``weighted``: divides the log-likelihoods of the types; large values weigh all types alike."""
 
     def __post_init__(self) -> None:
@@ -153,8 +153,8 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "plus": {
         "axes": 0,
         "mask_floor": 0.5,
-        "patch_source": "large",
-        "black_share": 0.2,
+        "patch_source": "anywhere",
+        "black_share": 0.3,
         "scorer_reads_mask": True,
         "pooling": "avg",
         "head": "bnneck",
@@ -163,9 +163,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "triplet_grouping": "plain",
         "label_smoothing": 0.1,
         "position_weight": 1.0,
-        "quarter_threshold": 0.4,
-        "half_threshold": 1.0,
-        "plain_share": 0.5,
+        "unification": "weighted",
     },
 }
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from oamn_plugin.losses.common import without_autocast
 from oamn_plugin.losses.position import coverage
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 
@@ -37,7 +38,8 @@ def type_likelihoods(mask: Tensor) -> Tensor:
     """
     mask = mask.float().clamp(_EPS, 1 - _EPS)
     covered = coverage(*mask.shape[-2:]).to(mask).flatten(1)
-    return torch.log(mask).flatten(1) @ (1 - covered).T + torch.log(1 - mask).flatten(1) @ covered.T
+    with without_autocast(mask):
+        return torch.log(mask).flatten(1) @ (1 - covered).T + torch.log(1 - mask).flatten(1) @ covered.T
 
 
 def type_weights(mask: Tensor, temperature: float, plain_share: float = 0.0) -> Tensor:

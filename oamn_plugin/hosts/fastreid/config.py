@@ -127,6 +127,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.OAMN.FAST = False
     # Queries ranked at a time; 0: what fits in about 256 MB
     cfg.TEST.OAMN.CHUNK_SIZE = 0
+    # Test in mixed precision: about twice as fast on a CPU with bfloat16; descriptors keep three digits
+    cfg.TEST.AMP = False
     # Workers of the test loaders; negative: DATALOADER.NUM_WORKERS
     cfg.TEST.NUM_WORKERS = -1
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from oamn_plugin.hosts.fastreid.config import ConfigError, oamn_options
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.truth import truth_scores
+from oamn_plugin.modeling.precision import mixed_precision
 from oamn_plugin.presets import Options
 from oamn_plugin.retrieval import RankingResult, Reranking, evaluate_ranking, expand_all, tpr_at_fpr
 from oamn_plugin.retrieval.store import DescriptorStore
@@ -57,8 +59,8 @@ class PlainModel(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Descriptors (N, D) of raw images; a copy, since the host normalises in place."""
-        found = self.model({"images": images.clone()})
-        return (found + self.model({"images": images.flip(3)})) / 2 if self.flip else found
+        found = self.model({"images": images.clone()}).float()
+        return (found + self.model({"images": images.flip(3)}).float()) / 2 if self.flip else found
 
     def attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """No mask and no opinion on occlusion."""
@@ -147,6 +149,10 @@ class OcclusionUnifiedEvaluator:
         self._log(found)
         return found
 
+    def _precision(self) -> AbstractContextManager[Any]:
+        """Describing may be in mixed precision; ranking never is."""
+        return mixed_precision(self.cfg.MODEL.DEVICE, self.cfg.TEST.AMP)
+
     def _core(self, bare: nn.Module) -> tuple[Any, Options]:
         options = oamn_options(self.cfg)
         if not hasattr(bare, "oamn"):
@@ -184,7 +190,8 @@ class OcclusionUnifiedEvaluator:
         black = black_pixel(self.cfg.MODEL.PIXEL_MEAN, self.cfg.MODEL.PIXEL_STD)
         own = None
         if first is not None:
-            own = list(describe_queries(core, itertools.chain([first], batches), options, black=black))
+            with self._precision():
+                own = list(describe_queries(core, itertools.chain([first], batches), options, black=black))
         everywhere = comm.all_gather((kept, own, skipped))
         parts = [part for part in everywhere if part[1] is not None]
         if not parts:
@@ -210,7 +217,8 @@ class OcclusionUnifiedEvaluator:
         device = torch.device(self.cfg.MODEL.DEVICE)
         for images in self._batches(bare, self.gallery, "gallery", kept, own_skipped):
             images = images.to(device).contiguous(memory_format=torch.channels_last)
-            store.append(describe(core, images, names, options, black))
+            with self._precision():
+                store.append(describe(core, images, names, options, black))
         store.finish()
         if comm.get_world_size() == 1:
             skipped += own_skipped
