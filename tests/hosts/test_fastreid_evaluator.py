@@ -19,7 +19,9 @@ from oamn_plugin.hosts.fastreid.config import ConfigError, oamn_options
 from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator, ReidEvaluator
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.modeling.precision import has_bfloat16
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, strip
+from oamn_plugin.retrieval.weighting import type_weights
 
 SCORES = ("Rank-1", "Rank-3", "Rank-5", "Rank-10", "Rank-20", "mAP", "mAP_trapezoid", "mINP")
 KEYS = {*SCORES, "num_query", "num_gallery", "query_types", "seconds_per_1000_gallery"}
@@ -123,6 +125,40 @@ def test_unification_equals_the_straight_version(
     assert found["query_types"] == {name: names.count(name) for name in OCCLUSION_TYPES if name in names}
     assert len(found["query_types"]) >= 3, "the test must see several types"
     assert_scores(found, straight_scores(distances, *records))
+
+
+def test_weighted_unification_equals_the_straight_version(records: Both, embedded_root: Path, tmp_path: Path) -> None:
+    cfg, model = build("OAMN", embedded_root, tmp_path, MODEL__OAMN__UNIFICATION="weighted")
+    found = OcclusionUnifiedEvaluator(cfg, "Set", *records).run(model)
+    distances = np.zeros((len(records[0]), len(records[1])))
+    with torch.inference_mode():
+        query, gallery = pixels(cfg, records[0]), pixels(cfg, records[1])
+        masks = torch.cat([model.oamn.attend(model.oamn.encode(model.normalise(image[None])))[0] for image in query])
+        weights = type_weights(masks, oamn_options(cfg).weight_temperature)
+        for t, name in enumerate(OCCLUSION_TYPES):
+            sides = [
+                [occluded_descriptor(model, image, name, "occluded") for image in side] for side in (query, gallery)
+            ]
+            apart = torch.cdist(*map(torch.stack, sides)).square()
+            distances += (weights[:, t, None] * apart).numpy()
+    assert sum(found["query_types"].values()) == len(records[0])
+    assert_scores(found, straight_scores(distances, *records))
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU does not compute in bfloat16")
+@pytest.mark.parametrize("base", ["OAMN", "bagtricks"])
+def test_mixed_precision_describes_and_does_not_rank(
+    base: str, records: Both, embedded_root: Path, tmp_path: Path
+) -> None:
+    cfg, model = build(base, embedded_root, tmp_path, TEST__AMP=True)
+    encoder, seen = (model.oamn.encoder_low if base == "OAMN" else model.backbone), set()
+    encoder.register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+    half = OcclusionUnifiedEvaluator(cfg, "Set", *records).run(model)
+    assert seen == {torch.bfloat16}
+    seen.clear()
+    whole = OcclusionUnifiedEvaluator(changed(cfg, TEST__AMP=False), "Set", *records).run(model)
+    assert seen == {torch.float32}
+    assert half["mAP"] == pytest.approx(whole["mAP"], abs=5)  # the same images come first, whatever the last digits
 
 
 @pytest.mark.parametrize("how", ["evaluator", "option", "no mask module"])
