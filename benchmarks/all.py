@@ -88,6 +88,7 @@ def _found(pattern: str, text: str) -> str:
 
 JOBS = (
     Job("training_step.py", ("--rounds", "9"), ("--rounds", "25")),
+    Job("precision.py"),
     Job("data_pipeline.py", ("--rounds", "5"), ("--rounds", "15")),
     Job(
         "unified_evaluation.py",

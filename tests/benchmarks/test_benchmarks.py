@@ -9,11 +9,14 @@ import all as everything  # type: ignore[import-not-found]
 import common  # type: ignore[import-not-found]
 import data_pipeline  # type: ignore[import-not-found]
 import fast_mode  # type: ignore[import-not-found]
+import precision  # type: ignore[import-not-found]
 import pytest
 import startup  # type: ignore[import-not-found]
 import torch
 import training_step  # type: ignore[import-not-found]
 import unified_evaluation  # type: ignore[import-not-found]
+
+from oamn_plugin.modeling.precision import has_bfloat16
 
 SMALL = ["--backbone", "resnet18", "--size", "64", "32"]
 
@@ -41,6 +44,17 @@ def test_training_step_measures_both_sides(tmp_path: Path) -> None:
     assert len(rows) == 1
     assert float(rows[0].measured.split()[0]) > 0
     assert [common.Row(**row) for row in json.loads(path.read_text())] == rows
+
+
+def test_precision_measures_every_side_or_says_why_not() -> None:
+    rows = precision.main(
+        ["--arch", "mobilenet_v2", "--images", "2", "--height", "32", "--width", "32", "--rounds", "1"]
+    )
+    if has_bfloat16():
+        assert len(rows) == 3
+        assert all(float(row.measured) > 0 for row in rows)
+    else:
+        assert "not measured" in rows[0].measured
 
 
 @pytest.mark.parametrize("types", [1, 5, 9])
