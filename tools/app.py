@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import hashlib
 import html
+import json
 import os
 import shutil
 import sys
@@ -122,7 +124,8 @@ def embedded_index(args: argparse.Namespace) -> Path:
 
     encoder = next(iter(model_loaders(args.run).values()))()
     data = ensure(size=args.size)
-    folder = data.parent / f"{data.name}-{encoder.identity().weights[:12]}.index"
+    identity = json.dumps(encoder.identity(), sort_keys=True)  # other settings need another index, as other weights do
+    folder = data.parent / f"{data.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.index"
     print(f"gallery: {data / 'bounding_box_test'}; images to try: {data / 'query'}")
     GalleryIndex(folder, encoder, progress=True).add(read_gallery(data / "bounding_box_test"))
     return folder

@@ -192,6 +192,7 @@ def describe(encoder: Any, suffix: str) -> dict[str, Any]:
         "logits": list(SIDES),
         "thresholds": {"quarter": encoder.options.quarter_threshold, "half": encoder.options.half_threshold},
         "unify": encoder.options.unify,
+        "unification": encoder.options.unification,
         "dim": encoder.dim,
         "weights": identity.weights,
     }  # fmt: skip

@@ -128,6 +128,7 @@ def scores(encoder: Any, data: Path) -> dict[str, dict[str, float]]:
     import torch
 
     from oamn_plugin.datasets.images import read_image
+    from oamn_plugin.reporting.search_results import describe_both
     from oamn_plugin.retrieval.encoder import in_batches
     from oamn_plugin.retrieval.gallery import read_gallery
     from oamn_plugin.retrieval.index import GalleryIndex
@@ -139,9 +140,9 @@ def scores(encoder: Any, data: Path) -> dict[str, dict[str, float]]:
         for name, queries in (("OccludedPedestrians", "query"), ("OccludedPedestriansHolistic", "query_holistic")):
             images = read_gallery(data / queries)
             pixels = [encoder.prepare(read_image(image.path)) for image in images]
-            described = encoder.queries(torch.stack(list(part)) for part in in_batches(pixels))
-            for kind, plain in (("", False), (" (plain)", True)):
-                percent = index.evaluate(described, images, plain=plain).to_percent()
+            described = describe_both(encoder, [torch.stack(list(part)) for part in in_batches(pixels)])
+            for kind, one, plain in (("", described.unified, False), (" (plain)", described.plain, True)):
+                percent = index.evaluate(one, images, plain=plain).to_percent()
                 found[name + kind] = {key: round(percent[key], 2) for key in ("Rank-1", "mAP", "mAP_trapezoid")}
     return found
 

@@ -145,8 +145,8 @@ def evaluate(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[s
 
     try:
         return {
-            name: index.evaluate(described, queries, plain=plain).to_percent()
-            for name, plain in (("unified", False), ("plain", True))
+            name: index.evaluate(one, queries, plain=name == "plain").to_percent()
+            for name, one in described._asdict().items()
         }
     except ValueError as error:
         raise (

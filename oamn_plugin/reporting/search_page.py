@@ -16,7 +16,7 @@ from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.occlusion import NONE, SIDES, strip
 from oamn_plugin.reporting.page import data_uri
 from oamn_plugin.reporting.pictures import mask_overlay
-from oamn_plugin.reporting.search_results import SearchResult, describe_type, masks_of
+from oamn_plugin.reporting.search_results import WEIGHTED, SearchResult, describe_type, masks_of
 from oamn_plugin.retrieval.encoder import ImageEncoder
 from oamn_plugin.retrieval.index import Match
 
@@ -88,15 +88,25 @@ def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
     query = Card(_jpeg(result.picture), _masked(result.picture, mask), "", result.query.name, (uncovered,))
     plain_ranks = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     unified_ranks = {match.image.path: rank for rank, match in enumerate(result.unified, start=1)}
-    covered = "nothing is covered" if result.searched_as == NONE else f"{result.searched_as.replace('_', ' ')} covered"
     rankings = [
-        Ranking("Unified", f"gallery images compared with the {covered}" if result.searched_as != NONE else covered,
-                _cards(result, result.unified, plain_ranks, "plain", encoder)),
-        Ranking("Plain", "the same gallery, nothing covered",
-                _cards(result, result.plain, unified_ranks, "unified", encoder)),
-    ]  # fmt: skip
+        Ranking("Unified", _covered(result), _cards(result, result.unified, plain_ranks, "plain", encoder)),
+        Ranking(
+            "Plain",
+            "the same gallery, nothing covered",
+            _cards(result, result.plain, unified_ranks, "unified", encoder),
+        ),
+    ]
     sides = list(zip(SIDES, result.probabilities, strict=True))
     return Panel(query, describe_type(result), sides, rankings)
+
+
+def _covered(result: SearchResult) -> str:
+    """What was covered in the unified ranking."""
+    if result.searched_as == NONE:
+        return "nothing is covered"
+    if result.searched_as == WEIGHTED:
+        return "query and gallery images compared in all nine ways, weighted by the query's mask"
+    return f"gallery images compared with the {result.searched_as.replace('_', ' ')} covered"
 
 
 def _cards(

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 
-from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES
+from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
 from oamn_plugin.retrieval.encoder import ImageEncoder, in_batches
 from oamn_plugin.retrieval.gallery import GalleryImage
 from oamn_plugin.retrieval.index import GalleryIndex, Match
-from oamn_plugin.retrieval.unification import QueryDescriptors
+from oamn_plugin.retrieval.unification import QueryDescriptors, describe_queries
+
+WEIGHTED = "weighted"
+"""``searched_as`` where both images are compared under all nine types."""
+
+
+class Described(NamedTuple):
+    """The same queries, for the search with unification and for the one without."""
+
+    unified: QueryDescriptors
+    plain: QueryDescriptors
 
 
 @dataclass(frozen=True)
@@ -26,10 +37,12 @@ class SearchResult:
     Attributes:
         query: the query image.
         picture: its pixels as they were read.
-        type_name: the occlusion type that the scorer read off it.
-        confidence: the scorer's largest probability.
+        type_name: the occlusion type that the scorer read off it; the one that explains the mask best where
+            unification is weighted.
+        confidence: the scorer's largest probability; that type's share where unification is weighted.
         probabilities: probability of each side, in the order of ``SIDES``.
-        searched_as: the type it was compared under; ``none`` for a model that does not unify.
+        searched_as: the type it was compared under; ``none`` for a model that does not unify, ``weighted`` where
+            unification is.
         unified: matches with unification.
         plain: matches without.
     """
@@ -57,7 +70,7 @@ def search(
     pictures: Sequence[Image.Image],
     k: int = 20,
     other_cameras: bool = False,
-) -> tuple[list[SearchResult], QueryDescriptors]:
+) -> tuple[list[SearchResult], Described]:
     """Describes query images and searches for them, with unification and without.
 
     Args:
@@ -69,26 +82,51 @@ def search(
         other_cameras: leave out images of the query's own person and camera, as evaluations do.
 
     Returns:
-        Q results, and the described queries.
+        Q results, and the described queries. Distances lie between 0, the same, and 4, the opposite.
     """
     pixels = [encoder.prepare(picture) for picture in pictures]
-    described = encoder.queries(torch.stack(list(part)) for part in in_batches(pixels))
+    described = describe_both(encoder, [torch.stack(list(part)) for part in in_batches(pixels)])
     wanted = len(index) if other_cameras else k
-    ranked = [index.search(described, wanted, plain=plain) for plain in (False, True)]
+    own = described.unified
+    ranked = [index.search(own, wanted), index.search(described.plain, wanted, plain=True)]
+    searched_as = index.search_types(own)
+    if encoder.options.weighted:
+        searched_as = [WEIGHTED] * len(queries)
+        ranked = [
+            list(map(_mean_distances, lists, one.descriptors)) for lists, one in zip(ranked, described, strict=True)
+        ]
     if other_cameras:
         ranked = [
             [_without_own(query, matches)[:k] for query, matches in zip(queries, lists, strict=True)]
             for lists in ranked
         ]
-    probabilities = described.logits.softmax(dim=1).tolist()
+    probabilities = own.logits.softmax(dim=1).tolist()
     results = [
         SearchResult(query, picture, type_name, float(confidence), tuple(sides), searched_as, unified, plain)
         for query, picture, type_name, confidence, sides, searched_as, unified, plain in zip(
-            queries, pictures, described.type_names, described.confidence, probabilities,
-            index.search_types(described), *ranked, strict=True,
+            queries, pictures, own.type_names, own.confidence, probabilities, searched_as, *ranked, strict=True,
         )
     ]  # fmt: skip
     return results, described
+
+
+def describe_both(encoder: ImageEncoder, batches: Sequence[Tensor]) -> Described:
+    """Describes queries for both searches in one gallery.
+
+    A gallery of weighted unification holds every image under all nine types; plain matching needs the first of them,
+    ``none``, alone.
+
+    Args:
+        encoder: the model.
+        batches: (N, 3, H, W) pixels in 0..255 each.
+    """
+    unified = encoder.queries(batches)
+    if not encoder.options.weighted:
+        return Described(unified, unified)
+    options = replace(encoder.options, unify=False, plain_share=0.0)
+    clean = describe_queries(encoder.model, map(encoder.normalise, batches), options).descriptors
+    padded = F.pad(clean, (0, unified.descriptors.shape[1] - clean.shape[1]))
+    return Described(unified, unified._replace(descriptors=padded))
 
 
 def masks_of(encoder: ImageEncoder, pictures: Sequence[Image.Image], type_names: Sequence[str]) -> list[np.ndarray]:
@@ -130,7 +168,10 @@ def describe_type(result: SearchResult) -> str:
     >>> describe_type(SearchResult(query, picture, "left_half", 0.91, sides, "left_half", [], []))
     'left half occluded, confidence 0.91'
     """
-    if result.type_name == OCCLUSION_TYPES[0]:
+    if result.searched_as == WEIGHTED:
+        words = "not" if result.type_name == NONE else result.type_name.replace("_", " ")
+        return f"{words} occluded, as its mask is explained best"
+    if result.type_name == NONE:
         return f"not occluded (no side above the threshold, the largest has {result.confidence:.2f})"
     return f"{result.type_name.replace('_', ' ')} occluded, confidence {result.confidence:.2f}"
 
@@ -155,6 +196,16 @@ def _entry(rank: int, match: Match) -> dict[str, Any]:
     image = match.image
     place = {"rank": rank, "path": image.path, "distance": round(match.distance, 6), "type": match.type_name}
     return {**place, "pid": image.pid, "camid": image.camid, **({"extra": dict(image.extra)} if image.extra else {})}
+
+
+def _mean_distances(matches: list[Match], query: Tensor) -> list[Match]:
+    """Matches with the weighted mean of the distances under the nine types, for that of the vectors of nine parts.
+
+    The weights w_t sum to 1; the parts of the unit query have the lengths w_t / |w|, those of a gallery image 1 / 3.
+    """
+    count = len(OCCLUSION_TYPES)
+    scale = count**0.5 / float(query.view(count, -1).norm(dim=1).sum())
+    return [match._replace(distance=max(0.0, 2 - scale * (2 - match.distance))) for match in matches]
 
 
 def _without_own(query: GalleryImage, matches: list[Match]) -> list[Match]:

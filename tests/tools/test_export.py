@@ -42,6 +42,18 @@ def test_graphs_are_the_librarys_descriptors(options):
         torch.testing.assert_close(found[index], expected, atol=1e-5, rtol=0)
 
 
+def test_graphs_of_weighted_unification_describe_for_every_type_at_once():
+    encoder = small_encoder(unification="weighted", plain_share=0.2)
+    pixels = torch.randint(0, 256, (9, 3, 64, 32)).float()
+    with torch.no_grad():
+        descriptors, logits = QueryGraph(encoder)(pixels)
+        found = GalleryGraph(encoder)(pixels, torch.arange(9))
+    described = encoder.queries([pixels])
+    torch.testing.assert_close(descriptors, described.descriptors, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits, described.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, encoder.gallery(pixels, ["none"])["none"], atol=1e-5, rtol=0)
+
+
 def test_onnx_with_any_batch(tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

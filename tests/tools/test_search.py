@@ -52,6 +52,39 @@ def test_scores_are_those_of_the_evaluator(world, tmp_path):
     assert found["unified"]["mAP"] != found["plain"]["mAP"]
 
 
+def test_weighted_unification_is_told_and_plain_matching_stays_plain(world, tmp_path):
+    folder, run, data = world
+    image = sorted((data / "query").glob("*.jpg"))[0]
+    weighted = [*model_options(run), "--opts", "MODEL.OAMN.UNIFICATION", "weighted"]
+    index = ["index", data / "bounding_box_test", "--out", tmp_path / "w", *weighted]
+    assert "types: none" in run_tool("search.py", *index).out
+    options = ["--json", tmp_path / "w.json", "--html", tmp_path / "w.html", "--topk", 5]
+    result = run_tool("search.py", "query", image, "--index", tmp_path / "w", *options, *weighted)
+    assert result.code == 0, result.err
+    assert "occluded, as its mask is explained best" in result.out
+    assert "compared in all nine ways" in (tmp_path / "w.html").read_text()
+    (found,) = json.loads((tmp_path / "w.json").read_text())["queries"]
+    assert found["searched_as"] == "weighted"
+    options = ["--json", tmp_path / "t.json", "--topk", 5]
+    assert run_tool("search.py", "query", image, "--index", folder / "index", *options, *model_options(run)).code == 0
+    (typed,) = json.loads((tmp_path / "t.json").read_text())["queries"]
+    assert [one["path"] for one in found["plain"]] == [one["path"] for one in typed["plain"]]
+    expected = [one["distance"] for one in typed["plain"]]
+    assert [one["distance"] for one in found["plain"]] == pytest.approx(expected, abs=1e-4)
+    assert [one["distance"] for one in found["unified"]] != pytest.approx(expected, abs=1e-4)
+
+
+def test_the_distance_to_oneself_is_zero_whatever_the_unification(world, tmp_path):
+    _, run, data = world
+    image = sorted((data / "bounding_box_test").glob("*.jpg"))[0]
+    weighted = [*model_options(run), "--opts", "MODEL.OAMN.UNIFICATION", "weighted"]
+    assert run_tool("search.py", "index", image, "--out", tmp_path / "w", *weighted).code == 0
+    result = run_tool("search.py", "query", image, "--index", tmp_path / "w", "--json", "-", *weighted)
+    (found,) = json.loads(result.out)["queries"]
+    assert found["unified"][0]["distance"] == pytest.approx(0, abs=1e-4)
+    assert found["plain"][0]["distance"] == pytest.approx(0, abs=1e-4)
+
+
 def test_rank_one_can_be_counted_from_the_json(world, tmp_path):
     result = query(world, "--json", tmp_path / "r.json", "--evaluate", "--other-cameras", "--topk", 1)
     assert result.code == 0, result.err
