@@ -89,8 +89,8 @@ class Options:
     unification: str = "typed"
     """``typed``: the gallery is occluded as the scorer says of the query (the method). ``weighted``: query and gallery
     are both occluded in all nine ways, and the distances weighted by how well the query's mask fits each."""
-    weight_temperature: float = 16.0
-    """With ``weighted``: divides the log-likelihoods of the types; large values weigh all types alike."""
+    weight_temperature: float = 0.5
+    """With ``weighted``: divides the types' mean log-likelihoods; large values weigh all types alike."""
 
     def __post_init__(self) -> None:
         _check_choice("pooling", self.pooling, ("max", "avg"))

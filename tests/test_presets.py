@@ -62,6 +62,12 @@ def test_options_do_not_change() -> None:
         ({"plain_share": -0.1}, "plain_share must lie in"),
         ({"quarter_threshold": 0.8}, "0.25 <= quarter_threshold <= half_threshold"),
         ({"quarter_threshold": 0.2}, "0.25 <= quarter_threshold"),
+        ({"patch_source": "middle"}, "patch_source must be one of corner, anywhere, large, mixed"),
+        ({"patch_shape": "round"}, "patch_shape must be one of strip, loose"),
+        ({"mask_context": "none"}, "mask_context must be one of mean, all"),
+        ({"unification": "hard"}, "unification must be one of typed, weighted"),
+        ({"mask_reduction": 0}, "mask_reduction must be at least 1"),
+        ({"weight_temperature": 0.0}, "weight_temperature above 0"),
     ],
 )
 def test_a_wrong_option_says_what_is_wrong(overrides: dict[str, object], message: str) -> None:

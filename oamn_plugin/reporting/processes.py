@@ -86,9 +86,10 @@ class Stop:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[Stop]:
-    """Inside, Ctrl-C and SIGTERM are counted instead of raised; a signal that was ignored stays ignored."""
+    """Inside, Ctrl-C, SIGTERM and a closed terminal are counted instead of raised; what was ignored stays ignored."""
     stop = Stop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
     heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     for number in heard:
         signal.signal(number, stop.request)

@@ -112,6 +112,7 @@ class ImageEncoder:
             "pixel_std": self.pixel_std,
             "resample": self.resample,
             **{name: options[name] for name in DESCRIBING},
+            "unification": "weighted" if self.options.weighted else "typed",  # what is in force
         }
         return Identity(digest.hexdigest(), settings)
 

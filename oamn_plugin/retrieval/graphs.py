@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from oamn_plugin.occlusion import OCCLUSION_TYPES, strip
+from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, strip
 from oamn_plugin.retrieval.encoder import ImageEncoder
 from oamn_plugin.retrieval.weighting import describe_ways, gallery_parts, query_parts, type_weights
 
@@ -33,10 +33,12 @@ class _Graph(nn.Module):
         share = self.options.plain_share
         return torch.cat([(1 - share) ** 0.5 * own, share**0.5 * plain], dim=1) if share else own
 
-    def _describe_ways(self, images: Tensor) -> Tensor:
-        """Descriptors (N, 9, D) of pixels occluded in each of the nine ways."""
+    def _describe_ways(self, images: Tensor, clean: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Descriptors (N, 9, D) of pixels occluded in each of the nine ways; ``clean``: features and mask, if known."""
 
         def occluded(name: str) -> tuple[Tensor, Tensor]:
+            if clean is not None and name == NONE:
+                return clean
             features = self.model.encode((images * self.visible[OCCLUSION_TYPES.index(name)] - self.mean) / self.std)
             return features, self.model.attend(features)[0]
 
@@ -59,9 +61,10 @@ class QueryGraph(_Graph):
         """See the class."""
         clean = (images - self.mean) / self.std
         if self.options.weighted:
-            mask, logits = self.model.attend(self.model.encode(clean))
+            features = self.model.encode(clean)
+            mask, logits = self.model.attend(features)
             weights = type_weights(mask, self.options.weight_temperature, self.options.plain_share)
-            return query_parts(self._describe_ways(images), weights), logits
+            return query_parts(self._describe_ways(images, (features, mask)), weights), logits
         own, logits = self._describe(clean)
         return self._mix(own, own), logits
 

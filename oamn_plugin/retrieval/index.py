@@ -162,7 +162,8 @@ class GalleryIndex:
         Args:
             queries: Q described queries.
             k: matches a query; fewer if the gallery is smaller.
-            plain: compare un-occluded images with each other, whatever the query's type.
+            plain: compare un-occluded images with each other, whatever the query's type. Where unification is
+                weighted the queries decide that, not this: describe them without unification and pad them with zeros.
 
         Returns:
             Q lists. A type that is not built yet is built, if there is an encoder.
@@ -182,8 +183,11 @@ class GalleryIndex:
 
     def search_types(self, queries: QueryDescriptors, plain: bool = False) -> list[str]:
         """The occlusion type that each of the queries is compared under."""
-        unify = not plain and (self.encoder is None or self.encoder.options.by_type)
-        return queries.type_names if unify else [NONE] * len(queries.types)
+        if self.encoder is None:
+            by_type = self.identity.settings.get("unification", "typed") != "weighted"
+        else:
+            by_type = self.encoder.options.by_type
+        return queries.type_names if by_type and not plain else [NONE] * len(queries.types)
 
     def descriptors(self, name: str) -> np.ndarray:
         """(G, D) descriptors of a type in the order of :attr:`images`; of an exact index only."""

@@ -47,7 +47,7 @@ class QueryDescriptors(NamedTuple):
     types: Tensor
     """(Q,) long, index in ``OCCLUSION_TYPES``."""
     confidence: Tensor
-    """(Q,) largest probability of the scorer."""
+    """(Q,) largest probability of the scorer; largest weight of a type when unification is weighted."""
     logits: Tensor
     """(Q, 4) scorer logits, order left, right, bottom, top."""
 
@@ -88,6 +88,8 @@ def describe_queries(
 ) -> QueryDescriptors:
     """Encodes every query once, under its own mask, and reads its occlusion type off the scorer.
 
+    When unification is weighted, once more for each occlusion type; the type is then the one that the mask fits best.
+
     Args:
         model: anything with ``encode``, ``attend``, ``apply_mask`` and ``describe``
             (:class:`oamn_plugin.modeling.OAMN`). A module in training mode is put in evaluation mode for the time.
@@ -117,7 +119,7 @@ def _describe_query(model: Any, images: Tensor, options: Options, black: Tensor 
     logits = logits.float()
     if options.weighted:
         ways = describe_ways(model, _occluded(model, images, black, {NONE: (features, mask)}))
-        confidence, types = type_weights(mask, 1.0).max(1)
+        confidence, types = type_weights(mask, options.weight_temperature).max(1)
         weights = type_weights(mask, options.weight_temperature, options.plain_share)
         return query_parts(ways, weights), types, confidence, logits
     descriptors = model.describe(model.apply_mask(features, mask)).float()

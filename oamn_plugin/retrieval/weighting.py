@@ -27,7 +27,8 @@ def type_likelihoods(mask: Tensor) -> Tensor:
     """How well each occlusion type explains a mask: log-likelihoods (N, 9) in the order of ``OCCLUSION_TYPES``.
 
     Every position of the mask is taken for the probability that the position shows a body; under a type, the positions
-    off its strip are visible and those on it are not.
+    off its strip are visible and those on it are not. The mean over positions, not the sum: neighbouring positions are
+    far from independent, and the size of the input must not decide how sharp the weights are.
 
     Args:
         mask: (N, 1, h, w) in [0, 1].
@@ -39,7 +40,8 @@ def type_likelihoods(mask: Tensor) -> Tensor:
     mask = mask.float().clamp(_EPS, 1 - _EPS)
     covered = coverage(*mask.shape[-2:]).to(mask).flatten(1)
     with without_autocast(mask):
-        return torch.log(mask).flatten(1) @ (1 - covered).T + torch.log(1 - mask).flatten(1) @ covered.T
+        summed = torch.log(mask).flatten(1) @ (1 - covered).T + torch.log(1 - mask).flatten(1) @ covered.T
+    return summed / covered.shape[1]
 
 
 def type_weights(mask: Tensor, temperature: float, plain_share: float = 0.0) -> Tensor:
@@ -47,7 +49,7 @@ def type_weights(mask: Tensor, temperature: float, plain_share: float = 0.0) -> 
 
     Args:
         mask: (N, 1, h, w) in [0, 1].
-        temperature: divides the log-likelihoods; the positions are not independent, as these pretend.
+        temperature: divides the log-likelihoods.
         plain_share: weight that goes to ``none`` in any case.
     """
     weights = (1 - plain_share) * torch.softmax(type_likelihoods(mask) / temperature, 1)

@@ -145,6 +145,15 @@ def test_weighted_unification_equals_the_straight_version(records: Both, embedde
     assert_scores(found, straight_scores(distances, *records))
 
 
+@pytest.mark.parametrize("key", ["TEST__ROC__ENABLED", "TEST__AQE__ENABLED"])
+def test_what_compares_queries_is_refused_where_their_weights_differ(
+    key: str, records: Both, embedded_root: Path, tmp_path: Path
+) -> None:
+    cfg, model = build("OAMN", embedded_root, tmp_path, MODEL__OAMN__UNIFICATION="weighted", **{key: True})
+    with pytest.raises(ConfigError, match="UNIFICATION typed"):
+        OcclusionUnifiedEvaluator(cfg, "Set", *records).run(model)
+
+
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU does not compute in bfloat16")
 @pytest.mark.parametrize("base", ["OAMN", "bagtricks"])
 def test_mixed_precision_describes_and_does_not_rank(

@@ -162,6 +162,11 @@ class OcclusionUnifiedEvaluator:
         unify = options.unify and options.mask_module and self.unified
         if unify and self.cfg.TEST.FLIP.ENABLED:
             raise ConfigError("TEST.FLIP.ENABLED does not go with occlusion unification: a flip changes the sides")
+        if replace(options, unify=unify).weighted and (self.cfg.TEST.ROC.ENABLED or self.cfg.TEST.AQE.ENABLED):
+            raise ConfigError(
+                "TEST.ROC and TEST.AQE compare queries with each other, whose weights differ where unification is "
+                "weighted: add MODEL.OAMN.UNIFICATION typed, or leave them out"
+            )
         return bare.oamn, replace(options, unify=unify)
 
     def _batches(

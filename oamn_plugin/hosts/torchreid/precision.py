@@ -32,7 +32,7 @@ def train_in_bfloat16(model: nn.Module) -> nn.Module:
 def _as_float(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.float()
-    if not isinstance(output, tuple):
+    if not isinstance(output, (tuple, list)):
         return output
     parts = [_as_float(part) for part in output]
-    return type(output)(*parts) if hasattr(output, "_fields") else tuple(parts)
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
