@@ -34,7 +34,7 @@ class Options:
     mask_context: str = "mean"
     """What the mask module sees of a position's own features: ``mean``, one channel (the method), or ``all``."""
     pooling: str = "max"
-    """Global pooling after E2: ``max`` or ``avg``."""
+    """Global pooling after E2: ``max``, ``avg`` or ``gem``, the generalised mean with a learned exponent."""
     head: str = "dropout"
     """``dropout``: BN (affine, bias), ReLU, Dropout, Linear with bias. ``bnneck``: BN without bias, Linear without."""
     dropout: float = 0.5
@@ -93,7 +93,7 @@ class Options:
     """With ``weighted``: divides the types' mean log-likelihoods; large values weigh all types alike."""
 
     def __post_init__(self) -> None:
-        _check_choice("pooling", self.pooling, ("max", "avg"))
+        _check_choice("pooling", self.pooling, ("max", "avg", "gem"))
         _check_choice("head", self.head, ("dropout", "bnneck"))
         _check_choice("patch_source", self.patch_source, PATCH_SOURCES)
         _check_choice("patch_shape", self.patch_shape, ("strip", "loose"))
@@ -156,7 +156,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "patch_source": "anywhere",
         "black_share": 0.3,
         "scorer_reads_mask": True,
-        "pooling": "avg",
+        "pooling": "gem",
         "head": "bnneck",
         "triplet_weight": 1.0,
         "triplet_margin": 0.3,

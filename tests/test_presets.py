@@ -55,7 +55,7 @@ def test_options_do_not_change() -> None:
     ("overrides", "message"),
     [
         ({"triplet_groupin": "plain"}, "did you mean 'triplet_grouping'"),
-        ({"pooling": "gem"}, "pooling must be one of max, avg, got 'gem'"),
+        ({"pooling": "median"}, "pooling must be one of max, avg, gem, got 'median'"),
         ({"axes": 3}, "axes must be one of 0, 1, 2"),
         ({"mask1_weight": -1.0}, "mask1_weight must not be negative"),
         ({"dropout": 1.5}, r"dropout must lie in \[0, 1\]"),

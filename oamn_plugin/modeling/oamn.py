@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from oamn_plugin.modeling.backbones import build_backbone
 from oamn_plugin.modeling.cut import evaluating, probe_image, split_backbone
 from oamn_plugin.modeling.mask import SpatialRelationMask
+from oamn_plugin.modeling.pooling import build_pooling
 from oamn_plugin.modeling.precision import precisely
 from oamn_plugin.modeling.scorer import OcclusionScorer
 from oamn_plugin.occlusion import SIDES
@@ -100,7 +101,7 @@ class OAMN(nn.Module):
 
     def _build_head(self, num_classes: int) -> None:
         neck = self.options.head == "bnneck"
-        self.pool: nn.Module = nn.AdaptiveMaxPool2d(1) if self.options.pooling == "max" else nn.AdaptiveAvgPool2d(1)
+        self.pool: nn.Module = build_pooling(self.options.pooling)
         self.feat_bn = nn.BatchNorm1d(self.feature_dim)
         self.feat_bn.bias.requires_grad_(not neck)
         self.activation = nn.Identity() if neck else nn.Sequential(nn.ReLU(), nn.Dropout(self.options.dropout))
