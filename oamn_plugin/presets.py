@@ -156,7 +156,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "patch_source": "anywhere",
         "black_share": 0.3,
         "scorer_reads_mask": True,
-        "pooling": "gem",
+        "pooling": "avg",
         "head": "bnneck",
         "triplet_weight": 1.0,
         "triplet_margin": 0.3,
