@@ -19,7 +19,7 @@ class GeneralizedMean(nn.Module):
     Shapes:
         (N, C, h, w) to (N, C, 1, 1), float32 also under autocast.
 
-    >>> GeneralizedMean(2.0)(torch.tensor([[[[3.0, 4.0]]]])).item() ** 2
+    >>> round(GeneralizedMean(2.0)(torch.tensor([[[[3.0, 4.0]]]])).item() ** 2, 3)
     12.5
     """
 

@@ -115,7 +115,7 @@ def test_a_misspelt_key_on_the_command_line() -> None:
         ("MODEL.OAMN.ALIGNED_VIEWS", "yes", "MODEL.OAMN.ALIGNED_VIEWS must be True or False, got 'yes'"),
         ("MODEL.OAMN.POOLING", "3", "MODEL.OAMN.POOLING must be a word, got 3"),
         ("TEST.OAMN.UNIFY", "no", "TEST.OAMN.UNIFY must be True or False, got 'no'"),
-        ("MODEL.OAMN.POOLING", "gem", "MODEL.OAMN: pooling must be one of max, avg"),
+        ("MODEL.OAMN.POOLING", "median", "MODEL.OAMN: pooling must be one of max, avg, gem"),
         ("MODEL.OAMN.PRESET", "papers", "unknown preset 'papers'"),
     ],
 )
