@@ -42,8 +42,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: install  ## every row of docs/performance.md on this machine
-	$(BIN)/python benchmarks/all.py
+bench: install  ## every row of docs/performance.md on this machine. ARGUMENTS=--full for published sizes
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python benchmarks/all.py $(ARGUMENTS)
 
 torture: install  ## kills, corrupts, fills disks: docs/reliability.md
 	$(BIN)/python tools/torture.py

@@ -39,6 +39,12 @@ class Options:
     """``dropout``: BN (affine, bias), ReLU, Dropout, Linear with bias. ``bnneck``: BN without bias, Linear without."""
     dropout: float = 0.5
     """Dropout probability of the ``dropout`` head."""
+    classifier: str = "linear"
+    """``linear`` (the method), or ``circle``: cosines under the circle loss (Sun et al., CVPR 2020)."""
+    circle_scale: float = 64.0
+    """What the cosines of the ``circle`` classifier are multiplied by."""
+    circle_margin: float = 0.35
+    """How far from 1 and 0 the cosines of the ``circle`` classifier may stay."""
     # views
     aligned_views: bool = True
     """True: flip, crop, rotation are drawn once per image and shared by its views. False: drawn per view (official)."""
@@ -68,6 +74,8 @@ class Options:
     triplet_margin: float = 0.5
     triplet_grouping: str = "grouped"
     """``grouped``: anchor, positive and negative share their group. ``plain``: any view may meet any other."""
+    triplet_form: str = "hinge"
+    """``hinge``: max(0, difference + margin), the method. ``soft``: log(1 + exp(difference)), no margin."""
     label_smoothing: float = 0.0
     mask2_over_half_only: bool = True
     """True: mask loss 2 is a mean over the images with area half. False: over all, quarter ones counting as zeros."""
@@ -95,6 +103,8 @@ class Options:
     def __post_init__(self) -> None:
         _check_choice("pooling", self.pooling, ("max", "avg", "gem"))
         _check_choice("head", self.head, ("dropout", "bnneck"))
+        _check_choice("classifier", self.classifier, ("linear", "circle"))
+        _check_choice("triplet_form", self.triplet_form, ("hinge", "soft"))
         _check_choice("patch_source", self.patch_source, PATCH_SOURCES)
         _check_choice("patch_shape", self.patch_shape, ("strip", "loose"))
         _check_choice("mask_context", self.mask_context, ("mean", "all"))
@@ -110,6 +120,11 @@ class Options:
             raise ValueError(
                 f"mask_reduction must be at least 1 and weight_temperature above 0, got {self.mask_reduction} and "
                 f"{self.weight_temperature}"
+            )
+        if self.circle_scale <= 0 or not 0 <= self.circle_margin < 1:
+            raise ValueError(
+                "circle_scale must be above 0 and circle_margin lie in [0, 1), got "
+                f"{self.circle_scale} and {self.circle_margin}"
             )
         shares = ("dropout", "label_smoothing", "plain_share", "occluded_share", "black_share")
         for name in shares:

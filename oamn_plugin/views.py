@@ -6,7 +6,9 @@ number of workers changes nothing and a GPU does the pixel work.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -128,6 +130,20 @@ def erase(
     return out
 
 
+@contextlib.contextmanager
+def _one_thread(images: Tensor) -> Iterator[None]:
+    """On a CPU these many small operations take no less time with two threads, and twice the processors' time."""
+    threads = torch.get_num_threads()
+    if images.is_cuda or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class TrainingTransform:
     """Everything random between the decoded batch and the network.
 
@@ -173,6 +189,10 @@ class TrainingTransform:
             Views: images (B, V, 3, H, W) in 0..255 and their (B, V) types. Aligned views keep the dtype of ``images``:
             uint8 stays a byte a pixel up to the network's normalisation. All others are float.
         """
+        with _one_thread(images):
+            return self._transformed(images, generator)
+
+    def _transformed(self, images: Tensor, generator: torch.Generator | None) -> Views:
         if self.mode == "views" and not self.aligned:
             return self._independent_views(images, generator)
         moved = self.geometry(images, generator) if self.geometry else images

@@ -56,6 +56,10 @@ def test_options_do_not_change() -> None:
     [
         ({"triplet_groupin": "plain"}, "did you mean 'triplet_grouping'"),
         ({"pooling": "median"}, "pooling must be one of max, avg, gem, got 'median'"),
+        ({"classifier": "arc"}, "classifier must be one of linear, circle"),
+        ({"triplet_form": "hard"}, "triplet_form must be one of hinge, soft"),
+        ({"circle_scale": 0.0}, "circle_scale must be above 0"),
+        ({"circle_margin": 1.0}, r"circle_margin lie in \[0, 1\)"),
         ({"axes": 3}, "axes must be one of 0, 1, 2"),
         ({"mask1_weight": -1.0}, "mask1_weight must not be negative"),
         ({"dropout": 1.5}, r"dropout must lie in \[0, 1\]"),

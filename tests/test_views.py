@@ -168,3 +168,16 @@ def test_erasing_happens_as_often_as_asked() -> None:
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="views, single, none"):
         TrainingTransform(mode="both")
+
+
+def test_views_give_the_threads_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        TrainingTransform()(random_images(2), seeded())
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="at least 4"):
+            TrainingTransform()(random_images(2)[..., :2], seeded())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oamn_plugin.losses.circle import circle_logits
 from oamn_plugin.losses.common import check_views, full_precision, groups_of
 from oamn_plugin.losses.mask import MaskConsistencyLoss
 from oamn_plugin.losses.position import PositionLoss
@@ -40,7 +41,7 @@ class OAMNObjective(nn.Module):
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.options = options
-        self.triplet = GroupedTripletLoss(options.triplet_margin, options.triplet_grouping)
+        self.triplet = GroupedTripletLoss(options.triplet_margin, options.triplet_grouping, options.triplet_form)
         self.cross = CrossGroupTripletLoss(options.triplet_margin)
         self.mask = MaskConsistencyLoss(options.mask2_over_half_only, options.mask_floor)
         self.score = OcclusionScoreLoss(options.score_targets)
@@ -79,6 +80,8 @@ class OAMNObjective(nn.Module):
             raise ValueError("the identity loss needs a classifier: build OAMN with num_classes above 0")
         options = self.options
         logits = full_precision(output.class_logits)
+        if options.classifier == "circle":
+            logits = circle_logits(logits, pids, options.circle_scale, options.circle_margin)
         identity = F.cross_entropy(logits, pids, label_smoothing=options.label_smoothing)
         losses = {
             "loss_identity": options.identity_weight * identity,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from oamn_plugin.losses.common import full_precision, without_autocast
 
 GROUPINGS = ("grouped", "plain")
+FORMS = ("hinge", "soft")
 
 
 class GroupedTripletLoss(nn.Module):
@@ -21,13 +23,14 @@ class GroupedTripletLoss(nn.Module):
     Args:
         margin: distance by which a negative must be farther than the positive.
         grouping: ``grouped``, or ``plain``: one group of all views (Hermans et al., 2017).
+        form: ``hinge``, or ``soft``: ``log(1 + exp(d(a, p) - d(a, n)))``, which never ends and takes no margin.
 
     Shapes:
         embeddings (N, D) raw (not normalised), pids (N,), groups (N,) to a scalar; 0, connected to the embeddings, if
         no triplet exists.
 
     Raises:
-        ValueError: negative margin or unknown grouping.
+        ValueError: negative margin, unknown grouping or form.
 
     >>> loss = GroupedTripletLoss(margin=0.5)
     >>> points = torch.tensor([[0.0], [3.0], [1.0]])
@@ -35,14 +38,16 @@ class GroupedTripletLoss(nn.Module):
     tensor(2.)
     """
 
-    def __init__(self, margin: float = 0.5, grouping: str = "grouped") -> None:
+    def __init__(self, margin: float = 0.5, grouping: str = "grouped", form: str = "hinge") -> None:
         super().__init__()
         if margin < 0:
             raise ValueError(f"margin must not be negative, got {margin}")
-        if grouping not in GROUPINGS:
-            raise ValueError(f"grouping must be one of {', '.join(GROUPINGS)}, got {grouping!r}")
+        for name, value, known in (("grouping", grouping, GROUPINGS), ("form", form, FORMS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         self.margin = margin
         self.grouping = grouping
+        self.form = form
 
     def forward(self, embeddings: Tensor, pids: Tensor, groups: Tensor) -> Tensor:
         """Returns the loss of embeddings (N, D) with identities and groups (N,)."""
@@ -51,7 +56,8 @@ class GroupedTripletLoss(nn.Module):
         same_group = groups[:, None] == groups[None]
         same_pid = pids[:, None] == pids[None]
         itself = torch.eye(len(pids), dtype=torch.bool, device=pids.device)
-        losses, valid = batch_hard(embeddings, same_group & same_pid & ~itself, same_group & ~same_pid, self.margin)
+        margin = self.margin if self.form == "hinge" else None
+        losses, valid = batch_hard(embeddings, same_group & same_pid & ~itself, same_group & ~same_pid, margin)
         names, index = torch.unique(groups, return_inverse=True)
         zeros = losses.new_zeros(len(names))
         sums = zeros.index_add(0, index, losses)
@@ -60,7 +66,7 @@ class GroupedTripletLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Returns the arguments for ``print(module)``."""
-        return f"margin={self.margin}, grouping={self.grouping!r}"
+        return f"margin={self.margin}, grouping={self.grouping!r}, form={self.form!r}"
 
 
 class CrossGroupTripletLoss(nn.Module):
@@ -90,14 +96,14 @@ class CrossGroupTripletLoss(nn.Module):
         return losses.sum() / valid.sum().clamp_min(1)
 
 
-def batch_hard(embeddings: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Hinge losses of the hardest triplet of each anchor.
+def batch_hard(embeddings: Tensor, positives: Tensor, negatives: Tensor, margin: float | None) -> tuple[Tensor, Tensor]:
+    """Losses of the hardest triplet of each anchor.
 
     Args:
         embeddings: (N, D).
         positives: (N, N) bool, True where column j may be the positive of anchor i.
         negatives: (N, N) bool, the same for negatives.
-        margin: of the hinge.
+        margin: of the hinge; None: the soft form, which has neither.
 
     Returns:
         losses (N,), 0 for anchors without a triplet, and which anchors have one (N,) bool.
@@ -105,8 +111,9 @@ def batch_hard(embeddings: Tensor, positives: Tensor, negatives: Tensor, margin:
     embeddings = full_precision(embeddings)
     far, near = _hardest(embeddings, positives, negatives)
     valid = positives.any(1) & negatives.any(1)
-    hinge = (_distance(embeddings, embeddings[far]) - _distance(embeddings, embeddings[near]) + margin).clamp_min(0)
-    return torch.where(valid, hinge, 0.0), valid
+    difference = _distance(embeddings, embeddings[far]) - _distance(embeddings, embeddings[near])
+    losses = F.softplus(difference) if margin is None else (difference + margin).clamp_min(0)
+    return torch.where(valid, losses, 0.0), valid
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oamn_plugin.modeling.backbones import build_backbone
+from oamn_plugin.modeling.classifier import build_classifier
 from oamn_plugin.modeling.cut import evaluating, probe_image, split_backbone
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.pooling import build_pooling
@@ -107,10 +108,8 @@ class OAMN(nn.Module):
         self.activation = nn.Identity() if neck else nn.Sequential(nn.ReLU(), nn.Dropout(self.options.dropout))
         self.classifier: nn.Linear | None = None
         if num_classes:
-            self.classifier = nn.Linear(self.feature_dim, num_classes, bias=not neck)
-            nn.init.normal_(self.classifier.weight, std=0.001)
-            if self.classifier.bias is not None:
-                nn.init.zeros_(self.classifier.bias)
+            kind, scale = self.options.classifier, self.options.circle_scale
+            self.classifier = build_classifier(kind, self.feature_dim, num_classes, not neck, scale)
 
     def encode(self, images: Tensor) -> Tensor:
         """Returns the features f (N, C, h, w) of normalised images (N, 3, H, W)."""

@@ -16,6 +16,7 @@ import torch
 import training_step  # type: ignore[import-not-found]
 import unified_evaluation  # type: ignore[import-not-found]
 
+from oamn_plugin.modeling.packaged import load_packaged
 from oamn_plugin.modeling.precision import has_bfloat16
 
 SMALL = ["--backbone", "resnet18", "--size", "64", "32"]
@@ -83,8 +84,13 @@ def test_data_pipeline_reads_the_real_loader(embedded_root: Path) -> None:
     assert plain.dtype == torch.uint8
 
 
-def test_fast_mode_runs_without_and_with_weights(embedded_root: Path, tmp_path: Path) -> None:
+def test_fast_mode_runs_packaged_without_and_with_weights(embedded_root: Path, tmp_path: Path) -> None:
     small = ["--root", str(embedded_root), "--embedded-size", "tiny", "--limit", "12", "--rounds", "1"]
+    packaged, _ = fast_mode.load_encoder(fast_mode.parse(small))
+    for name, value in load_packaged().state_dict().items():
+        assert torch.equal(packaged.model.state_dict()[name], value), name
+    assert "untrained" not in fast_mode.main(small)[0].measured
+    small += ["--config-file", "configs/embedded/oamn_paper.yml", "--weights", ""]
     rows = fast_mode.main(small)
     assert "untrained" in rows[0].measured
     encoder, split = fast_mode.load_encoder(fast_mode.parse(small))

@@ -16,6 +16,7 @@ from oamn_plugin.losses import (
     coverage,
     groups_of,
 )
+from oamn_plugin.losses.circle import circle_logits
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, split_type
 
 DTYPES = [torch.float32, torch.float64]
@@ -266,3 +267,50 @@ def test_half_precision_is_computed_in_single() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         same = GroupedTripletLoss()(embeddings, pids, torch.zeros(8, dtype=torch.long))
     assert same == loss
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_soft_triplet_is_softplus_of_the_hardest_differences(dtype: torch.dtype) -> None:
+    embeddings = torch.randn(12, 5, dtype=dtype).requires_grad_()
+    pids = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4])
+    points, terms = embeddings.tolist(), []
+    for anchor in range(11):  # the last has no positive
+        far = max(math.dist(points[anchor], points[j]) for j in range(12) if j != anchor and pids[j] == pids[anchor])
+        near = min(math.dist(points[anchor], points[j]) for j in range(12) if pids[j] != pids[anchor])
+        terms.append(math.log1p(math.exp(far - near)))
+    loss = GroupedTripletLoss(0.3, "plain", "soft")(embeddings, pids, pids)
+    assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+    loss.backward()
+    assert embeddings.grad is not None
+    assert embeddings.grad[:11].abs().sum(1).min() > 0  # unlike the hinge's, never 0
+
+
+def test_triplet_names_an_unknown_form() -> None:
+    with pytest.raises(ValueError, match="form must be one of hinge, soft, got 'hard'"):
+        GroupedTripletLoss(form="hard")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_circle_logits_are_the_formula(dtype: torch.dtype) -> None:
+    cosines, pids = torch.rand(5, 4, dtype=dtype) * 2 - 1, torch.randint(0, 4, (5,))
+    scale, margin = 16.0, 0.35
+    found = circle_logits(scale * cosines, pids, scale, margin)
+    for i in range(5):
+        for j in range(4):
+            s = cosines[i, j].item()
+            own = j == pids[i]
+            weight = max(0.0, 1 + margin - s) if own else max(0.0, s + margin)
+            expected = scale * weight * (s - (1 - margin if own else margin))
+            assert found[i, j].item() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_circle_weights_pass_no_gradient() -> None:
+    logits = torch.tensor([[0.2, 0.1]], dtype=torch.float64, requires_grad=True)
+    circle_logits(logits, torch.tensor([0]), 1.0, 0.25).sum().backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[1.25 - 0.2, 0.1 + 0.25]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("scale", "margin"), [(0.0, 0.3), (64.0, -0.1), (64.0, 1.0)])
+def test_circle_arguments_are_checked(scale: float, margin: float) -> None:
+    with pytest.raises(ValueError, match="scale must be above 0 and margin lie in"):
+        circle_logits(torch.zeros(1, 2), torch.tensor([0]), scale, margin)

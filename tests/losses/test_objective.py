@@ -70,6 +70,7 @@ def test_options_reach_their_losses() -> None:
         ({"triplet_grouping": "plain"}, "loss_triplet"),
         ({"triplet_margin": 3.0}, "loss_triplet"),
         ({"label_smoothing": 0.1}, "loss_identity"),
+        ({"triplet_form": "soft"}, "loss_triplet"),
         ({"mask2_over_half_only": False}, "loss_mask2"),
         ({"score_targets": "official"}, "loss_score"),
     ):

@@ -78,6 +78,17 @@ def test_heads() -> None:
     torch.testing.assert_close(out.class_logits, neck.classifier(neck.feat_bn(out.pooled)))
 
 
+def test_circle_classifier_gives_scaled_cosines() -> None:
+    model = OAMN("resnet18", 3, (64, 32), head="bnneck", classifier="circle", circle_scale=16.0)
+    out, weight = model(views()), model.classifier.weight
+    assert model.classifier.bias is None
+    hidden = model.feat_bn(out.pooled)
+    for i in range(4):
+        for j in range(3):
+            cosine = hidden[i] @ weight[j] / hidden[i].norm() / weight[j].norm()
+            torch.testing.assert_close(out.class_logits[i, j], 16 * cosine)
+
+
 def test_names_are_checked() -> None:
     with pytest.raises(ValueError, match="did you mean 'mask_floor'"):
         OAMN("resnet18", mask_flor=1)
