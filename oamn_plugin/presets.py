@@ -176,6 +176,8 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "triplet_weight": 1.0,
         "triplet_margin": 0.3,
         "triplet_grouping": "plain",
+        "triplet_form": "soft",
+        "classifier": "circle",
         "label_smoothing": 0.1,
         "position_weight": 1.0,
         "unification": "weighted",
