@@ -28,17 +28,17 @@ def load_encoder(arguments: argparse.Namespace) -> tuple[Any, Any]:
     from oamn_plugin.hosts.fastreid.config import load_config
     from oamn_plugin.hosts.fastreid.inference import encoder_of, without_training
     from oamn_plugin.hosts.fastreid.trainer import load_weights
-    from oamn_plugin.modeling.packaged import load_packaged
+    from oamn_plugin.retrieval.encoder import packaged_encoder
 
     opts = ["DATASETS.EMBEDDED.SIZE", arguments.embedded_size, "MODEL.DEVICE", arguments.device]
     opts += ["DATASETS.ROOT", arguments.root] if arguments.root else []
     cfg = without_training(load_config(arguments.config_file, opts))
-    model = build_model(cfg)
+    split = data.build_dataset(cfg, arguments.data_set or cfg.DATASETS.TESTS[0])
     if arguments.weights == PACKAGED:
-        model.oamn.load_state_dict(load_packaged().state_dict(), strict=False)  # all but the classifier
-    else:
-        load_weights(model, arguments.weights)
-    return encoder_of(cfg, model), data.build_dataset(cfg, arguments.data_set or cfg.DATASETS.TESTS[0])
+        return packaged_encoder(), split
+    model = build_model(cfg)
+    load_weights(model, arguments.weights)
+    return encoder_of(cfg, model), split
 
 
 def batches(encoder: Any, pixels: Any, size: int) -> Iterator[Any]:
