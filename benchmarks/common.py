@@ -127,10 +127,11 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
-def in_own_process(script: str, arguments: Sequence[str]) -> Any:
+def in_own_process(script: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Any:
     """Runs a script of this folder in a process of its own; the JSON on the last line that it prints."""
     command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    surroundings = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=surroundings)
     if done.returncode:
         raise SystemExit(f"{script} failed with status {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])

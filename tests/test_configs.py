@@ -104,7 +104,7 @@ def test_options_of_every_suite_are_keys_with_possible_values(path: Path, monkey
 
 def test_every_method_of_the_embedded_suites_sees_as_many_image_views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
-    for name, epochs in (("demo", 15), ("embedded", 10), ("ablation", 10)):
+    for name, epochs in (("demo", 10), ("embedded", 10), ("ablation", 10)):
         suite = load_suite(CONFIGS / "suites" / f"{name}.yml")
         for method in (one for one in suite.methods if one.host == "fastreid"):
             cfg = load_config(method.config, [*SMALL, *suite.opts, *method.opts])
