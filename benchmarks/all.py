@@ -3,7 +3,7 @@
     python benchmarks/all.py [--full] [--only training_step startup] [--config-file FILE --weights FILE] [--doc FILE]
 
 Each runs in a process of its own. The table is printed and written between the markers of docs/performance.md.
-``--full`` takes the sizes of the published claims (MSMT17, a million descriptors): a quarter of an hour, 13 GB.
+``--full`` takes the sizes of the published claims (MSMT17, a million descriptors): some 20 minutes and 13 GB.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ def load_encoder(arguments: argparse.Namespace) -> tuple[Any, Any]:
     cfg = without_training(load_config(arguments.config_file, opts))
     split = data.build_dataset(cfg, arguments.data_set or cfg.DATASETS.TESTS[0])
     if arguments.weights == PACKAGED:
-        return packaged_encoder(), split
+        encoder = packaged_encoder()
+        encoder.model.to(arguments.device)
+        return encoder, split
     model = build_model(cfg)
     load_weights(model, arguments.weights)
     return encoder_of(cfg, model), split
