@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, strip
-from oamn_plugin.presets import PATCH_SOURCES
+from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, split_type, strip
+from oamn_plugin.presets import PATCH_SOURCES, Options
 
 AREA_RANGE = (0.02, 0.2)
 """Share of the donor image that a patch covers."""
@@ -43,11 +43,15 @@ class Views(NamedTuple):
         types: (B, V) long, indices into :data:`oamn_plugin.occlusion.OCCLUSION_TYPES`.
         boxes: (B, V, 4) float, what is covered: top, left, height, width as shares of the image, zeros where nothing
             is; None where a later change of geometry has moved it.
+        mask_images: (M, 3, H, W) further views for the mask module alone; None for none.
+        mask_boxes: (M, 1, 4) float, what is covered on those.
     """
 
     images: Tensor
     types: Tensor
     boxes: Tensor | None = None
+    mask_images: Tensor | None = None
+    mask_boxes: Tensor | None = None
 
 
 class Patches(NamedTuple):
@@ -78,6 +82,8 @@ class OcclusionAugmentation:
         black_share: how often the strip is black instead of a donor's patch.
         shape: ``strip`` covers the strip of the type, edge to edge; ``loose`` a rectangle at the type's side of about
             its area, as things that stand in front of people do. Black patches are strips, as unification makes them.
+        cut_share: only with one view an image: how often the strip of an occluded image is cut away and the rest
+            stretched over the whole image. Such a view is of type ``none``: nothing is covered.
 
     Raises:
         ValueError: an argument out of range.
@@ -96,23 +102,25 @@ class OcclusionAugmentation:
         probability: float = 0.5,
         black_share: float = 0.0,
         shape: str = "strip",
+        cut_share: float = 0.0,
     ) -> None:
         if axes not in (0, 1, 2):
             raise ValueError(f"axes must be 0, 1 or 2, got {axes}")
         if patch_source not in PATCH_SOURCES:
             raise ValueError(f"patch_source must be one of {', '.join(PATCH_SOURCES)}, got {patch_source!r}")
-        for name, share in (("probability", probability), ("black_share", black_share)):
+        for name, share in (("probability", probability), ("black_share", black_share), ("cut_share", cut_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
         if shape not in ("strip", "loose"):
             raise ValueError(f"shape must be strip or loose, got {shape!r}")
         self.axes, self.patch_source, self.probability, self.black_share = axes, patch_source, probability, black_share
-        self.shape = shape
+        self.shape, self.cut_share = shape, cut_share
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(axes={self.axes}, patch_source={self.patch_source!r}, "
-            f"probability={self.probability}, black_share={self.black_share}, shape={self.shape!r})"
+            f"probability={self.probability}, black_share={self.black_share}, shape={self.shape!r}, "
+            f"cut_share={self.cut_share})"
         )
 
     @property
@@ -165,6 +173,11 @@ class OcclusionAugmentation:
         types = types.unsqueeze(1)
         patches = self._patches(images, donors, generator)
         out = images.clone().unsqueeze(1)
+        if self.cut_share:
+            cut = (torch.rand(len(images), 1, generator=generator) < self.cut_share) & (types > 0)
+            for i in cut.flatten().nonzero().flatten().tolist():
+                out[i, 0] = _cut_away(images[i], OCCLUSION_TYPES[int(types[i, 0])])
+            types = types * ~cut
         boxes = self._boxes(types, patches.black, images.shape[-2:], generator)
         _paste(out, boxes, patches)
         return Views(out, types.to(images.device), _shares(boxes, images))
@@ -194,6 +207,18 @@ class OcclusionAugmentation:
         if self.black_share:
             black = torch.rand(len(picks), generator=generator) < self.black_share
         return Patches(pool, picks, torch.tensor(boxes), black)
+
+
+def augmentation_of(options: Options) -> OcclusionAugmentation:
+    """The augmentation that a reading of the method trains with."""
+    return OcclusionAugmentation(
+        options.axes,
+        options.patch_source,
+        options.occluded_share,
+        options.black_share,
+        options.patch_shape,
+        options.cut_share,
+    )
 
 
 class RandomOcclusion(torch.nn.Module):
@@ -281,6 +306,17 @@ def draw_loose(type_name: str, height: int, width: int, generator: torch.Generat
     start = round(draws[2] * (along - wide))
     near = 0 if side in ("left", "top") else across - deep
     return Strip(start, near, wide, deep) if side in ("left", "right") else Strip(near, start, deep, wide)
+
+
+def _cut_away(image: Tensor, type_name: str) -> Tensor:
+    """What the strip of a type leaves of a (3, H, W) image, stretched to its size: bilinear."""
+    top, left, rows, columns = strip(type_name, *image.shape[-2:])
+    side = split_type(type_name)[0]
+    kept = image[:, rows:] if side == "top" else image[:, :top] if side == "bottom" else image[:, :, columns:]
+    if side == "right":
+        kept = image[:, :, :left]
+    out = F.interpolate(kept[None].float(), image.shape[-2:], mode="bilinear", align_corners=False)[0]
+    return (out if image.dtype.is_floating_point else out.round_()).to(image.dtype)
 
 
 def _shares(boxes: Tensor, images: Tensor) -> Tensor:

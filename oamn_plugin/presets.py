@@ -58,6 +58,9 @@ class Options:
     patch_source: str = "corner"
     """Where the donor's patch is cropped: ``corner`` (background), ``anywhere`` (people and objects too), ``large``
     (anywhere, a quarter to 0.6 of the donor) or ``mixed`` (``corner`` or ``large``, drawn per image)."""
+    cut_share: float = 0.0
+    """With ``axes`` 0: how often the strip of an occluded image is cut away and the rest stretched over the whole
+    image, as in a detector's box of a partly visible person. It then counts as ``none``: nothing is covered."""
     patch_shape: str = "strip"
     """What a patch covers: ``strip``, the half or quarter of its type, or ``loose``, a rectangle at that side of about
     that area. Black patches are always strips."""
@@ -69,6 +72,9 @@ class Options:
     score_weight: float = 1.0
     position_weight: float = 0.0
     """Weight of the position-wise loss that teaches the mask where the pasted strip lies; 0 in the method."""
+    mask_views: float = 0.0
+    """Further views that the mask module alone sees, as a share of the batch: images behind large ``loose`` patches,
+    passed through E1 without gradient. The position loss reads their masks; nothing else does. 0 in the method."""
     cross_weight: float = 0.0
     """Weight of the cross-group triplet term (a clean anchor meets its occluded self); 0 in the method."""
     triplet_margin: float = 0.5
@@ -126,7 +132,9 @@ class Options:
                 "circle_scale must be above 0 and circle_margin lie in [0, 1), got "
                 f"{self.circle_scale} and {self.circle_margin}"
             )
-        shares = ("dropout", "label_smoothing", "plain_share", "occluded_share", "black_share")
+        shares = (
+            "dropout", "label_smoothing", "plain_share", "occluded_share", "black_share", "cut_share", "mask_views"
+        )  # fmt: skip
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")

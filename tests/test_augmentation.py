@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,10 +16,12 @@ from oamn_plugin.augmentation import (
     LOOSE_AREA_RANGES,
     OcclusionAugmentation,
     RandomOcclusion,
+    augmentation_of,
     draw_loose,
     draw_patch,
 )
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, split_type, strip
+from oamn_plugin.presets import preset
 
 SIZE = st.integers(4, 40)
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -226,7 +230,8 @@ def test_as_a_torchvision_transform_it_gives_one_image_and_its_label() -> None:
 def test_repr_names_every_argument() -> None:
     text = repr(OcclusionAugmentation(1, "anywhere", 0.25, shape="loose"))
     assert text == (
-        "OcclusionAugmentation(axes=1, patch_source='anywhere', probability=0.25, black_share=0.0, shape='loose')"
+        "OcclusionAugmentation(axes=1, patch_source='anywhere', probability=0.25, black_share=0.0, shape='loose', "
+        "cut_share=0.0)"
     )
 
 
@@ -299,3 +304,52 @@ def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -
 def test_what_is_no_batch_of_images_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected a batch of images"):
         OcclusionAugmentation()(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_cut_view_shows_what_the_strip_leaves_stretched(dtype: torch.dtype) -> None:
+    images = random_images(300, 16, 12).to(dtype)
+    augmentation = OcclusionAugmentation(axes=0, probability=1.0, cut_share=1.0)
+    found = augmentation(images, generator=seeded())
+    assert found.images.dtype == dtype
+    assert not found.types.any()
+    assert not found.boxes.any(), "nothing is covered"
+    kept = {
+        "left": lambda image, n: image[:, :, n:],
+        "right": lambda image, n: image[:, :, :-n],
+        "top": lambda image, n: image[:, n:],
+        "bottom": lambda image, n: image[:, :-n],
+    }
+    seen = set()
+    for image, view in zip(images, found.images[:, 0], strict=True):
+        matches = []
+        for side, area in itertools.product(kept, (2, 4)):
+            part = kept[side](image, (16 if side in ("top", "bottom") else 12) // area)
+            wide = F.interpolate(part[None].float(), (16, 12), mode="bilinear", align_corners=False)[0]
+            if torch.allclose(view.float(), wide.round() if dtype == torch.uint8 else wide):
+                matches.append((side, area))
+        assert len(matches) == 1
+        seen.update(matches)
+    assert len(seen) == 8
+
+
+def test_cut_views_come_as_often_as_asked_and_only_among_the_occluded() -> None:
+    images = torch.full((1600, 3, 8, 8), 500)  # a cut view of one grey is that grey
+    augmentation = OcclusionAugmentation(axes=0, probability=0.5, cut_share=0.4)
+    out, types = augmentation.single(images, random_images(9, 8, 8).long(), seeded())
+    changed = (out != 500).flatten(1).any(1)
+    assert torch.equal(changed, types > 0)
+    assert abs(changed.float().mean() - 0.5 * 0.6) < 0.04
+
+
+def test_no_cut_draws_nothing() -> None:
+    images = random_images(6, 16, 8)
+    plain = OcclusionAugmentation(axes=0)(images, generator=seeded())
+    asked = OcclusionAugmentation(axes=0, cut_share=0.0)(images, generator=seeded())
+    assert torch.equal(plain.images, asked.images)
+
+
+def test_the_augmentation_of_a_preset_has_its_options() -> None:
+    options = preset("plus", cut_share=0.25, patch_shape="loose")
+    expected = "axes=0, patch_source='anywhere', probability=0.5, black_share=0.3, shape='loose', cut_share=0.25"
+    assert repr(augmentation_of(options)) == f"OcclusionAugmentation({expected})"

@@ -117,7 +117,7 @@ def draw_views(args: argparse.Namespace) -> Image.Image:
     import torch
     from torchvision.transforms.functional import pil_to_tensor
 
-    from oamn_plugin.augmentation import OcclusionAugmentation
+    from oamn_plugin.augmentation import augmentation_of
     from oamn_plugin.occlusion import OCCLUSION_TYPES
     from oamn_plugin.presets import preset
     from oamn_plugin.reporting.pictures import augmentation_sheet
@@ -126,9 +126,7 @@ def draw_views(args: argparse.Namespace) -> Image.Image:
     options = preset(args.preset)
     size = (args.size[1], args.size[0])
     batch = torch.stack([pil_to_tensor(picture.resize(size)) for picture in read(args)[1]])
-    occlusion = OcclusionAugmentation(
-        options.axes, options.patch_source, options.occluded_share, options.black_share, options.patch_shape
-    )
+    occlusion = augmentation_of(options)
     transform = TrainingTransform(Geometry(), occlusion, "views", options.aligned_views)
     generator = torch.Generator().manual_seed(args.seed)
     # a reading with one view an image is shown by several draws

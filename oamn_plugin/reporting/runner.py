@@ -79,10 +79,14 @@ def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = No
         active: list[_Active] = []
         try:
             for place, job in _to_do(suite, only, outcome, out):
-                if len(active) == suite.jobs:
+                while not stop and (len(active) == suite.jobs or _waits_for_weights(job, active)):
                     _finish_one(suite, active, outcome, stop, out)
                 if stop:
                     break
+                if not _has_weights(suite, job):
+                    outcome.failed[job.label] = f"{job.method.weights_of!r} has no weights of this seed: run it first"
+                    print(f"{place}: failed: {outcome.failed[job.label]}", file=out, flush=True)
+                    continue
                 hint = _hint(suite, job, plan(suite, only))
                 print(f"{place}: {_WORDS[job.state]}{hint}; log in {job.folder / CONSOLE}", file=out, flush=True)
                 active.append(_start(suite, place, job))
@@ -173,6 +177,18 @@ def _to_do(suite: Suite, only: Sequence[str], outcome: Outcome, out: TextIO) -> 
             outcome.finished.append(job.label)
         else:
             yield place, job
+
+
+def _waits_for_weights(job: Job, active: Sequence[_Active]) -> bool:
+    """Whether the training whose weights this run tests is still at it."""
+    names = [(one.job.method.name, one.job.seed) for one in active]
+    return bool(job.method.weights_of) and (job.method.weights_of, job.seed) in names
+
+
+def _has_weights(suite: Suite, job: Job) -> bool:
+    """True too for whatever trains its own."""
+    folder = suite.run_folder(suite.source(job.method), job.seed)
+    return not job.method.weights_of or (folder / "model_final.pth").is_file()
 
 
 def _start(suite: Suite, place: str, job: Job) -> _Active:

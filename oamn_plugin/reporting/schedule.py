@@ -76,22 +76,34 @@ def plan(suite: Suite, only: Sequence[str] = ()) -> list[Job]:
 
 
 def training_command(suite: Suite, job: Job) -> list[str]:
-    """The command that trains a run and tests it; with ``--resume`` where it was interrupted."""
+    """The command that trains a run and tests it; with ``--resume`` where it was interrupted.
+
+    Where the weights are another method's, the command that tests them.
+    """
+    if job.method.weights_of:
+        return _testing(suite, job.method, job.seed, job.folder)
     resume = ["--resume"] if job.state == "interrupted" else []
     return [*_start(suite, job.method), *resume, *_options(suite, job.method, job.seed, job.folder, suite.protocols)]
 
 
 def testing_command(suite: Suite, job: Job) -> list[str]:
     """The command that tests a trained run on every protocol of the suite, into its ``evaluation`` folder."""
-    weights = [HOSTS[job.method.host].weights, str(job.folder / "model_final.pth")]
-    options = _options(suite, job.method, job.seed, job.folder / "evaluation", suite.protocols)
-    return [*_start(suite, job.method), "--eval-only", *options, *weights]
+    return _testing(suite, job.method, job.seed, job.folder / "evaluation")
+
+
+def _testing(suite: Suite, method: Method, seed: int, folder: Path) -> list[str]:
+    trained = suite.run_folder(suite.source(method), seed) / "model_final.pth"
+    options = _options(suite, method, seed, folder, suite.protocols)
+    return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, str(trained)]
 
 
 def command_text(suite: Suite, method: Method) -> str:
-    """The training command of a method for a reader, without the interpreter's path; the first seed's."""
+    """The command of a method for a reader, without the interpreter's path; the first seed's."""
     seed = suite.seeds[0]
-    options = _options(suite, method, seed, suite.run_folder(method, seed), suite.protocols)
+    folder = suite.run_folder(method, seed)
+    if method.weights_of:
+        return shlex.join(["python", *_testing(suite, method, seed, folder)[1:]])
+    options = _options(suite, method, seed, folder, suite.protocols)
     return shlex.join(["python", *_start(suite, method)[1:], *options])
 
 
@@ -133,6 +145,8 @@ def _fingerprint(suite: Suite, method: Method, seed: int) -> str:
     """Of the training command, without the protocols (they need no new training), and all configuration files."""
     digest = hashlib.sha256()
     parts = [*_start(suite, method)[1:], *_options(suite, method, seed, Path("run"), ())]
+    if method.weights_of:
+        parts.append(_fingerprint(suite, suite.source(method), seed))
     for text in [*parts, *_chain(Path(method.config))]:
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:16]

@@ -51,6 +51,8 @@ class Method:
         opts: ``KEY, VALUE, KEY, VALUE, ...`` on top of it.
         host: ``fastreid`` or ``torchreid``.
         note: a remark for the reader of the YAML.
+        weights_of: name of another method: nothing is trained, that one's weights are tested with this configuration.
+            For what differs in testing alone.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Method:
     opts: tuple[str, ...] = ()
     host: str = "fastreid"
     note: str = ""
+    weights_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,10 @@ class Suite:
     def run_folder(self, method: Method, seed: int) -> Path:
         """Where a run lives."""
         return Path(self.output) / slug(method.name) / f"seed{seed}"
+
+    def source(self, method: Method) -> Method:
+        """The method that trains the weights which this one is tested with: itself unless ``weights_of`` is given."""
+        return next(one for one in self.methods if one.name == (method.weights_of or method.name))
 
     def only(self, names: Sequence[str]) -> list[Method]:
         """The methods of these names, all for none.
@@ -175,6 +182,7 @@ def _method(entry: Any, place: str) -> Method:
         opts=_pairs(entry, "opts", place),
         host=str(entry.get("host", "fastreid")),
         note=str(entry.get("note", "")),
+        weights_of=str(entry.get("weights_of", "")),
     )
     if method.host not in HOSTS:
         raise SuiteError(f"{place}: unknown host {method.host!r}.{_nearest(method.host, list(HOSTS))}")
@@ -198,9 +206,13 @@ def _check_names(suite: Suite, place: str) -> None:
     for key, name in [
         ("baseline", suite.baseline),
         *(("ablation", name) for group in suite.ablation for name in group),
+        *(("weights_of", method.weights_of) for method in suite.methods if method.weights_of),
     ]:
         if name not in names:
             raise SuiteError(f"{place}: {key} {name!r} is not one of the methods.{_nearest(name, names)}")
+    for method in suite.methods:
+        if method.weights_of and (suite.source(method).weights_of or suite.source(method).host != method.host):
+            raise SuiteError(f"{place}: weights_of {method.weights_of!r} must be a method of its host that is trained")
     folders: dict[str, str] = {}
     for name in names:
         if slug(name) in folders:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,22 @@ def test_each_host_gets_its_own_option_names(suite: Suite) -> None:
     assert "train.seed" in torchreid
     assert "K" not in torchreid
     assert "'a b'" in command_text(suite, suite.methods[1])
+
+
+def test_a_method_may_test_the_weights_of_another(suite: Suite) -> None:
+    plainly = Method("plainly", suite.methods[0].config, ("U", "False"), weights_of="plain")
+    suite = replace(suite, methods=(*suite.methods, plainly))
+    _, _, job = plan(suite)
+    weights = str(Path(suite.output) / "plain" / "seed0" / "model_final.pth")
+    for words in (training_command(suite, job), shlex.split(command_text(suite, plainly))):
+        assert "--eval-only" in words
+        assert words[-2:] == ["MODEL.WEIGHTS", weights]
+        assert words[words.index("OUTPUT_DIR") + 1] == str(Path(suite.output) / "plainly" / "seed0")
+        assert words[words.index("U") + 1] == "False"
+    start(job, finished=True)
+    assert plan(suite)[2].state == "finished"
+    other = replace(suite.methods[0], opts=("L", "2"))  # other weights: another result
+    assert plan(replace(suite, methods=(other, *suite.methods[1:])))[2].state == "changed"
 
 
 def test_states_follow_the_folder(suite: Suite) -> None:

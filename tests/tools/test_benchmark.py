@@ -93,6 +93,41 @@ def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: 
     assert "broken, seed 0: failed" in (tmp_path / "runs" / "report" / "report.md").read_text()
 
 
+def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> None:
+    config = str(tmp_path / "method.yml")
+    methods = [
+        {"name": "ours", "config": config, "opts": ["SKILL", 0.8]},
+        {"name": "plainly", "config": config, "opts": ["SKILL", 0.2], "weights_of": "ours"},
+        {"name": "plain", "config": config},
+    ]
+    suite = write_suite(tmp_path, methods=methods, seeds=[0], jobs=2)
+    early = benchmark(suite, "--only", "plainly")
+    assert early.returncode == 1
+    assert "plainly, seed 0: failed: 'ours' has no weights of this seed: run it first" in early.stdout
+    result = benchmark(suite)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.index("ours, seed 0: finished") < result.stdout.index("plainly, seed 0: started")
+    printed = consoles(tmp_path)["plainly/seed0"]
+    assert "'--eval-only'" in printed
+    assert str(tmp_path / "runs" / "ours" / "seed0" / "model_final.pth") in printed
+    scores = json.loads((tmp_path / "runs" / "plainly" / "seed0" / "results.json").read_text())
+    assert scores["Streets"]["Rank-1"] < 50
+
+
+@pytest.mark.parametrize(("other", "host"), [("nobody", "fastreid"), ("ours", "torchreid"), ("twice", "fastreid")])
+def test_weights_of_nothing_that_fits_are_refused(other: str, host: str, tmp_path: Path) -> None:
+    config = str(tmp_path / "method.yml")
+    methods = [
+        {"name": "plain", "config": config},
+        {"name": "ours", "config": config},
+        {"name": "twice", "config": config, "weights_of": "ours"},
+        {"name": "last", "config": config, "weights_of": other, "host": host},
+    ]
+    result = benchmark(write_suite(tmp_path, methods=methods))
+    assert result.returncode == 2
+    assert "weights_of" in result.stderr
+
+
 def begun(suite: Path, *folders: str) -> subprocess.Popen[str]:
     """The suite in the background, as soon as the runs in these folders are at their first step."""
     # whoever runs the tests in the background has SIGINT ignored, and children inherit that

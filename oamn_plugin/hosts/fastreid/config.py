@@ -73,6 +73,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.OCCLUSION.PATCH_SHAPE = "strip"
     # How often the strip is black instead of a donor's patch
     cfg.INPUT.OCCLUSION.BLACK_SHARE = 0.0
+    # How often the strip is cut away and the rest of the image stretched, instead of covered
+    cfg.INPUT.OCCLUSION.CUT_SHARE = 0.0
 
 
 def _add_data_keys(cfg: CfgNode) -> None:

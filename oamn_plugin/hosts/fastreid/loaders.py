@@ -15,7 +15,7 @@ from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from oamn_plugin.augmentation import OcclusionAugmentation
+from oamn_plugin.augmentation import OcclusionAugmentation, augmentation_of
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid.config import oamn_options
@@ -189,10 +189,13 @@ class TrainLoader:
             images = gather(batch["images"].to(self.device, non_blocking=True))
             views = self.transform(images, self.generator)
             own = share(len(images))
+            further = slice(0) if views.mask_images is None else share(len(views.mask_images))
             yield {
                 "images": views.images[own].flatten(0, 1),
                 "types": views.types[own],
                 "boxes": None if views.boxes is None else views.boxes[own],
+                "mask_images": None if views.mask_images is None else views.mask_images[further],
+                "mask_boxes": None if views.mask_boxes is None else views.mask_boxes[further],
                 "targets": batch["targets"].to(self.device, non_blocking=True),
                 "camids": batch["camids"],
                 "img_paths": batch["img_paths"],
@@ -229,12 +232,12 @@ def build_training_transform(cfg: CfgNode) -> TrainingTransform:
             cfg.INPUT.FLIP.PROB if cfg.INPUT.FLIP.ENABLED else 0.0,
         )
     if oamn:
-        occlusion = OcclusionAugmentation(
-            options.axes, options.patch_source, options.occluded_share, options.black_share, options.patch_shape
-        )
-        return TrainingTransform(geometry, occlusion, "views", options.aligned_views)
+        occlusion = augmentation_of(options)
+        return TrainingTransform(geometry, occlusion, "views", options.aligned_views, mask_views=options.mask_views)
     given = cfg.INPUT.OCCLUSION
-    occlusion = OcclusionAugmentation(2, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE, given.PATCH_SHAPE)
+    occlusion = OcclusionAugmentation(
+        2, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE, given.PATCH_SHAPE, given.CUT_SHARE
+    )
     erasing = cfg.INPUT.REA.PROB if cfg.INPUT.PIPELINE == "device" and cfg.INPUT.REA.ENABLED else 0.0
     mode = "single" if cfg.INPUT.OCCLUSION.PROB > 0 else "none"
     return TrainingTransform(geometry, occlusion, mode, True, erasing, tuple(cfg.INPUT.REA.VALUE))
