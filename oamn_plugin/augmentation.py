@@ -43,15 +43,11 @@ class Views(NamedTuple):
         types: (B, V) long, indices into :data:`oamn_plugin.occlusion.OCCLUSION_TYPES`.
         boxes: (B, V, 4) float, what is covered: top, left, height, width as shares of the image, zeros where nothing
             is; None where a later change of geometry has moved it.
-        mask_images: (M, 3, H, W) further views for the mask module alone; None for none.
-        mask_boxes: (M, 1, 4) float, what is covered on those.
     """
 
     images: Tensor
     types: Tensor
     boxes: Tensor | None = None
-    mask_images: Tensor | None = None
-    mask_boxes: Tensor | None = None
 
 
 class Patches(NamedTuple):

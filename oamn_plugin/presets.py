@@ -72,9 +72,6 @@ class Options:
     score_weight: float = 1.0
     position_weight: float = 0.0
     """Weight of the position-wise loss that teaches the mask where the pasted strip lies; 0 in the method."""
-    mask_views: float = 0.0
-    """Further views that the mask module alone sees, as a share of the batch: images behind large ``loose`` patches,
-    passed through E1 without gradient. The position loss reads their masks; nothing else does. 0 in the method."""
     cross_weight: float = 0.0
     """Weight of the cross-group triplet term (a clean anchor meets its occluded self); 0 in the method."""
     triplet_margin: float = 0.5
@@ -133,7 +130,7 @@ class Options:
                 f"{self.circle_scale} and {self.circle_margin}"
             )
         shares = (
-            "dropout", "label_smoothing", "plain_share", "occluded_share", "black_share", "cut_share", "mask_views"
+            "dropout", "label_smoothing", "plain_share", "occluded_share", "black_share", "cut_share"
         )  # fmt: skip
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:

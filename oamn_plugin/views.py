@@ -17,9 +17,6 @@ from torch import Tensor
 
 from oamn_plugin.augmentation import CACHED, OcclusionAugmentation, Views
 
-_FOR_THE_MASK = OcclusionAugmentation(axes=0, patch_source="large", probability=1.0, shape="loose")
-"""Occluders hardly stretched, bodies and all: what the mask must know and the identity part is better off without."""
-
 
 @dataclass(frozen=True)
 class Geometry:
@@ -159,8 +156,6 @@ class TrainingTransform:
             per view after pasting, left and right views never flipped (the released code).
         erasing: probability of random erasing, after everything else (not in ``views`` mode).
         erasing_value: (3,) fill colour in 0..255.
-        mask_views: in ``views`` mode with ``aligned``, further views for the mask module alone, as a share of the
-            batch: random images of it behind large loose patches.
     """
 
     def __init__(
@@ -171,14 +166,12 @@ class TrainingTransform:
         aligned: bool = True,
         erasing: float = 0.0,
         erasing_value: tuple[float, float, float] = (123.675, 116.28, 103.53),
-        mask_views: float = 0.0,
     ) -> None:
         if mode not in ("views", "single", "none"):
             raise ValueError(f"mode must be one of views, single, none, got {mode!r}")
         self.geometry, self.mode, self.aligned = geometry, mode, aligned
         self.occlusion = occlusion or OcclusionAugmentation()
         self.erasing, self.erasing_value = erasing, torch.tensor(erasing_value)
-        self.mask_views = mask_views
 
     @property
     def num_views(self) -> int:
@@ -205,8 +198,7 @@ class TrainingTransform:
         moved = self.geometry(images, generator) if self.geometry else images
         # patches come from the unmoved images: a corner must show background, not the padding
         if self.mode == "views":
-            views = self.occlusion(moved, donors=images, generator=generator)
-            return self._with_mask_views(views, moved, images, generator) if self.mask_views else views
+            return self.occlusion(moved, donors=images, generator=generator)
         types = torch.zeros(len(images), dtype=torch.long, device=images.device)
         if self.mode == "single":
             moved, types = self.occlusion.single(moved, donors=images, generator=generator)
@@ -214,12 +206,6 @@ class TrainingTransform:
         if self.erasing:
             moved = erase(moved, self.erasing, self.erasing_value, generator)
         return Views(moved.unsqueeze(1), types.unsqueeze(1))
-
-    def _with_mask_views(self, views: Views, moved: Tensor, images: Tensor, generator: torch.Generator | None) -> Views:
-        count = max(1, round(self.mask_views * len(moved)))
-        chosen = torch.randperm(len(moved), generator=generator)[:count].to(moved.device)
-        found = _FOR_THE_MASK(moved[chosen], donors=images, generator=generator)
-        return views._replace(mask_images=found.images[:, 0], mask_boxes=found.boxes)
 
     def _independent_views(self, images: Tensor, generator: torch.Generator | None) -> Views:
         views = self.occlusion(images, generator=generator)

@@ -181,29 +181,3 @@ def test_views_give_the_threads_back() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-
-
-def test_the_mask_module_gets_further_views_behind_known_rectangles() -> None:
-    images = torch.arange(1, 13, dtype=torch.uint8).view(12, 1, 1, 1).expand(12, 3, 32, 16).contiguous()
-    transform = TrainingTransform(None, OcclusionAugmentation(axes=0), "views", mask_views=0.34)
-    views = transform(images, seeded())
-    assert views.mask_images.shape == (4, 3, 32, 16)
-    assert views.mask_boxes.shape == (4, 1, 4)
-    bases = set()
-    for image, (top, left, rows, columns) in zip(views.mask_images, views.mask_boxes[:, 0].tolist(), strict=True):
-        inside = torch.zeros(32, 16, dtype=torch.bool)
-        inside[round(32 * top) : round(32 * (top + rows)), round(16 * left) : round(16 * (left + columns))] = True
-        assert 0.1 < inside.float().mean() < 0.7
-        base, patch = image[0][~inside].unique().tolist(), image[0][inside].unique().tolist()
-        assert len(base) == len(patch) == 1
-        assert base != patch, "an image never meets itself"
-        bases.update(base)
-    assert len(bases) == 4, "each further view is of another image"
-
-
-def test_further_views_leave_the_others_as_they_are() -> None:
-    images = random_images(8)
-    plain = TrainingTransform(None, OcclusionAugmentation(axes=0), "views")(images, seeded())
-    more = TrainingTransform(None, OcclusionAugmentation(axes=0), "views", mask_views=0.5)(images, seeded())
-    assert torch.equal(plain.images, more.images)
-    assert plain.mask_images is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,7 +54,6 @@ class OAMNObjective(nn.Module):
         types: Tensor,
         step: int | None = None,
         boxes: Tensor | None = None,
-        mask_boxes: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Returns the weighted losses of B images in V views.
 
@@ -65,7 +63,6 @@ class OAMNObjective(nn.Module):
             types: (B, V) long, occlusion types.
             step: optimiser steps taken so far, for the warm-up of the mask losses; None means that it is over.
             boxes: (B, V, 4) what is covered, for the position loss (``Views.boxes``); None: the strips of the types.
-            mask_boxes: (M, 1, 4) what is covered on the images of ``output.further_mask``, where it has any.
         """
         check_views(types)
         if len(output.pooled) != types.numel():
@@ -76,10 +73,6 @@ class OAMNObjective(nn.Module):
         losses = self._identity_losses(output, pids, groups)
         if self.options.mask_module:
             losses.update(self._mask_losses(output, types, step, boxes))
-            if self.options.position_weight and output.further_mask is not None:
-                if mask_boxes is None:
-                    raise ValueError("the output holds masks of further images: the position loss needs mask_boxes")
-                losses["loss_position"] = self._with_further(losses["loss_position"], output, mask_boxes)
         return losses
 
     def _identity_losses(self, output: OAMNOutput, pids: Tensor, groups: Tensor) -> dict[str, Tensor]:
@@ -114,15 +107,6 @@ class OAMNObjective(nn.Module):
         if options.position_weight:
             losses["loss_position"] = options.position_weight * self.position(masks, types, boxes)
         return losses
-
-    def _with_further(self, loss: Tensor, output: OAMNOutput, boxes: Tensor) -> Tensor:
-        """The position loss as the mean over all masks, those of further images among them."""
-        assert output.further_mask is not None
-        masks = output.further_mask.unsqueeze(1)
-        types = torch.zeros(masks.shape[:2], dtype=torch.long, device=masks.device)
-        further = self.options.position_weight * self.position(masks, types, boxes)
-        share = len(masks) / (len(masks) + len(output.mask))
-        return (1 - share) * loss + share * further
 
     def _warmth(self, step: int | None) -> float:
         if step is None or not self.options.mask_warmup:

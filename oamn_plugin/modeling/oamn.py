@@ -32,8 +32,6 @@ class OAMNOutput(NamedTuple):
     """h, the pooled output of E2, which the triplet loss takes: (N, D)."""
     class_logits: Tensor | None
     """Identity logits (N, num_classes); None without a classifier."""
-    further_mask: Tensor | None = None
-    """Masks (M, 1, h, w) of the images that the mask module alone saw; None without such."""
 
 
 class OAMN(nn.Module):
@@ -144,35 +142,14 @@ class OAMN(nn.Module):
         # under autocast the norm of a half-precision vector would be off in the third digit
         return F.normalize(descriptors.float() if descriptors.dtype in (torch.float16, torch.bfloat16) else descriptors)
 
-    def forward(self, images: Tensor, mask_images: Tensor | None = None) -> OAMNOutput | Tensor:
-        """Returns :class:`OAMNOutput` in training, unit descriptors (N, D) in evaluation.
-
-        Args:
-            images: (N, 3, H, W) normalised.
-            mask_images: (M, 3, H, W) normalised; in training, further views that the mask module alone learns from.
-        """
+    def forward(self, images: Tensor) -> OAMNOutput | Tensor:
+        """Returns :class:`OAMNOutput` in training, unit descriptors (N, D) in evaluation."""
         features = self.encode(images)
-        if mask_images is None or not self.training:
-            mask, score_logits = self.attend(features)
-            further = None
-        else:
-            mask, score_logits, further = self._attend_further(features, mask_images)
+        mask, score_logits = self.attend(features)
         masked = self.apply_mask(features, mask)
         if not self.training:
             return self.describe(masked)
-        pooled, class_logits = precisely(self._classify, self.pooled(masked))
-        return OAMNOutput(features, mask, score_logits, pooled, class_logits, further)
-
-    def _attend_further(self, features: Tensor, mask_images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Mask and logits of features, and the masks of further images; one batch to the mask module's batch norms."""
-        if self.mask is None or self.scorer is None:
-            return *self.attend(features), None
-        # as in testing: E1's batch norms must not learn the statistics of images that E1 does not learn from
-        with torch.no_grad(), evaluating(self.encoder_low):
-            further = self.encode(mask_images)
-        features = features.detach()
-        masks = self.mask(torch.cat([features, further.to(features.dtype)]))
-        return masks[: len(features)], self.scorer(features, masks[: len(features)]), masks[len(features) :]
+        return OAMNOutput(features, mask, score_logits, *precisely(self._classify, self.pooled(masked)))
 
     def _classify(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
         hidden = self.activation(self.feat_bn(pooled))

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from oamn_plugin.presets import PRESETS, preset
+
 from .suite import HOSTS, Method, Suite
 
 RECORD = "benchmark.json"
@@ -142,12 +144,18 @@ def _state(suite: Suite, folder: Path, fingerprint: str, record: Record | None) 
 
 
 def _fingerprint(suite: Suite, method: Method, seed: int) -> str:
-    """Of the training command, without the protocols (they need no new training), and all configuration files."""
+    """Of the training command, without the protocols (they need no new training), and all configuration files.
+
+    Where these name a preset, of the presets too: a run of last month's ``plus`` is none of today's.
+    """
     digest = hashlib.sha256()
     parts = [*_start(suite, method)[1:], *_options(suite, method, seed, Path("run"), ())]
     if method.weights_of:
         parts.append(_fingerprint(suite, suite.source(method), seed))
-    for text in [*parts, *_chain(Path(method.config))]:
+    chain = _chain(Path(method.config))
+    if any("preset" in text.lower() for text in [*suite.opts, *method.opts, *chain]):
+        parts += [repr(preset(name)) for name in PRESETS]
+    for text in [*parts, *chain]:
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:16]
 

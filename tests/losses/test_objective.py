@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -110,47 +109,3 @@ def test_mistakes_are_named() -> None:
         OAMNObjective(model.options)(output, PIDS, TYPES[2])
     with pytest.raises(ValueError, match="20 views, types 4 images in 3 views"):
         OAMNObjective(model.options)(output, PIDS, TYPES[1])
-
-
-def further(**options: Any) -> tuple[OAMN, dict[str, torch.Tensor], Any, torch.Tensor]:
-    torch.manual_seed(0)
-    model = OAMN("resnet18", 2, (64, 32), "plus", **options)
-    output = model(torch.randn(4, 3, 64, 32), torch.randn(2, 3, 64, 32))
-    boxes = torch.tensor([[[0.0, 0.0, 1.0, 0.5]], [[0.5, 0.0, 0.5, 1.0]]])
-    return model, OAMNObjective(model.options)(output, PIDS, TYPES[0], mask_boxes=boxes), output, boxes
-
-
-def test_the_position_loss_is_the_mean_over_all_masks_further_ones_included() -> None:
-    _, losses, output, boxes = further(position_weight=2.0)
-    strips = torch.zeros(4, 1, 4)
-    strips[1], strips[2] = torch.tensor([0, 0, 1, 0.5]), torch.tensor([0, 0, 1, 0.25])  # left half, left quarter
-    masks = torch.cat([output.mask, output.further_mask])[:, 0].detach()
-    rows, columns = masks.shape[1:]
-    total = 0.0
-    for mask, (top, left, height, width) in zip(masks, torch.cat([strips, boxes])[:, 0].tolist(), strict=True):
-        for i in range(rows):
-            for j in range(columns):
-                down = max(0.0, min((i + 1) / rows, top + height) - max(i / rows, top)) * rows
-                along = max(0.0, min((j + 1) / columns, left + width) - max(j / columns, left)) * columns
-                weight, covered = float(mask[i, j]), down * along
-                total -= (1 - covered) * math.log(weight) + covered * math.log(1 - weight)
-    assert losses["loss_position"].item() == pytest.approx(2 * total / (6 * rows * columns), rel=1e-4)
-
-
-def test_further_images_teach_the_mask_module_and_nothing_else() -> None:
-    model, _, output, _ = further()
-    statistics = {name: value.clone() for name, value in model.encoder_low.named_buffers()}
-    mask = output.further_mask.sum()
-    mask.backward(retain_graph=True)
-    reached = {key.split(".")[0] for key, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert reached == {"mask"}
-    torch.manual_seed(0)
-    other = OAMN("resnet18", 2, (64, 32), "plus")
-    other(torch.randn(4, 3, 64, 32), 5 * torch.randn(8, 3, 64, 32))
-    assert all(torch.equal(statistics[name], value) for name, value in other.encoder_low.named_buffers())
-
-
-def test_further_masks_without_their_boxes_are_refused() -> None:
-    model, _, output, _ = further()
-    with pytest.raises(ValueError, match="needs mask_boxes"):
-        OAMNObjective(model.options)(output, PIDS, TYPES[0])

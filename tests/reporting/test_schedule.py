@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from oamn_plugin import presets
 from oamn_plugin.reporting.estimates import estimate
 from oamn_plugin.reporting.schedule import (
     CONSOLE,
@@ -61,6 +62,16 @@ def test_a_method_may_test_the_weights_of_another(suite: Suite) -> None:
     assert plan(suite)[2].state == "finished"
     other = replace(suite.methods[0], opts=("L", "2"))  # other weights: another result
     assert plan(replace(suite, methods=(other, *suite.methods[1:])))[2].state == "changed"
+
+
+def test_another_preset_is_another_run(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = plan(suite)
+    Path(suite.methods[0].config).write_text("MODEL: {OAMN: {PRESET: plus}}\n")
+    named = plan(suite)[0].fingerprint
+    monkeypatch.setitem(presets._OVERRIDES["plus"], "cut_share", 0.125)
+    assert plan(suite)[0].fingerprint != named
+    Path(suite.methods[0].config).write_text("A: 1\n")
+    assert [job.fingerprint for job in plan(suite)] == [first.fingerprint, second.fingerprint]
 
 
 def test_states_follow_the_folder(suite: Suite) -> None:

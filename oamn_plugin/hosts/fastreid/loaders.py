@@ -189,13 +189,10 @@ class TrainLoader:
             images = gather(batch["images"].to(self.device, non_blocking=True))
             views = self.transform(images, self.generator)
             own = share(len(images))
-            further = slice(0) if views.mask_images is None else share(len(views.mask_images))
             yield {
                 "images": views.images[own].flatten(0, 1),
                 "types": views.types[own],
                 "boxes": None if views.boxes is None else views.boxes[own],
-                "mask_images": None if views.mask_images is None else views.mask_images[further],
-                "mask_boxes": None if views.mask_boxes is None else views.mask_boxes[further],
                 "targets": batch["targets"].to(self.device, non_blocking=True),
                 "camids": batch["camids"],
                 "img_paths": batch["img_paths"],
@@ -233,7 +230,7 @@ def build_training_transform(cfg: CfgNode) -> TrainingTransform:
         )
     if oamn:
         occlusion = augmentation_of(options)
-        return TrainingTransform(geometry, occlusion, "views", options.aligned_views, mask_views=options.mask_views)
+        return TrainingTransform(geometry, occlusion, "views", options.aligned_views)
     given = cfg.INPUT.OCCLUSION
     occlusion = OcclusionAugmentation(
         2, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE, given.PATCH_SHAPE, given.CUT_SHARE

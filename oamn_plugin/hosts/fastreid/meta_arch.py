@@ -23,8 +23,7 @@ class OAMN(nn.Module):
     """Occlusion-aware mask network as fastreid trains and tests it.
 
     Training batches hold ``images`` (B * V, 3, H, W) in 0..255, ``targets`` (B,), ``types`` (B, V), what is covered
-    (``boxes``, for the position loss), further views for the mask module alone (``mask_images`` (M, 3, H, W),
-    ``mask_boxes``) and, for a warm-up, ``step``; the result is the dict of weighted losses. In eval
+    (``boxes``, for the position loss) and, for a warm-up, ``step``; the result is the dict of weighted losses. In eval
     mode ``images`` (N, 3, H, W) give plain descriptors (N, D); the evaluator uses :meth:`normalise` and the ``encode``,
     ``attend``, ``apply_mask`` and ``describe`` of :attr:`oamn`.
     """
@@ -65,8 +64,7 @@ class OAMN(nn.Module):
         if not self.training:
             return self.oamn(images)
         targets, types = batched_inputs["targets"].to(self.device), batched_inputs["types"].to(self.device)
-        further = batched_inputs.get("mask_images")
-        output = self.oamn(images, None if further is None else self.normalise(further))
+        output = self.oamn(images)
         log_accuracy(output.class_logits.detach(), targets.repeat_interleave(types.shape[1]))
-        boxes, mask_boxes = batched_inputs.get("boxes"), batched_inputs.get("mask_boxes")
-        return self.objective(output, targets, types, batched_inputs.get("step"), boxes, mask_boxes)
+        boxes = batched_inputs.get("boxes")
+        return self.objective(output, targets, types, batched_inputs.get("step"), boxes)

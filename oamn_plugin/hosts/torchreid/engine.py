@@ -69,9 +69,7 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
         self.channels_last = next(core.parameters()).is_contiguous(memory_format=torch.channels_last)
         options = core.options
         self.objective = OAMNObjective(options)
-        self.transform = TrainingTransform(
-            geometry, augmentation_of(options), "views", options.aligned_views, mask_views=options.mask_views
-        )
+        self.transform = TrainingTransform(geometry, augmentation_of(options), "views", options.aligned_views)
         self.generator = torch.Generator().manual_seed(seed)
         self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in normalisation(datamanager))
 
@@ -87,8 +85,7 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
         # black, which strips may be and what moves out of the image leaves, is 0 only before normalising
         mean, std = self._mean.to(images), self._std.to(images)
         views = self.transform((images * std + mean) * 255, self.generator)
-        further = None if views.mask_images is None else (views.mask_images / 255 - mean) / std
-        return views._replace(images=(views.images / 255 - mean) / std, mask_images=further)
+        return views._replace(images=(views.images / 255 - mean) / std)
 
     def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
         """One optimiser step on all views of a batch.
@@ -105,9 +102,8 @@ class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
         views = self.views(images)
         flat = views.images.flatten(0, 1)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        further = None if views.mask_images is None else views.mask_images.contiguous(memory_format=layout)
-        output = self.model(flat.contiguous(memory_format=layout), whole=True, mask_images=further)
-        losses = self.objective(output, pids, views.types, self.step, views.boxes, views.mask_boxes)
+        output = self.model(flat.contiguous(memory_format=layout), whole=True)
+        losses = self.objective(output, pids, views.types, self.step, views.boxes)
         total = torch.stack(list(losses.values())).sum()
         repeated = pids.repeat_interleave(views.types.shape[1])
         accuracy = (output.class_logits.detach().argmax(1) == repeated).float().mean()

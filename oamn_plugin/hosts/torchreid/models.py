@@ -71,15 +71,14 @@ class TorchreidOAMN(OAMN):
         super().__init__(backbone, num_classes, input_size, preset, **options)
         self.loss = loss
 
-    def forward(self, images: Tensor, mask_images: Tensor | None = None, whole: bool = False) -> Any:
+    def forward(self, images: Tensor, whole: bool = False) -> Any:
         """Descriptors, or what the loss needs; see the class.
 
         Args:
             images: (N, 3, H, W) normalised.
-            mask_images: see :meth:`oamn_plugin.modeling.OAMN.forward`.
             whole: in training, give the :class:`oamn_plugin.modeling.OAMNOutput`.
         """
-        output = super().forward(images, mask_images)
+        output = super().forward(images)
         if whole or not isinstance(output, OAMNOutput):
             return output
         return output.class_logits if self.loss == "softmax" else (output.class_logits, output.pooled)
