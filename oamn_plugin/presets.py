@@ -172,6 +172,8 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "plus": {
         "axes": 0,
+        "occluded_share": 0.65,
+        "cut_share": 0.25,
         "mask_floor": 0.5,
         "patch_source": "anywhere",
         "black_share": 0.3,

@@ -350,6 +350,6 @@ def test_no_cut_draws_nothing() -> None:
 
 
 def test_the_augmentation_of_a_preset_has_its_options() -> None:
-    options = preset("plus", cut_share=0.25, patch_shape="loose")
+    options = preset("plus", occluded_share=0.5, cut_share=0.25, patch_shape="loose")
     expected = "axes=0, patch_source='anywhere', probability=0.5, black_share=0.3, shape='loose', cut_share=0.25"
     assert repr(augmentation_of(options)) == f"OcclusionAugmentation({expected})"
