@@ -172,8 +172,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "plus": {
         "axes": 0,
-        "occluded_share": 0.65,
-        "cut_share": 0.25,
+        "cut_share": 0.2,
         "mask_floor": 0.5,
         "patch_source": "anywhere",
         "black_share": 0.3,
