@@ -7,10 +7,14 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from oamn_plugin.hosts.fastreid.config import load_config
+from oamn_plugin.reporting.suite import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -256,3 +260,16 @@ def test_anchors_are_those_of_the_headings(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A `b`: c, d-e\n```\n# no\n```\n## [Link](x.md) 2\n")
     assert anchors(page) == {"a-b-c-d-e", "link-2"}
+
+
+def test_the_suite_of_the_benchmark_page_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    (block,) = (match["code"] for match in FENCE.finditer(text) if match["info"].strip() == "yaml")
+    (tmp_path / "suite.yml").write_text(block, encoding="utf-8")
+    suite = load_suite(tmp_path / "suite.yml")
+    for method in suite.methods:
+        load_config(method.config, [*suite.opts, *method.opts])
+    keys = {name.strip("` ") for row in re.findall(r"^\| (`.*?) \|", text, re.M) for name in row.split(",")}
+    assert {field.name for field in fields(Suite)} <= keys
+    assert {f"configs/suites/{path.name}" for path in (ROOT / "configs" / "suites").glob("*.yml")} <= keys

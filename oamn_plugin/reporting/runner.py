@@ -83,9 +83,7 @@ def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = No
                     _finish_one(suite, active, outcome, stop, out)
                 if stop:
                     break
-                if not _has_weights(suite, job):
-                    outcome.failed[job.label] = f"{job.method.weights_of!r} has no weights of this seed: run it first"
-                    print(f"{place}: failed: {outcome.failed[job.label]}", file=out, flush=True)
+                if not _has_weights(suite, place, job, outcome, out):
                     continue
                 hint = _hint(suite, job, plan(suite, only))
                 print(f"{place}: {_WORDS[job.state]}{hint}; log in {job.folder / CONSOLE}", file=out, flush=True)
@@ -185,10 +183,14 @@ def _waits_for_weights(job: Job, active: Sequence[_Active]) -> bool:
     return bool(job.method.weights_of) and (job.method.weights_of, job.seed) in names
 
 
-def _has_weights(suite: Suite, job: Job) -> bool:
-    """True too for whatever trains its own."""
+def _has_weights(suite: Suite, place: str, job: Job, outcome: Outcome, out: TextIO) -> bool:
+    """Whether there is something to test, True too for whatever trains its own; notes a run without as failed."""
     folder = suite.run_folder(suite.source(job.method), job.seed)
-    return not job.method.weights_of or (folder / "model_final.pth").is_file()
+    if not job.method.weights_of or (folder / "model_final.pth").is_file():
+        return True
+    outcome.failed[job.label] = f"{job.method.weights_of!r} has no weights of this seed: run it first"
+    print(f"{place}: failed: {outcome.failed[job.label]}", file=out, flush=True)
+    return False
 
 
 def _start(suite: Suite, place: str, job: Job) -> _Active:
