@@ -22,6 +22,7 @@ from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, COLUMNS, side_share
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.readers.market import FOLDERS, read_market_folder
 from oamn_plugin.datasets.records import DataSetError, Record
+from oamn_plugin.datasets.validation import Occluded
 from oamn_plugin.occlusion import SIDES
 
 HOLISTIC = "query_holistic"
@@ -111,6 +112,22 @@ def load_annotations(folder: str | os.PathLike[str]) -> dict[str, Annotation]:
             }
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataSetError(f"cannot read {path}: {error}") from None
+
+
+class ObjectOccluder:
+    """Occludes validation queries by the generated set's cars, walls, plants and people; the same file by the same.
+
+    Args:
+        seed: chooses occluders; another one than that of a test set.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def __call__(self, image: Image.Image, path: str) -> Occluded:
+        """Occludes the image that was read from ``path``."""
+        found, occluder = occlude_pixels(image.convert("RGB"), (self.seed, "held-out", os.path.basename(path)))
+        return Occluded(found, occluder.side, float(np.mean(occluder.rgba[..., 3] >= 128)))
 
 
 def occlude_pixels(image: Image.Image, key: tuple[int | str, ...]) -> tuple[Image.Image, Occluder]:

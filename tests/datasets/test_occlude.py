@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from oamn_plugin.datasets.images import BadImageError
-from oamn_plugin.datasets.occlude import load_annotations, occlude_dataset, occlude_pixels
+from oamn_plugin.datasets.occlude import ObjectOccluder, load_annotations, occlude_dataset, occlude_pixels
 from oamn_plugin.datasets.readers.market import read_market_folder, read_market_layout
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES
@@ -93,3 +93,19 @@ def test_bad_input(market: Path, tmp_path: Path) -> None:
         occlude_dataset(market, tmp_path / "out", policy="maybe")
     with pytest.raises(DataSetError, match=r"annotations\.csv"):
         load_annotations(market)
+
+
+def test_held_out_queries_get_an_object_each_always_the_same() -> None:
+    image, occluder = Image.new("L", (64, 128), 90), ObjectOccluder(5)
+    found = {name: occluder(image, f"a/{name}") for name in QUERIES}
+    again = {name: ObjectOccluder(5)(image, f"b/{name}") for name in QUERIES}
+    for name, one in found.items():
+        assert np.array_equal(one.image, again[name].image)
+        assert one.side in SIDES
+        assert one.image.size == (64, 128)
+        changed = (np.asarray(one.image) != 90).any(2).mean()
+        assert 0 < one.area <= 1
+        assert changed >= 0.8 * one.area
+    assert len({np.asarray(one.image).tobytes() for one in found.values()}) == 3
+    other = ObjectOccluder(6)(image, f"a/{QUERIES[0]}")
+    assert not np.array_equal(other.image, found[QUERIES[0]].image)

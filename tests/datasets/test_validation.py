@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.datasets.validation import QueryOccluder, occlude, occlude_image, occlusion_rng, split_identities
+from oamn_plugin.datasets.validation import (
+    QueryCutter,
+    QueryOccluder,
+    occlude,
+    occlude_image,
+    occlusion_rng,
+    split_identities,
+)
 
 COLOURS = [Image.new("RGB", (64, 128), colour) for colour in ("red", "lime", "blue")]
 BLACK = Image.new("RGB", (64, 128))
@@ -133,3 +140,20 @@ def test_a_query_gets_the_same_occluder_at_every_evaluation(tmp_path: Path) -> N
     assert len(outcomes) > 3
     with pytest.raises(ValueError, match="source"):
         QueryOccluder([])
+
+
+def test_a_cut_takes_the_side_and_area_that_it_names() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 60, 3), dtype=np.uint8)
+    cutter, sides = QueryCutter(3), []
+    for i in range(60):
+        found = cutter(Image.fromarray(pixels), f"a/{i}.jpg")
+        assert cutter(Image.fromarray(pixels), f"elsewhere/{i}.jpg").area == found.area
+        left = np.asarray(found.image)
+        rows, columns = left.shape[:2]
+        assert 0.25 <= found.area <= 0.6
+        assert abs(1 - rows * columns / (120 * 60) - found.area) < 0.02
+        top, start = (120 - rows if found.side == "top" else 0), (60 - columns if found.side == "left" else 0)
+        assert np.array_equal(left, pixels[top : top + rows, start : start + columns])
+        sides.append(found.side)
+    assert set(sides) == {"left", "right", "bottom", "top"}
+    assert 20 <= sides.count("bottom") <= 40

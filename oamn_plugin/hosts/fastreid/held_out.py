@@ -1,0 +1,58 @@
+"""A trained run on the people that it held out, their queries hidden in four ways: what options are chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from oamn_plugin.datasets.occlude import ObjectOccluder
+from oamn_plugin.datasets.validation import Occluded, QueryCutter, QueryOccluder
+from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.inference import without_training
+from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
+from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights
+
+CONDITIONS = ("crops", "objects", "partial", "whole")
+"""Queries behind crops of other people's images, behind drawn objects, cut at one side, and as they are."""
+Occluder = Callable[[Image.Image, str], Occluded]
+
+
+def held_out_scores(run: Path, conditions: Sequence[str] = CONDITIONS, opts: Sequence[str] = ()) -> dict[str, Any]:
+    """Scores of a run's last weights on its own held-out identities.
+
+    Args:
+        run: folder of a training with ``DATASETS.VALIDATION.NUM_IDS`` above 0.
+        conditions: some of ``CONDITIONS``.
+        opts: ``KEY VALUE`` pairs on top of the run's configuration, of what concerns testing.
+
+    Returns:
+        the scores of each condition, as in ``results.json``.
+
+    Raises:
+        ConfigError: the folder holds no run, or the run held out nobody.
+        CheckpointError: weights that are missing or damaged.
+    """
+    cfg = load_config(str(run / "config.yaml"), opts)
+    if not cfg.DATASETS.VALIDATION.NUM_IDS:
+        raise ConfigError(f"{run} held out nobody: train with DATASETS.VALIDATION.NUM_IDS, 160 for example")
+    held_out = Trainer.build_held_out(cfg)
+    cfg = without_training(cfg)
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(run / "held_out")
+    cfg.freeze()
+    model = Trainer.build_model(cfg)
+    load_weights(model, str(run / "model_final.pth"))
+    occluders = _occluders(cfg.DATASETS.VALIDATION.SEED, [record.path for record in held_out.train])
+    evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
+    return {
+        name: evaluator(cfg, name, held_out.query, held_out.gallery, occluder=occluders[name]).run(model)
+        for name in conditions
+    }
+
+
+def _occluders(seed: int, sources: Sequence[str]) -> Mapping[str, Occluder | None]:
+    found = (QueryOccluder(sources, seed), ObjectOccluder(seed), QueryCutter(seed), None)
+    return dict(zip(CONDITIONS, found, strict=True))

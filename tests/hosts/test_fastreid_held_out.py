@@ -1,0 +1,58 @@
+"""tools/held_out.py: a run scored on the people it held out, their queries hidden in four ways."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from tiny_fastreid import tiny_config
+
+from oamn_plugin.hosts.fastreid.held_out import CONDITIONS
+from oamn_plugin.hosts.fastreid.trainer import Trainer
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "held_out.py"
+
+
+@pytest.fixture(scope="module")
+def run(embedded_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("held_out")
+    cfg = tiny_config("OAMN", embedded_root, folder, DATASETS__VALIDATION__NUM_IDS=4, TEST__EVAL_PERIOD=1)
+    (folder / "config.yaml").write_text(cfg.dump())
+    Trainer(cfg).train()
+    return folder
+
+
+def held_out(*arguments: object) -> int:
+    return runpy.run_path(str(TOOL))["main"]([str(one) for one in arguments])
+
+
+def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert held_out(run) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((run / "held_out" / "results.json").read_text())
+    assert tuple(found) == CONDITIONS == runpy.run_path(str(TOOL))["CONDITIONS"]
+    assert all(name in printed for name in CONDITIONS)
+    last = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()][-1]
+    assert found["crops"]["mAP"] == pytest.approx(last["validation_mAP"])
+    assert len({scores["mAP"] for scores in found.values()}) == 4, "each condition hides the queries in its own way"
+    assert len({scores["num_query"] for scores in found.values()}) == 1
+
+
+def test_options_of_testing_and_single_conditions(run: Path) -> None:
+    assert held_out(run, "--only", "partial") == 0
+    unified = json.loads((run / "held_out" / "results.json").read_text())
+    assert held_out(run, "--only", "partial", "TEST.OAMN.UNIFY", "False") == 0
+    plain = json.loads((run / "held_out" / "results.json").read_text())
+    assert list(unified) == list(plain) == ["partial"]
+
+
+def test_mistakes_are_one_message(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert held_out(tmp_path) == 2
+    assert "there is no configuration file" in capsys.readouterr().err
+    assert held_out(run, "DATASETS.VALIDATION.NUM_IDS", "0") == 2
+    assert "held out nobody: train with DATASETS.VALIDATION.NUM_IDS" in capsys.readouterr().err
+    (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
+    assert held_out(tmp_path) == 2
+    assert "model_final.pth" in capsys.readouterr().err

@@ -1,0 +1,53 @@
+#!/usr/bin/env python
+"""Scores a training run on the people it held out, their queries hidden in four ways. Options are chosen by this.
+
+python tools/train_net.py --config-file configs/market_cpu/oamn_plus.yml DATASETS.MAX_TRAIN_IDS 410 \\
+    DATASETS.VALIDATION.NUM_IDS 160 SOLVER.MAX_EPOCH 8 TEST.EVAL_PERIOD 8 OUTPUT_DIR logs/held_out/plus
+python tools/held_out.py logs/held_out/plus
+python tools/held_out.py logs/held_out/plus --only partial TEST.OAMN.UNIFY False
+
+Queries stand behind crops of other people's images (crops) or drawn cars, walls, plants and people (objects), are cut
+at one side (partial) or as they are (whole). The scores are written to RUN_DIR/held_out/results.json too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+
+from oamn_plugin.errors import ExpectedError
+
+CONDITIONS = ("crops", "objects", "partial", "whole")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a run with DATASETS.VALIDATION.NUM_IDS")
+    parser.add_argument("--only", action="append", choices=CONDITIONS, help="this condition only; repeatable")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration keys of testing")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; expected errors are one message and exit code 2."""
+    args = build_parser().parse_intermixed_args(argv)  # keys may follow a flag
+    import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
+    from oamn_plugin.hosts.fastreid.held_out import held_out_scores
+    from oamn_plugin.hosts.fastreid.results import results_table, write_results
+
+    try:
+        scores = held_out_scores(args.run, args.only or CONDITIONS, args.opts)
+        write_results(args.run / "held_out", scores, {"opts": args.opts})
+    except (ExpectedError, OSError) as error:
+        print(f"held_out: {error}", file=sys.stderr)
+        return 2
+    print(results_table(scores))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
