@@ -307,10 +307,12 @@ def draw_loose(type_name: str, height: int, width: int, generator: torch.Generat
 def _cut_away(image: Tensor, type_name: str) -> Tensor:
     """What the strip of a type leaves of a (3, H, W) image, stretched to its size: bilinear."""
     top, left, rows, columns = strip(type_name, *image.shape[-2:])
-    side = split_type(type_name)[0]
-    kept = image[:, rows:] if side == "top" else image[:, :top] if side == "bottom" else image[:, :, columns:]
-    if side == "right":
-        kept = image[:, :, :left]
+    kept = {
+        "left": image[:, :, columns:],
+        "right": image[:, :, :left],
+        "bottom": image[:, :top],
+        "top": image[:, rows:],
+    }[split_type(type_name)[0]]
     out = F.interpolate(kept[None].float(), image.shape[-2:], mode="bilinear", align_corners=False)[0]
     return (out if image.dtype.is_floating_point else out.round_()).to(image.dtype)
 

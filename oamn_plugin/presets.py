@@ -129,9 +129,7 @@ class Options:
                 "circle_scale must be above 0 and circle_margin lie in [0, 1), got "
                 f"{self.circle_scale} and {self.circle_margin}"
             )
-        shares = (
-            "dropout", "label_smoothing", "plain_share", "occluded_share", "black_share", "cut_share"
-        )  # fmt: skip
+        shares = ("dropout", "label_smoothing", "plain_share", "occluded_share", "black_share", "cut_share")
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from .schedule import CONSOLE, Job
+from .schedule import CONSOLE, TRAINED, Job
 from .suite import Suite
 
 _LEFT = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d) left")
@@ -42,7 +42,7 @@ def makespan(costs: Sequence[float], jobs: int) -> float:
 def _estimate(suite: Suite, job: Job, jobs: Sequence[Job]) -> tuple[float | None, str]:
     if job.state == "untested":
         return None, "tested only"
-    done = [other for other in jobs if other.state in ("finished", "untested") and other.record.seconds > 0]
+    done = [other for other in jobs if other.state in TRAINED and other.record.seconds > 0]
     own = [other.record.seconds for other in done if other.method.name == job.method.name]
     if job.state == "interrupted" and (left := _time_left(job.folder)) is not None:
         return left, "its own log"

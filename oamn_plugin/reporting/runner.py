@@ -12,9 +12,11 @@ from .estimates import duration, estimate, makespan
 from .processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_one
 from .schedule import (
     CONSOLE,
+    TRAINED,
     Job,
     Record,
     command_text,
+    has_weights,
     plan,
     testing_command,
     training_command,
@@ -83,7 +85,7 @@ def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = No
                     _finish_one(suite, active, outcome, stop, out)
                 if stop:
                     break
-                if not _has_weights(suite, place, job, outcome, out):
+                if not _may_start(suite, place, job, outcome, out):
                     continue
                 hint = _hint(suite, job, plan(suite, only))
                 print(f"{place}: {_WORDS[job.state]}{hint}; log in {job.folder / CONSOLE}", file=out, flush=True)
@@ -140,9 +142,9 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
     jobs = plan(suite)
     folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
     for job in jobs:
-        if job.state in ("finished", "untested"):
+        if job.state in TRAINED:
             folders[job.method.name].append(job.folder)
-    missing = [job.label for job in jobs if job.state not in ("finished", "untested")]
+    missing = [job.label for job in jobs if job.state not in TRAINED]
     notes = [f"{label}: failed" if label in failed else f"{label}: not run yet" for label in missing]
     return write_comparison(
         folders,
@@ -183,10 +185,9 @@ def _waits_for_weights(job: Job, active: Sequence[_Active]) -> bool:
     return bool(job.method.weights_of) and (job.method.weights_of, job.seed) in names
 
 
-def _has_weights(suite: Suite, place: str, job: Job, outcome: Outcome, out: TextIO) -> bool:
-    """Whether there is something to test, True too for whatever trains its own; notes a run without as failed."""
-    folder = suite.run_folder(suite.source(job.method), job.seed)
-    if not job.method.weights_of or (folder / "model_final.pth").is_file():
+def _may_start(suite: Suite, place: str, job: Job, outcome: Outcome, out: TextIO) -> bool:
+    """Whether there are weights to test, or a training of its own; notes a run without as failed."""
+    if has_weights(suite, job):
         return True
     outcome.failed[job.label] = f"{job.method.weights_of!r} has no weights of this seed: run it first"
     print(f"{place}: failed: {outcome.failed[job.label]}", file=out, flush=True)

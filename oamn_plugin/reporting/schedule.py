@@ -19,6 +19,8 @@ from .suite import HOSTS, Method, Suite
 
 RECORD = "benchmark.json"
 """File in a run folder that says which command it belongs to and how far it came."""
+TRAINED = ("finished", "untested")
+"""States of a run whose weights are there."""
 CONSOLE = "console.txt"
 """File in a run folder with everything that the training printed."""
 
@@ -97,6 +99,11 @@ def _testing(suite: Suite, method: Method, seed: int, folder: Path) -> list[str]
     trained = suite.run_folder(suite.source(method), seed) / "model_final.pth"
     options = _options(suite, method, seed, folder, suite.protocols)
     return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, str(trained)]
+
+
+def has_weights(suite: Suite, job: Job) -> bool:
+    """Whether the training whose weights a run tests is finished as the suite states it; True if it trains its own."""
+    return not job.method.weights_of or _job(suite, suite.source(job.method), job.seed).state in TRAINED
 
 
 def command_text(suite: Suite, method: Method) -> str:
