@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, split_type, strip
-from oamn_plugin.presets import PATCH_SOURCES, Options
+from oamn_plugin.presets import PATCH_SHAPES, PATCH_SOURCES, Options
 
 AREA_RANGE = (0.02, 0.2)
 """Share of the donor image that a patch covers."""
@@ -39,7 +39,7 @@ class Views(NamedTuple):
     """The views of a batch of training images.
 
     Attributes:
-        images: (B, V, 3, H, W), dtype of the input; view 0 is the clean image.
+        images: (B, V, 3, H, W), dtype of the input; view 0 is the clean image where there are several.
         types: (B, V) long, indices into :data:`oamn_plugin.occlusion.OCCLUSION_TYPES`.
         boxes: (B, V, 4) float, what is covered: top, left, height, width as shares of the image, zeros where nothing
             is; None where a later change of geometry has moved it.
@@ -107,7 +107,7 @@ class OcclusionAugmentation:
         for name, share in (("probability", probability), ("black_share", black_share), ("cut_share", cut_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
-        if shape not in ("strip", "loose"):
+        if shape not in PATCH_SHAPES:
             raise ValueError(f"shape must be strip or loose, got {shape!r}")
         self.axes, self.patch_source, self.probability, self.black_share = axes, patch_source, probability, black_share
         self.shape, self.cut_share = shape, cut_share
@@ -157,7 +157,7 @@ class OcclusionAugmentation:
         """Occludes each image with :attr:`probability`, at one random side: the augmentation alone, for any method.
 
         Returns:
-            ``(images, types)``: a new (B, 3, H, W) batch and its (B,) long type indices, 0 where left clean.
+            ``(images, types)``: a new (B, 3, H, W) batch and its (B,) long type indices, 0 where nothing is covered.
         """
         views = self._single(images, donors, generator)
         return views.images[:, 0], views.types[:, 0]

@@ -13,6 +13,7 @@ from typing import Any
 
 PRESETS = ("paper", "official", "plus")
 PATCH_SOURCES = ("corner", "anywhere", "large", "mixed")
+PATCH_SHAPES = ("strip", "loose")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Options:
         _check_choice("classifier", self.classifier, ("linear", "circle"))
         _check_choice("triplet_form", self.triplet_form, ("hinge", "soft"))
         _check_choice("patch_source", self.patch_source, PATCH_SOURCES)
-        _check_choice("patch_shape", self.patch_shape, ("strip", "loose"))
+        _check_choice("patch_shape", self.patch_shape, PATCH_SHAPES)
         _check_choice("mask_context", self.mask_context, ("mean", "all"))
         _check_choice("unification", self.unification, ("typed", "weighted"))
         _check_choice("triplet_grouping", self.triplet_grouping, ("grouped", "plain"))

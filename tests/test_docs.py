@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from oamn_plugin.hosts.fastreid.config import load_config
-from oamn_plugin.reporting.suite import Suite, load_suite
+from oamn_plugin.reporting.suite import Method, Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -272,4 +272,5 @@ def test_the_suite_of_the_benchmark_page_is_one(tmp_path: Path, monkeypatch: pyt
         load_config(method.config, [*suite.opts, *method.opts])
     keys = {name.strip("` ") for row in re.findall(r"^\| (`.*?) \|", text, re.M) for name in row.split(",")}
     assert {field.name for field in fields(Suite)} <= keys
+    assert all(f"`{field.name}" in text for field in fields(Method))
     assert {f"configs/suites/{path.name}" for path in (ROOT / "configs" / "suites").glob("*.yml")} <= keys

@@ -3,9 +3,9 @@
 python tools/benchmark.py configs/suites/embedded.yml --dry-run
 python tools/benchmark.py configs/suites/embedded.yml
 
-A suite that was stopped goes on where it stopped; finished runs are skipped as long as their command and configuration
-files stay the same. One failed run does not stop the rest. With --jobs several
-run at a time, each on its share of the cores.
+A suite that was stopped goes on where it stopped; finished runs are skipped as long as their command, configuration
+files and preset stay the same. One failed run does not stop the rest. With --jobs several run at a time, each on its
+share of the cores.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
 python tools/train_net.py --config-file configs/market_cpu/oamn_plus.yml DATASETS.MAX_TRAIN_IDS 410 \\
     DATASETS.VALIDATION.NUM_IDS 160 SOLVER.MAX_EPOCH 8 TEST.EVAL_PERIOD 8 OUTPUT_DIR logs/held_out/plus
 python tools/held_out.py logs/held_out/plus
-python tools/held_out.py logs/held_out/plus --only partial TEST.OAMN.UNIFY False
+python tools/held_out.py logs/held_out/plus --only partial --output /tmp/plain TEST.OAMN.UNIFY False
 
 Queries stand behind crops of other people's images (crops) or drawn cars, walls, plants and people (objects), are cut
-at one side (partial) or as they are (whole). The scores are written to RUN_DIR/held_out/results.json too.
+at one side (partial) or as they are (whole). The scores are written to RUN_DIR/held_out/results.json too (--output).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a run with DATASETS.VALIDATION.NUM_IDS")
     parser.add_argument("--only", action="append", choices=CONDITIONS, help="this condition only; repeatable")
+    parser.add_argument("--output", type=Path, help="folder of the scores (default: held_out in the run's folder)")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration keys of testing")
     return parser
 
@@ -40,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     from oamn_plugin.hosts.fastreid.results import results_table, write_results
 
     try:
-        scores = held_out_scores(args.run, args.only or CONDITIONS, args.opts)
-        write_results(args.run / "held_out", scores, {"opts": args.opts})
+        output = args.output or args.run / "held_out"
+        scores = held_out_scores(args.run, args.only or CONDITIONS, args.opts, output)
+        write_results(output, scores, {"opts": args.opts})
     except (ExpectedError, OSError) as error:
         print(f"held_out: {error}", file=sys.stderr)
         return 2

@@ -2,7 +2,8 @@
 
 Checkpoints, presets and thresholds are chosen on it, so that no test query is ever looked at. Its occlusions are not
 those of training: the occluder is cropped anywhere in another person's image (not in the corners), covers 20 to 60 % of
-the image in a rectangle that need not span the side, and depends on the seed and the file name alone.
+the image in a rectangle that need not span the side, and depends on the seed and the file name alone. Its cuts are much
+like those that ``plus`` is trained on.
 """
 
 from __future__ import annotations

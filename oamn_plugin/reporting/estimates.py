@@ -43,6 +43,7 @@ def _estimate(suite: Suite, job: Job, jobs: Sequence[Job]) -> tuple[float | None
     if job.state == "untested":
         return None, "tested only"
     done = [other for other in jobs if other.state in TRAINED and other.record.seconds > 0]
+    done = [other for other in done if bool(other.method.weights_of) == bool(job.method.weights_of)]  # tests are short
     own = [other.record.seconds for other in done if other.method.name == job.method.name]
     if job.state == "interrupted" and (left := _time_left(job.folder)) is not None:
         return left, "its own log"

@@ -116,7 +116,7 @@ def read_run(path: str | Path) -> Run:
         path=folder,
         seed=seed if isinstance(seed, int) else None,
         config=config,
-        metrics=_read_metrics(folder / "metrics.json", notes),
+        metrics=_read_metrics(folder / "metrics.json", notes, optional=_tests_given_weights(config)),
         results={name: scores for name, scores in results.items() if isinstance(scores, dict)},
         queries=queries,
         cost=_mapping(_read(folder / "cost.json", _load_json, notes, optional=True)),
@@ -145,9 +145,14 @@ def _read(path: Path, reader: Any, notes: list[str], optional: bool = False) -> 
         return None
 
 
-def _read_metrics(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+def _tests_given_weights(config: dict[str, Any]) -> bool:
+    """Whether a configuration, fastreid's or torchreid's, starts from a checkpoint: nothing may have been trained."""
+    return bool(_mapping(config.get("MODEL")).get("WEIGHTS") or _mapping(config.get("model")).get("load_weights"))
+
+
+def _read_metrics(path: Path, notes: list[str], optional: bool) -> list[dict[str, Any]]:
     """Lines of metrics.json by iteration: a resumed run writes some iterations twice, the later line counts."""
-    lines = (_read(path, lambda file: file.read_text(encoding="utf-8"), notes) or "").splitlines()
+    lines = (_read(path, lambda file: file.read_text(encoding="utf-8"), notes, optional) or "").splitlines()
     merged: dict[int, dict[str, Any]] = {}
     for text in lines:
         try:

@@ -13,14 +13,14 @@ from typing import Any
 
 import yaml
 
-from oamn_plugin.presets import PRESETS, preset
+from oamn_plugin.presets import PRESETS, Options, preset
 
 from .suite import HOSTS, Method, Suite
 
 RECORD = "benchmark.json"
 """File in a run folder that says which command it belongs to and how far it came."""
 TRAINED = ("finished", "untested")
-"""States of a run whose weights are there."""
+"""States of a run that has come to its end."""
 CONSOLE = "console.txt"
 """File in a run folder with everything that the training printed."""
 
@@ -68,6 +68,8 @@ class Job:
 def plan(suite: Suite, only: Sequence[str] = ()) -> list[Job]:
     """The runs of a suite with their states, seed by seed, so that every method has a figure early.
 
+    What tests the weights of another method comes after all that is trained.
+
     Args:
         suite: the suite.
         only: names of methods; empty for all.
@@ -75,7 +77,7 @@ def plan(suite: Suite, only: Sequence[str] = ()) -> list[Job]:
     Raises:
         SuiteError: ``only`` names a method that is not there.
     """
-    methods = suite.only(only)
+    methods = sorted(suite.only(only), key=lambda method: bool(method.weights_of))
     return [_job(suite, method, seed) for seed in suite.seeds for method in methods]
 
 
@@ -96,9 +98,11 @@ def testing_command(suite: Suite, job: Job) -> list[str]:
 
 
 def _testing(suite: Suite, method: Method, seed: int, folder: Path) -> list[str]:
-    trained = suite.run_folder(suite.source(method), seed) / "model_final.pth"
+    trained = suite.run_folder(suite.source(method), seed)
+    best = trained / "model_best.pth"  # a run that validates tests its best weights
+    weights = best if best.is_file() else trained / "model_final.pth"
     options = _options(suite, method, seed, folder, suite.protocols)
-    return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, str(trained)]
+    return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, str(weights)]
 
 
 def has_weights(suite: Suite, job: Job) -> bool:
@@ -153,18 +157,38 @@ def _state(suite: Suite, folder: Path, fingerprint: str, record: Record | None) 
 def _fingerprint(suite: Suite, method: Method, seed: int) -> str:
     """Of the training command, without the protocols (they need no new training), and all configuration files.
 
-    Where these name a preset, of the presets too: a run of last month's ``plus`` is none of today's.
+    Where these name a preset, of what it says too: a run of last month's ``plus`` is none of today's. Where the weights
+    are another method's, of that method's too.
     """
     digest = hashlib.sha256()
     parts = [*_start(suite, method)[1:], *_options(suite, method, seed, Path("run"), ())]
     if method.weights_of:
         parts.append(_fingerprint(suite, suite.source(method), seed))
     chain = _chain(Path(method.config))
-    if any("preset" in text.lower() for text in [*suite.opts, *method.opts, *chain]):
-        parts += [repr(preset(name)) for name in PRESETS]
+    if name := _preset_name(suite, method, chain):
+        plain = asdict(Options())
+        parts += [f"{key} {value}" for key, value in asdict(preset(name)).items() if value != plain[key]]
     for text in [*parts, *chain]:
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def _preset_name(suite: Suite, method: Method, chain: Sequence[str]) -> str | None:
+    """The preset that a method's own options name, else the suite's, else the nearest configuration file."""
+    common = suite.opts if method.host == "fastreid" else suite.torchreid_opts
+    for options in (method.opts, common):
+        for key, value in reversed(list(zip(options[::2], options[1::2], strict=True))):
+            if key in ("MODEL.OAMN.PRESET", "oamn.preset"):
+                return value if value in PRESETS else None
+    for text in chain:
+        content: Any = yaml.safe_load(text)
+        for words in (["MODEL", "OAMN", "PRESET"], ["oamn", "preset"]):
+            found = content
+            for word in words:
+                found = found.get(word) if isinstance(found, dict) else None
+            if found in PRESETS:
+                return str(found)
+    return None
 
 
 def _chain(path: Path) -> list[str]:

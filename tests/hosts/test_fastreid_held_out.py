@@ -6,6 +6,7 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_fastreid import tiny_config
 
@@ -40,19 +41,35 @@ def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys:
     assert len({scores["num_query"] for scores in found.values()}) == 1
 
 
-def test_options_of_testing_and_single_conditions(run: Path) -> None:
-    assert held_out(run, "--only", "partial") == 0
-    unified = json.loads((run / "held_out" / "results.json").read_text())
-    assert held_out(run, "--only", "partial", "TEST.OAMN.UNIFY", "False") == 0
-    plain = json.loads((run / "held_out" / "results.json").read_text())
-    assert list(unified) == list(plain) == ["partial"]
+def test_options_of_testing_and_single_conditions(run: Path, tmp_path: Path) -> None:
+    assert held_out(run, "--only", "partial", "--output", tmp_path / "unified") == 0
+    assert held_out(run, "--only", "partial", "--output", tmp_path / "plain", "TEST.OAMN.UNIFY", "False") == 0
+    found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("unified", "plain")]
+    assert [list(one) for one in found] == [["partial"], ["partial"]]
+    assert (tmp_path / "plain" / "per_query" / "partial.npz").exists()
+    note = json.loads((tmp_path / "plain" / "results_note.json").read_text())
+    assert note == {"opts": ["TEST.OAMN.UNIFY", "False"]}
+    confidence = [np.load(tmp_path / name / "per_query" / "partial.npz")["confidence"] for name in ("unified", "plain")]
+    assert len(confidence[0]) == len(confidence[1]) == found[0]["partial"]["num_query"]
+
+
+def test_options_reach_the_test(run: Path, tmp_path: Path) -> None:
+    assert held_out(run, "--only", "whole", "--output", tmp_path, "TEST.METRIC", "manhattan") == 2
+
+
+@pytest.mark.parametrize("key", ["DATASETS.VALIDATION.SEED", "DATASETS.VALIDATION.NUM_IDS", "DATASETS.MAX_TRAIN_IDS"])
+def test_nobody_that_was_trained_on_is_scored(key: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert held_out(run, key, "3") == 2
+    assert f"{key} would change whom the run held out" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_message(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert held_out(tmp_path) == 2
     assert "there is no configuration file" in capsys.readouterr().err
-    assert held_out(run, "DATASETS.VALIDATION.NUM_IDS", "0") == 2
+    text = (run / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("NUM_IDS: 4", "NUM_IDS: 0"))
+    assert held_out(tmp_path) == 2
     assert "held out nobody: train with DATASETS.VALIDATION.NUM_IDS" in capsys.readouterr().err
-    (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(text)
     assert held_out(tmp_path) == 2
     assert "model_final.pth" in capsys.readouterr().err

@@ -185,6 +185,14 @@ def test_the_transform_follows_the_configuration(embedded_root: Path, tmp_path: 
     plain = build_training_transform(tiny_config("bagtricks", embedded_root, tmp_path))
     assert (plain.mode, plain.geometry, plain.erasing) == ("none", None, 0.0)  # the host's transforms erase
     device = build_training_transform(
-        tiny_config("bagtricks", embedded_root, tmp_path, INPUT__PIPELINE="device", INPUT__OCCLUSION__PROB=0.3)
+        tiny_config(
+            "bagtricks",
+            embedded_root,
+            tmp_path,
+            INPUT__PIPELINE="device",
+            INPUT__OCCLUSION__PROB=0.3,
+            INPUT__OCCLUSION__CUT_SHARE=0.2,
+        )
     )
     assert (device.mode, device.erasing, device.occlusion.probability) == ("single", 0.5, 0.3)
+    assert device.occlusion.cut_share == 0.2

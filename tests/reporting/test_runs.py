@@ -25,6 +25,14 @@ def test_complete_run_is_read_without_notes(run_folder: Path) -> None:
     assert len(run.curve("nothing")[0]) == 0
 
 
+def test_a_run_that_tests_given_weights_need_not_have_trained(run_folder: Path) -> None:
+    (run_folder / "metrics.json").unlink()
+    assert [note for note in read_run(run_folder).notes if "metrics.json" in note]
+    for text in ("MODEL: {WEIGHTS: a.pth}", "model: {load_weights: a.pth}"):
+        (run_folder / "config.yaml").write_text(text)
+        assert read_run(run_folder).notes == []
+
+
 def test_missing_parts_become_notes(tmp_path: Path) -> None:
     run = read_run(tmp_path / "nowhere")
     assert run.results == {}

@@ -65,13 +65,49 @@ def test_a_method_may_test_the_weights_of_another(suite: Suite) -> None:
 
 
 def test_another_preset_is_another_run(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = plan(suite)
-    Path(suite.methods[0].config).write_text("MODEL: {OAMN: {PRESET: plus}}\n")
-    named = plan(suite)[0].fingerprint
+    config = Path(suite.methods[0].config)
+    config.write_text("MODEL: {OAMN: {PRESET: plus}}\n")
+    by_file, _ = plan(suite)
+    official = replace(suite, methods=(replace(suite.methods[0], opts=("MODEL.OAMN.PRESET", "official")),))
+    given = replace(suite, torchreid_opts=("oamn.preset", "plus"))
+    before = plan(official)[0].fingerprint, plan(given)[1].fingerprint
     monkeypatch.setitem(presets._OVERRIDES["plus"], "cut_share", 0.125)
-    assert plan(suite)[0].fingerprint != named
-    Path(suite.methods[0].config).write_text("A: 1\n")
-    assert [job.fingerprint for job in plan(suite)] == [first.fingerprint, second.fingerprint]
+    assert plan(suite)[0].fingerprint != by_file.fingerprint
+    assert plan(given)[1].fingerprint != before[1]
+    assert plan(official)[0].fingerprint == before[0], "another preset than the one that changed"
+    config.write_text("A: 1  # no preset\n")
+    plain = plan(suite)[0].fingerprint
+    monkeypatch.setitem(presets._OVERRIDES["plus"], "cut_share", 0.25)
+    assert plan(suite)[0].fingerprint == plain
+
+
+def test_what_is_trained_comes_first(suite: Suite) -> None:
+    plainly = Method("plainly", suite.methods[0].config, weights_of="plain")
+    suite = replace(suite, methods=(plainly, *suite.methods), seeds=(0, 1))
+    assert [(job.seed, job.method.name) for job in plan(suite)] == [
+        (0, "plain"), (0, "ours (osnet)"), (0, "plainly"), (1, "plain"), (1, "ours (osnet)"), (1, "plainly")
+    ]  # fmt: skip
+
+
+def test_the_best_weights_are_tested_where_a_run_has_chosen_some(suite: Suite) -> None:
+    plainly = Method("plainly", suite.methods[0].config, weights_of="plain")
+    suite = replace(suite, methods=(*suite.methods, plainly))
+    trained, _, tested = plan(suite)
+    start(trained, finished=True)
+    (trained.folder / "model_best.pth").touch()
+    assert training_command(suite, tested)[-1] == str(trained.folder / "model_best.pth")
+
+
+def test_tests_are_estimated_by_tests(suite: Suite) -> None:
+    methods = [Method(f"test {i}", suite.methods[0].config, ("K", str(i)), weights_of="plain") for i in range(2)]
+    suite = replace(suite, methods=(*suite.methods, *methods))
+    trained, _, tested, _ = plan(suite)
+    start(trained, seconds=1000, finished=True)
+    assert estimate(suite, plan(suite))["test 1, seed 0"] == (None, "nothing measured yet")
+    start(tested, seconds=20, finished=True)
+    costs = estimate(suite, plan(suite))
+    assert costs["test 1, seed 0"][0] == 20
+    assert costs["ours (osnet), seed 0"][0] == 1000
 
 
 def test_states_follow_the_folder(suite: Suite) -> None:

@@ -12,6 +12,7 @@ from oamn_plugin.datasets.occlude import ObjectOccluder
 from oamn_plugin.datasets.validation import Occluded, QueryCutter, QueryOccluder
 from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
 from oamn_plugin.hosts.fastreid.inference import without_training
+from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights
 
@@ -20,31 +21,37 @@ CONDITIONS = ("crops", "objects", "partial", "whole")
 Occluder = Callable[[Image.Image, str], Occluded]
 
 
-def held_out_scores(run: Path, conditions: Sequence[str] = CONDITIONS, opts: Sequence[str] = ()) -> dict[str, Any]:
-    """Scores of a run's last weights on its own held-out identities.
+def held_out_scores(run: Path, conditions: Sequence[str], opts: Sequence[str], output: Path) -> dict[str, Any]:
+    """Scores of a run's weights, the best ones as it takes them itself, on its own held-out identities.
 
     Args:
         run: folder of a training with ``DATASETS.VALIDATION.NUM_IDS`` above 0.
         conditions: some of ``CONDITIONS``.
         opts: ``KEY VALUE`` pairs on top of the run's configuration, of what concerns testing.
+        output: where the scores of every query go.
 
     Returns:
         the scores of each condition, as in ``results.json``.
 
     Raises:
-        ConfigError: the folder holds no run, or the run held out nobody.
+        ConfigError: the folder holds no run, the run held out nobody, or an option would change whom it held out.
         CheckpointError: weights that are missing or damaged.
     """
+    if moved := [key for key in opts[::2] if key.startswith("DATASETS.") and key != "DATASETS.ROOT"]:
+        raise ConfigError(f"{moved[0]} would change whom the run held out: only DATASETS.ROOT can be given")
     cfg = load_config(str(run / "config.yaml"), opts)
     if not cfg.DATASETS.VALIDATION.NUM_IDS:
         raise ConfigError(f"{run} held out nobody: train with DATASETS.VALIDATION.NUM_IDS, 160 for example")
+    if findings := check_settings(cfg, train=False):
+        raise ConfigError("; ".join(findings))
     held_out = Trainer.build_held_out(cfg)
     cfg = without_training(cfg)
     cfg.defrost()
-    cfg.OUTPUT_DIR = str(run / "held_out")
+    cfg.OUTPUT_DIR = str(output)
     cfg.freeze()
     model = Trainer.build_model(cfg)
-    load_weights(model, str(run / "model_final.pth"))
+    best = run / "model_best.pth"
+    load_weights(model, str(best if best.is_file() else run / "model_final.pth"))
     occluders = _occluders(cfg.DATASETS.VALIDATION.SEED, [record.path for record in held_out.train])
     evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
     return {

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 
-from oamn_plugin.augmentation import PATCH_SOURCES
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
+from oamn_plugin.presets import PATCH_SHAPES, PATCH_SOURCES
 
 ABOVE_0 = (
     "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_EPOCH", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINT_KEEP",
@@ -31,7 +31,7 @@ FROM_0 = (
     "INPUT.PADDING.SIZE", "MODEL.LOSSES.GROUPED.MARGIN", "MODEL.LOSSES.GROUPED.SCALE", "TEST.OAMN.CHUNK_SIZE",
 )  # fmt: skip
 SHARES = (
-    "INPUT.OCCLUSION.PROB", "INPUT.OCCLUSION.BLACK_SHARE", "INPUT.FLIP.PROB",
+    "INPUT.OCCLUSION.PROB", "INPUT.OCCLUSION.BLACK_SHARE", "INPUT.OCCLUSION.CUT_SHARE", "INPUT.FLIP.PROB",
     "INPUT.REA.PROB", "INPUT.CJ.PROB", "INPUT.AUTOAUG.PROB",
     "INPUT.AUGMIX.PROB", "INPUT.RPT.PROB", "SOLVER.GAMMA", "SOLVER.WARMUP_FACTOR",
 )  # fmt: skip
@@ -44,6 +44,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.PIPELINE": ("host", "device", "list"),
     "INPUT.RESAMPLE": ("bilinear", "bicubic"),
     "INPUT.OCCLUSION.PATCH_SOURCE": PATCH_SOURCES,
+    "INPUT.OCCLUSION.PATCH_SHAPE": PATCH_SHAPES,
     "TEST.METRIC": ("cosine", "euclidean"),
     "SOLVER.SCHED": ("MultiStepLR", "CosineAnnealingLR", OAMN_SCHEDULE),
     "DATASETS.EMBEDDED.SIZE": tuple(SIZES),
