@@ -67,6 +67,7 @@ def tiny_options(root: Path, output: Path, **changes: Any) -> list[str]:
         "train.batch_size": 8,
         "train.max_epoch": 2,
         "train.print_freq": 2,
+        "sampler.train_sampler": "RandomIdentitySampler",
         "sampler.num_instances": 2,
         "test.batch_size": 16,
         "use_gpu": False,
