@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,23 @@ class Suite:
         Raises:
             SuiteError: a name is unknown; the nearest one is named.
         """
+        self._check_known(names, "--only")
+        return [method for method in self.methods if not names or method.name in names]
+
+    def against(self, baseline: str) -> Suite:
+        """The same suite, compared with another of its methods; which runs are finished does not change.
+
+        Raises:
+            SuiteError: the name is unknown; the nearest one is named.
+        """
+        self._check_known([baseline], "--baseline")
+        return replace(self, baseline=baseline)
+
+    def _check_known(self, names: Sequence[str], flag: str) -> None:
         known = [method.name for method in self.methods]
         for name in names:
             if name not in known:
-                raise SuiteError(f"--only: there is no method {name!r}.{_nearest(name, known)}")
-        return [method for method in self.methods if not names or method.name in names]
+                raise SuiteError(f"{flag}: there is no method {name!r}.{_nearest(name, known)}")
 
 
 def load_suite(path: str | Path) -> Suite:

@@ -273,6 +273,20 @@ def test_mistake_in_a_suite_is_one_message(tmp_path: Path, changes: dict[str, An
     assert message in str(raised.value)
 
 
+def test_another_baseline_changes_the_report_and_runs_nothing(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0])
+    assert benchmark(suite).returncode == 0
+    before = consoles(tmp_path)
+    result = benchmark(suite, "--baseline", "ours", "--report-only")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "runs" / "report" / "comparison.json").read_text())["baseline"] == "ours"
+    assert consoles(tmp_path) == before
+    assert "finished" in benchmark(suite, "--baseline", "ours", "--dry-run").stdout
+    wrong = benchmark(suite, "--baseline", "our", "--report-only")
+    assert wrong.returncode == 2
+    assert "--baseline: there is no method 'our'. Did you mean 'ours'?" in wrong.stderr
+
+
 def test_unknown_method_and_missing_suite_end_with_a_message(tmp_path: Path) -> None:
     result = benchmark(write_suite(tmp_path), "--only", "our", "--dry-run")
     assert result.returncode == 2
