@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="METHOD", help="run this method only; repeatable"
     )
-    parser.add_argument("--baseline", metavar="METHOD", help="compare the others with this method in the report")
+    parser.add_argument("--baseline", metavar="METHOD", help="write the suite's report against this method instead")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds instead of the suite's")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the suite's, else 1)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with their estimated cost")
@@ -42,7 +42,7 @@ def main() -> int:
 
     try:
         suite = load_suite(args.suite)
-        if args.baseline:
+        if args.baseline is not None:
             suite = suite.against(args.baseline)
         if args.seeds:
             suite = replace(suite, seeds=tuple(dict.fromkeys(args.seeds)))
