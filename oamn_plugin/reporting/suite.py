@@ -122,7 +122,7 @@ class Suite:
         return [method for method in self.methods if not names or method.name in names]
 
     def against(self, baseline: str) -> Suite:
-        """The same suite, compared with another of its methods; which runs are finished does not change.
+        """The same suite, its report compared with another of its methods; no run becomes stale.
 
         Raises:
             SuiteError: the name is unknown; the nearest one is named.
