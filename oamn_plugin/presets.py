@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 PRESETS = ("paper", "official", "plus")
+UNIFICATIONS = ("none", "typed", "matched")
+"""How a gallery is unified with a query: not at all, as the scorer says of the query, or as the match says."""
 PATCH_SOURCES = ("corner", "anywhere", "large", "mixed")
 PATCH_SHAPES = ("strip", "loose")
 
@@ -88,21 +90,14 @@ class Options:
     mask_warmup: int = 0
     """Optimiser steps over which the mask losses' weights grow linearly from 0."""
     # test
-    unify: bool = True
-    """False: every gallery image keeps its own mask and is never occluded (plain matching)."""
+    unification: str = "typed"
+    """What ``TEST.UNIFICATION`` is where it is left empty: ``typed``, the method, ``matched`` or ``none``."""
     gallery_features: str = "occluded"
     """``occluded``: desc(f_t * m_t). ``clean``: desc(f_clean * m_t), as in the released code."""
     quarter_threshold: float = 0.5
     """Scorer confidence above which a query counts as occluded over a quarter."""
     half_threshold: float = 0.75
     """Scorer confidence above which a query counts as occluded over a half."""
-    plain_share: float = 0.0
-    """Share of the plain distance in the final one: d = (1 - s) * unified + s * plain. 0 in the method."""
-    unification: str = "typed"
-    """``typed``: the gallery is occluded as the scorer says of the query (the method). ``weighted``: query and gallery
-    are both occluded in all nine ways, and the distances weighted by how well the query's mask fits each."""
-    weight_temperature: float = 0.5
-    """With ``weighted``: divides the types' mean log-likelihoods; large values weigh all types alike."""
 
     def __post_init__(self) -> None:
         _check_choice("pooling", self.pooling, ("max", "avg", "gem"))
@@ -112,7 +107,7 @@ class Options:
         _check_choice("patch_source", self.patch_source, PATCH_SOURCES)
         _check_choice("patch_shape", self.patch_shape, PATCH_SHAPES)
         _check_choice("mask_context", self.mask_context, ("mean", "all"))
-        _check_choice("unification", self.unification, ("typed", "weighted"))
+        _check_choice("unification", self.unification, UNIFICATIONS)
         _check_choice("triplet_grouping", self.triplet_grouping, ("grouped", "plain"))
         _check_choice("score_targets", self.score_targets, ("paper", "official"))
         _check_choice("gallery_features", self.gallery_features, ("occluded", "clean"))
@@ -120,17 +115,14 @@ class Options:
         for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.mask_reduction < 1 or self.weight_temperature <= 0:
-            raise ValueError(
-                f"mask_reduction must be at least 1 and weight_temperature above 0, got {self.mask_reduction} and "
-                f"{self.weight_temperature}"
-            )
+        if self.mask_reduction < 1:
+            raise ValueError(f"mask_reduction must be at least 1, got {self.mask_reduction}")
         if self.circle_scale <= 0 or not 0 <= self.circle_margin < 1:
             raise ValueError(
                 "circle_scale must be above 0 and circle_margin lie in [0, 1), got "
                 f"{self.circle_scale} and {self.circle_margin}"
             )
-        shares = ("dropout", "label_smoothing", "plain_share", "occluded_share", "black_share", "cut_share")
+        shares = ("dropout", "label_smoothing", "occluded_share", "black_share", "cut_share")
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
@@ -139,16 +131,6 @@ class Options:
                 "thresholds must satisfy 0.25 <= quarter_threshold <= half_threshold <= 1 (a softmax of four is "
                 f"never below 0.25), got {self.quarter_threshold} and {self.half_threshold}"
             )
-
-    @property
-    def weighted(self) -> bool:
-        """Whether one descriptor of nine parts serves every query, whatever its type."""
-        return self.unify and self.unification == "weighted"
-
-    @property
-    def by_type(self) -> bool:
-        """Whether a gallery image has a descriptor for each occlusion type; else one descriptor serves every query."""
-        return self.unify and not self.weighted
 
     @property
     def num_views(self) -> int:
@@ -185,7 +167,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
         "classifier": "circle",
         "label_smoothing": 0.1,
         "position_weight": 1.0,
-        "unification": "weighted",
+        "unification": "matched",
     },
 }
 

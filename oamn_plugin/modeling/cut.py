@@ -93,7 +93,7 @@ def split_backbone(backbone: nn.Module) -> Split:
         if is_vision_transformer(backbone):
             split = Split(*split_vision_transformer(backbone))
         else:
-            split = _check(backbone, *_cut(backbone))
+            split = _check(backbone, *cut_modules(backbone))
     for module in (*split.low.modules(), *split.high.modules()):
         if module not in own:  # the containers made here follow the backbone's mode
             module.training = backbone.training
@@ -120,7 +120,12 @@ def probe_image(module: nn.Module, size: tuple[int, int]) -> Tensor:
     return pattern.to(parameter.device, parameter.dtype)
 
 
-def _cut(backbone: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
+def cut_modules(backbone: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
+    """The backbone's own modules before and behind the cut, unchecked; :func:`split_backbone` checks them.
+
+    Raises:
+        ValueError: unknown layout (the known ones are named).
+    """
     children = {name: child for name, child in backbone.named_children() if name not in HEADS and name[:3] != "NL_"}
     for layout in LAYOUTS:
         if not _matches(layout, children):

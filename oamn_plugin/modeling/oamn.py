@@ -132,6 +132,12 @@ class OAMN(nn.Module):
             return features
         return features * (self.options.mask_floor + mask)
 
+    blanks_features = True
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Returns unit descriptors (N, D) of features (N, C, h, w) under their own mask. Meant for eval mode."""
+        return self.describe(self.apply_mask(features, self.attend(features)[0]))
+
     def pooled(self, masked_features: Tensor) -> Tensor:
         """Returns h (N, D), the pooled output of E2, of masked features (N, C, h, w)."""
         return self.pool(self.encoder_high(masked_features)).flatten(1)
@@ -145,10 +151,10 @@ class OAMN(nn.Module):
     def forward(self, images: Tensor) -> OAMNOutput | Tensor:
         """Returns :class:`OAMNOutput` in training, unit descriptors (N, D) in evaluation."""
         features = self.encode(images)
+        if not self.training:
+            return self.embed(features)
         mask, score_logits = self.attend(features)
         masked = self.apply_mask(features, mask)
-        if not self.training:
-            return self.describe(masked)
         return OAMNOutput(features, mask, score_logits, *precisely(self._classify, self.pooled(masked)))
 
     def _classify(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:

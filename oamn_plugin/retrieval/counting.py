@@ -6,6 +6,7 @@ earlier in the gallery (a stable sort's order). Images of the query's identity u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import NamedTuple
 
@@ -19,6 +20,24 @@ SORTED_IN_A_PASS = 250
 """Distances that are sorted in the time of one positive's pass of comparison; decides which of the two counts a row."""
 
 
+class Shard(NamedTuple):
+    """The part of a gallery that one of several processes holds; ranks are counts, and counts add up over parts."""
+
+    start: int
+    """Number of its first image in the whole gallery."""
+    gather: Callable[[np.ndarray], list[np.ndarray]]
+    """An array of this process to those of all processes, all of one shape."""
+
+    def total(self, array: np.ndarray) -> np.ndarray:
+        """The sum over all processes of an array of this one."""
+        first, *others = self.gather(array)
+        return sum(others, start=first)
+
+
+WHOLE = Shard(0, lambda array: [array])
+"""The shard of a single process."""
+
+
 class Members(NamedTuple):
     """Gallery columns of one query's identity, ascending: those that count and those that are dropped."""
 
@@ -27,10 +46,17 @@ class Members(NamedTuple):
 
 
 class IdentityIndex:
-    """Finds the gallery columns of an identity without a pass over the gallery."""
+    """Finds the gallery columns of an identity without a pass over the gallery.
 
-    def __init__(self, pids: IntArray, camids: IntArray) -> None:
-        self._order = np.argsort(pids, kind="stable")
+    Args:
+        pids: (G,) identities.
+        camids: (G,) cameras.
+        absent: (G,) bool, columns that belong to nobody: images that could not be read.
+    """
+
+    def __init__(self, pids: IntArray, camids: IntArray, absent: np.ndarray | None = None) -> None:
+        order = np.argsort(pids, kind="stable")
+        self._order = order if absent is None else order[~absent[order]]
         self._sorted_pids = pids[self._order]
         self._camids = camids
 
@@ -42,41 +68,76 @@ class IdentityIndex:
         return Members(columns[~same_camera], columns[same_camera])
 
 
-def positive_ranks(distances: Tensor, members: list[Members], pool: Executor, workers: int) -> list[IntArray]:
+def positive_ranks(
+    distances: Tensor, members: list[Members], pool: Executor, workers: int, shard: Shard = WHOLE
+) -> list[IntArray]:
     """1-based ranks, ascending, of each row's positives.
 
     Args:
-        distances: (R, G) float32, on the CPU or a GPU.
-        members: R of them, one a row.
+        distances: (R, G) float32, on the CPU or a GPU; of a shard's images alone.
+        members: R of them, one a row; columns of the whole gallery.
         pool: threads that share the rows (CPU; numpy releases the interpreter lock in its loops).
         workers: how many parts to cut the rows into.
+        shard: which part of the gallery the distances are to; every process must call with the same rows.
 
     Returns:
         R arrays, one a row, as long as the row has positives.
     """
-    if distances.device.type != "cpu":
-        return _ranks_by_sort(distances, members)
-    rows = distances.numpy()
-    ranks: list[IntArray] = [np.zeros(0, dtype=np.int64)] * len(rows)
+    columns = _padded([one.positives for one in members])
+    values = shard.total(_own_values(distances, columns, shard.start))
+    if distances.device.type == "cpu":
+        before = _counts_on_cpu(distances.numpy(), members, values, pool, workers, shard.start)
+    else:
+        before = _counts_on_gpu(distances, columns, values, members, shard.start)
+    before = shard.total(before)
+    return [np.sort(before[row, : len(one.positives)]) + 1 for row, one in enumerate(members)]
+
+
+def _padded(lists: list[IntArray]) -> IntArray:
+    """Lists of different lengths as the rows of one array, filled up with -1."""
+    padded = np.full((len(lists), max((len(one) for one in lists), default=0)), -1, dtype=np.int64)
+    for row, values in enumerate(lists):
+        padded[row, : len(values)] = values
+    return padded
+
+
+def _own_values(distances: Tensor, columns: IntArray, start: int) -> np.ndarray:
+    """Distances (R, P) of the positives that lie in this shard, 0 for all others."""
+    local = columns - start
+    inside = (columns >= 0) & (local >= 0) & (local < distances.shape[1])
+    index = torch.from_numpy(np.where(inside, local, 0)).to(distances.device)
+    return np.where(inside, distances.gather(1, index).cpu().numpy(), np.float32(0))
+
+
+def _counts_on_cpu(
+    rows: np.ndarray, members: list[Members], values: np.ndarray, pool: Executor, workers: int, start: int
+) -> IntArray:
+    """How many images of this shard come before each positive, those that are dropped left out: (R, P)."""
+    counts = np.zeros(values.shape, dtype=np.int64)
 
     def work(part: int) -> None:
         scratch = np.empty(rows.shape[1], dtype=bool)
         for row in range(part, len(rows), workers):
-            if len(members[row].positives):
-                ranks[row] = _ranks_of_row(rows[row], members[row], scratch)
+            size = len(members[row].positives)
+            if size:
+                counts[row, :size] = _counts_of_row(rows[row], members[row], values[row, :size], scratch, start)
 
     list(pool.map(work, range(workers)))
-    return ranks
+    return counts
 
 
-def _ranks_of_row(row: np.ndarray, members: Members, scratch: np.ndarray) -> IntArray:
-    values = row[members.positives]
+def _counts_of_row(row: np.ndarray, members: Members, values: np.ndarray, scratch: np.ndarray, start: int) -> IntArray:
+    columns = np.clip(members.positives - start, 0, len(row))
     # only images as near as the furthest positive matter, most often a small part of the gallery, in the old order
     near = np.flatnonzero(np.less_equal(row, values.max(), out=scratch))
-    places = np.searchsorted(near, members.positives)
-    count = _before_by_sort if len(places) * SORTED_IN_A_PASS > len(near) else _before_by_passes
-    before = count(row[near], places, values)
-    return np.sort(before - _dropped_before(row[members.dropped], members, values)) + 1
+    places = np.searchsorted(near, columns)
+    if len(places) * SORTED_IN_A_PASS > len(near):
+        own = (members.positives >= start) & (members.positives < start + len(row))
+        before = _before_by_sort(row[near], places, values, own)
+    else:
+        before = _before_by_passes(row[near], places, values)
+    dropped = _dropped_inside(members, start, len(row))
+    return before - _dropped_before(row[dropped - start], dropped, members, values)
 
 
 def _before_by_passes(row: np.ndarray, columns: IntArray, values: np.ndarray) -> IntArray:
@@ -90,40 +151,43 @@ def _before_by_passes(row: np.ndarray, columns: IntArray, values: np.ndarray) ->
     return before
 
 
-def _before_by_sort(row: np.ndarray, columns: IntArray, values: np.ndarray) -> IntArray:
-    """The same, by one sort of the row."""
+def _before_by_sort(row: np.ndarray, columns: IntArray, values: np.ndarray, own: np.ndarray) -> IntArray:
+    """The same, by one sort of the row; ``own`` says which of the values are the row's."""
     ordered = np.sort(row)
     before = np.searchsorted(ordered, values, side="left")
-    tied = np.searchsorted(ordered, values, side="right") - before > 1
+    tied = np.searchsorted(ordered, values, side="right") - before > own
     for k in np.flatnonzero(tied):
         before[k] += np.count_nonzero(row[: columns[k]] == values[k])
     return before
 
 
-def _dropped_before(distances: np.ndarray, members: Members, values: np.ndarray) -> IntArray:
-    """How many of the dropped images the count of each positive includes: (P,)."""
+def _dropped_inside(members: Members, start: int, width: int) -> IntArray:
+    """The dropped columns that lie in a shard."""
+    return members.dropped[(members.dropped >= start) & (members.dropped < start + width)]
+
+
+def _dropped_before(distances: np.ndarray, dropped: IntArray, members: Members, values: np.ndarray) -> IntArray:
+    """How many of the dropped images, which lie at ``distances``, the count of each positive includes: (P,)."""
     nearer = distances[None] < values[:, None]
-    tied = (distances[None] == values[:, None]) & (members.dropped[None] < members.positives[:, None])
+    tied = (distances[None] == values[:, None]) & (dropped[None] < members.positives[:, None])
     return (nearer | tied).sum(axis=1)
 
 
-def _ranks_by_sort(distances: Tensor, members: list[Members]) -> list[IntArray]:
+def _counts_on_gpu(
+    distances: Tensor, columns: IntArray, values: np.ndarray, members: list[Members], start: int
+) -> IntArray:
     """The same on a GPU: one sort of the block's values, then a binary search for every positive."""
-    longest = max((len(m.positives) for m in members), default=0)
-    columns = np.zeros((len(members), longest), dtype=np.int64)
-    for row, m in enumerate(members):
-        columns[row, : len(m.positives)] = m.positives
-    columns_there = torch.from_numpy(columns).to(distances.device)
-    values = distances.gather(1, columns_there)
+    there = torch.from_numpy(values).to(distances.device)
     ordered = distances.sort(dim=1).values
-    before = torch.searchsorted(ordered, values)
-    tied = (torch.searchsorted(ordered, values, right=True) - before > 1).nonzero()
-    for row, k in tied.tolist():
-        before[row, k] += (distances[row, : columns[row, k]] == values[row, k]).sum()
-    counts, near = before.cpu().numpy(), values.cpu().numpy()
-    ranks = []
-    for row, m in enumerate(members):
-        size = len(m.positives)
-        dropped = distances[row, torch.from_numpy(m.dropped).to(distances.device)].cpu().numpy()
-        ranks.append(np.sort(counts[row, :size] - _dropped_before(dropped, m, near[row, :size])) + 1)
-    return ranks
+    before = torch.searchsorted(ordered, there)
+    tied = torch.searchsorted(ordered, there, right=True) > before
+    for row, k in (tied & (torch.from_numpy(columns).to(distances.device) >= 0)).nonzero().tolist():
+        column = min(max(int(columns[row, k]) - start, 0), distances.shape[1])
+        before[row, k] += (distances[row, :column] == there[row, k]).sum()
+    counts = before.cpu().numpy()
+    for row, one in enumerate(members):
+        size, dropped = len(one.positives), _dropped_inside(one, start, distances.shape[1])
+        if size and len(dropped):
+            near = distances[row, torch.from_numpy(dropped - start).to(distances.device)].cpu().numpy()
+            counts[row, :size] -= _dropped_before(near, dropped, one, values[row, :size])
+    return counts

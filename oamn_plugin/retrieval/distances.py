@@ -8,7 +8,7 @@ at once. Block size and number of threads change nothing; another kind of proces
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -25,9 +25,16 @@ GALLERY_STEP = 512
 BLOCK_ELEMENTS = 1 << 26
 """Distances that the default block holds at most (256 MB), unless one tile of rows alone has more."""
 METRICS = ("sqeuclidean", "cosine")
+LARGEST_SQUARE = 2.0**124
+"""Squared lengths from here on overflow float32 in a distance."""
 
 Descriptors = np.ndarray | Tensor
 """(N, D) descriptors: a numpy array (a memory-mapped one too) or a torch tensor on any device."""
+
+
+TileFiller = Callable[[Tensor, slice, slice, Tensor], None]
+"""``fill(target, rows, columns, block)`` writes the distances of query rows, whose descriptors are ``block``, to gallery
+columns into the tile ``target``. Rows and columns may go beyond the arrays: tiles are filled up."""
 
 
 def distance_blocks(
@@ -48,16 +55,46 @@ def distance_blocks(
     Raises:
         ValueError: shapes that do not fit, an unknown metric, or a descriptor that is not finite.
     """
-    _check(query, gallery, metric, chunk_size)
-    device = _device(query, gallery)
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+    _check(query, gallery, chunk_size)
+    device = descriptor_device(query, gallery)
+    norms = Norms(query, gallery, device)
+    check_finite(norms.query, "query")
+    check_finite(norms.gallery, "gallery")
+
+    def fill(target: Tensor, rows: slice, columns: slice, block: Tensor) -> None:
+        tile = gallery_tile(gallery, columns, device)
+        if metric == "sqeuclidean":
+            squared_distances(block, tile, norms, rows, columns, out=target)
+        else:
+            unit = block / _lengths(norms.query[rows]), tile / _lengths(norms.gallery[columns])
+            torch.sub(1.0, unit[0] @ unit[1].T, out=target)
+
+    yield from filled_blocks(query, gallery, fill, chunk_size)
+
+
+def filled_blocks(
+    query: Descriptors, gallery: Descriptors, fill: TileFiller, chunk_size: int | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yields ``(first query of the block, distances (R, G))`` of tiles of fixed shape, several computed at once.
+
+    Args:
+        query: (Q, D).
+        gallery: (G, D); only its shape and place are used.
+        fill: computes a tile, in a thread of its own.
+        chunk_size: see :func:`distance_blocks`.
+    """
+    _check(query, gallery, chunk_size)
+    device = descriptor_device(query, gallery)
     rows = min(block_rows(len(gallery), chunk_size), _tiled(len(query), QUERY_TILE))
     buffer = torch.empty((rows, _tiled(len(gallery), GALLERY_STEP)), device=device)
-    query_norms = _squared_norms(query, _tiled(len(query), QUERY_TILE), device, "query")
-    gallery_norms = _squared_norms(gallery, buffer.shape[1], device, "gallery")
+    tile_rows = min(QUERY_TILE, rows)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(query), rows):
-            norms = query_norms[start : start + rows], gallery_norms
-            _fill(buffer, query, gallery, start, norms, metric, pool)
+            used = -(-min(rows, len(query) - start) // tile_rows) * tile_rows
+            block = _tile(query, start, used, device)
+            _fill_columns(buffer, block, start, tile_rows, fill, pool)
             yield start, buffer[: min(rows, len(query) - start), : len(gallery)]
 
 
@@ -71,43 +108,56 @@ def block_rows(num_gallery: int, chunk_size: int | None = None) -> int:
     return max(QUERY_TILE, -(-wanted // QUERY_TILE) * QUERY_TILE)
 
 
-def _fill(
-    buffer: Tensor,
-    query: Descriptors,
-    gallery: Descriptors,
-    start: int,
-    norms: tuple[Tensor, Tensor],
-    metric: str,
-    pool: Executor,
-) -> None:
-    rows = min(QUERY_TILE, len(buffer))
-    used = -(-min(len(buffer), len(query) - start) // rows) * rows
-    block = _tile(query, start, used, buffer.device)
-    if metric == "cosine":
-        block = block / _lengths(norms[0])
-
+def _fill_columns(buffer: Tensor, block: Tensor, start: int, tile_rows: int, fill: TileFiller, pool: Executor) -> None:
     @torch.inference_mode()  # of the thread, not of the caller
     def work(column: int) -> None:
-        tile_norms = norms[1][column : column + GALLERY_TILE]
-        tile = _tile(gallery, column, len(tile_norms), buffer.device)
-        if metric == "cosine":
-            tile = tile / _lengths(tile_norms)
-        for row in range(0, used, rows):
-            target = buffer[row : row + rows, column : column + len(tile)]
-            part = block[row : row + rows]
-            if metric == "cosine":
-                torch.sub(1.0, part @ tile.T, out=target)
-            else:
-                torch.add(norms[0][row : row + rows, None], tile_norms[None], out=target)
-                target.addmm_(part, tile.T, beta=1, alpha=-2)
+        columns = slice(column, min(column + GALLERY_TILE, buffer.shape[1]))
+        for row in range(0, len(block), tile_rows):
+            own = slice(row, row + tile_rows)
+            fill(buffer[own, columns], slice(start + row, start + row + tile_rows), columns, block[own])
 
-    columns = range(0, buffer.shape[1], GALLERY_TILE)
+    starts = range(0, buffer.shape[1], GALLERY_TILE)
     if buffer.device.type == "cpu":
         with _one_thread_a_product():
-            list(pool.map(work, columns))
+            list(pool.map(work, starts))
     else:
-        for column in columns:
+        for column in starts:
             work(column)
+
+
+class Norms:
+    """Squared lengths of queries and gallery, filled up with zeros to whole tiles; computed in one pass.
+
+    Attributes:
+        query: (Q filled up,) float32.
+        gallery: (G filled up,) float32.
+    """
+
+    def __init__(self, query: Descriptors, gallery: Descriptors, device: torch.device) -> None:
+        self.query = squared_norms(query, _tiled(len(query), QUERY_TILE), device)
+        self.gallery = squared_norms(gallery, _tiled(len(gallery), GALLERY_STEP), device)
+        self._num_gallery = len(gallery)
+
+    def __len__(self) -> int:
+        return self._num_gallery
+
+
+def squared_distances(
+    block: Tensor, tile: Tensor, norms: Norms, rows: slice, columns: slice, out: Tensor | None = None
+) -> Tensor:
+    """Squared Euclidean distances (R, C) of one tile: ``|q|^2 + |g|^2 - 2 q.g``.
+
+    Args:
+        block: (R, D) queries.
+        tile: (C, D) gallery.
+        norms: of all queries and the whole gallery.
+        rows: the queries' place.
+        columns: the gallery's place.
+        out: where to write; None: a new tensor.
+    """
+    out = block.new_empty((len(block), len(tile))) if out is None else out
+    torch.add(norms.query[rows, None], norms.gallery[None, columns], out=out)
+    return out.addmm_(block, tile.T, beta=1, alpha=-2)
 
 
 @contextmanager
@@ -135,11 +185,16 @@ def _tiled(count: int, tile: int) -> int:
     return max(16, 1 << (count - 1).bit_length())
 
 
+def gallery_tile(gallery: Descriptors, columns: slice, device: torch.device) -> Tensor:
+    """Gallery rows as float32 on ``device``, filled up with zeros beyond the end."""
+    return _tile(gallery, columns.start, columns.stop - columns.start, device)
+
+
 def _tile(array: Descriptors, start: int, size: int, device: torch.device) -> Tensor:
     """Rows ``start : start + size`` as float32 on ``device``, filled up with zeros at the end of the array."""
-    part = array[start : start + size]
+    part = _read_rows(array, start, size) if isinstance(array, np.memmap) else array[start : start + size]
     if isinstance(part, np.ndarray):
-        # a tensor on memory that may not be written (a mapped file) is not allowed: copy that one tile
+        # a tensor on memory that may not be written is not allowed: copy that one tile
         part = torch.from_numpy(np.require(part, np.float32, ["C", "W"]))
     part = part.to(device=device, dtype=torch.float32)
     if len(part) < size:
@@ -147,26 +202,40 @@ def _tile(array: Descriptors, start: int, size: int, device: torch.device) -> Te
     return part
 
 
+def _read_rows(array: np.memmap, start: int, size: int) -> np.ndarray:
+    """Rows of a mapped file, read without mapping them: nine types of a large gallery would else stay in memory."""
+    if array.filename is None or not array.flags.c_contiguous or array.base is not array._mmap:  # type: ignore[attr-defined]
+        return array[start : start + size]
+    rows, width = max(0, min(size, len(array) - start)), array.shape[1]
+    offset = array.offset + start * width * array.itemsize
+    return np.fromfile(array.filename, array.dtype, rows * width, offset=offset).reshape(rows, width)
+
+
 @torch.inference_mode()
-def _squared_norms(array: Descriptors, width: int, device: torch.device, what: str) -> Tensor:
+def squared_norms(array: Descriptors, width: int, device: torch.device) -> Tensor:
+    """(width,) squared lengths of the rows of an array, 0 beyond its end."""
     starts = range(0, width, GALLERY_TILE)
-    parts = [_tile(array, start, min(GALLERY_TILE, width - start), device).square().sum(dim=1) for start in starts]
-    norms = torch.cat(parts)
-    bad = (~norms.isfinite()).nonzero()
+    return torch.cat(
+        [_tile(array, start, min(GALLERY_TILE, width - start), device).square().sum(dim=1) for start in starts]
+    )
+
+
+def check_finite(squared: Tensor, what: str) -> None:
+    """Raises ValueError for lengths that make a distance NaN, which compares as "not nearer", so as a perfect rank."""
+    bad = (~(squared < LARGEST_SQUARE)).nonzero()
     if len(bad):
-        # a NaN compares as "not nearer" with everything, so it would count as a perfect rank
-        raise ValueError(f"{len(bad)} {what} descriptors are not finite, the first at row {int(bad[0])}")
-    return norms
+        raise ValueError(
+            f"{len(bad)} {what} descriptors are not finite or too long to be compared, the first at row {int(bad[0])}"
+        )
 
 
-def _device(query: Descriptors, gallery: Descriptors) -> torch.device:
-    on_gpu = [a.device for a in (query, gallery) if isinstance(a, Tensor) and a.device.type != "cpu"]
+def descriptor_device(*arrays: Descriptors) -> torch.device:
+    """Where distances are computed: on the first GPU that one of the arrays lies on, else on the CPU."""
+    on_gpu = [array.device for array in arrays if isinstance(array, Tensor) and array.device.type != "cpu"]
     return on_gpu[0] if on_gpu else torch.device("cpu")
 
 
-def _check(query: Descriptors, gallery: Descriptors, metric: str, chunk_size: int | None) -> None:
-    if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+def _check(query: Descriptors, gallery: Descriptors, chunk_size: int | None) -> None:
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     shapes = tuple(query.shape), tuple(gallery.shape)

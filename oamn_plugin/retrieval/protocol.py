@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.retrieval.counting import IdentityIndex, Members
+from oamn_plugin.retrieval.counting import WHOLE, IdentityIndex, Members, Shard
 from oamn_plugin.retrieval.distances import Descriptors, distance_blocks
 from oamn_plugin.retrieval.metrics import IntArray
 
@@ -29,6 +29,7 @@ class Protocol:
         query_camids: (Q,) cameras.
         gallery_camids: (G,) cameras.
         query_types: (Q,) occlusion types, names or indices, or None.
+        absent: (G,) bool, gallery images that could not be read: they keep their place and count nowhere.
 
     Raises:
         ValueError: lengths that do not fit or an unknown occlusion type.
@@ -41,12 +42,15 @@ class Protocol:
         query_camids: Labels,
         gallery_camids: Labels,
         query_types: Types | None = None,
+        absent: np.ndarray | None = None,
     ) -> None:
         self.pids = _labels(query_pids, None, "query_pids")
         self.camids = _labels(query_camids, len(self.pids), "query_camids")
         gallery = _labels(gallery_pids, None, "gallery_pids")
-        self.num_query, self.num_gallery = len(self.pids), len(gallery)
-        self._index = IdentityIndex(gallery, _labels(gallery_camids, len(gallery), "gallery_camids"))
+        self.num_query, self.num_columns = len(self.pids), len(gallery)
+        self.absent = absent if absent is not None and absent.any() else None
+        self.num_gallery = len(gallery) - (0 if self.absent is None else int(self.absent.sum()))
+        self._index = IdentityIndex(gallery, _labels(gallery_camids, len(gallery), "gallery_camids"), self.absent)
         self.types = None if query_types is None else _type_names(query_types, self.num_query)
 
     def members(self, rows: IntArray) -> list[Members]:
@@ -60,23 +64,28 @@ class Protocol:
         return {name: counts[name] for name in OCCLUSION_TYPES if name in counts}
 
     def blocks(
-        self, query: Descriptors, gallery: Gallery, metric: str, chunk_size: int | None, make: Blocks | None = None
+        self,
+        query: Descriptors,
+        gallery: Gallery,
+        metric: str,
+        chunk_size: int | None,
+        make: Blocks | None = None,
+        shard: Shard = WHOLE,
     ) -> Iterator[tuple[IntArray, Tensor]]:
         """Yields ``(query numbers, distances (R, G))``; with a mapping, queries by type against that type's gallery.
 
         Args:
             query: (Q, D).
-            gallery: (G, D), or by type, or by type a function that returns it.
+            gallery: (G, D), or by type, or by type a function that returns it; of a shard, its images alone.
             metric: see :func:`oamn_plugin.retrieval.distances.distance_blocks`.
             chunk_size: queries a block.
             make: makes the blocks of one group instead of ``distance_blocks``.
+            shard: the part of the gallery that is there.
         """
-        if len(query) != self.num_query:
-            raise ValueError(f"{len(query)} query descriptors but {self.num_query} query_pids")
+        self.check_query(query)
         for rows, source in self._groups(gallery):
             descriptors = source() if callable(source) else source
-            if len(descriptors) != self.num_gallery:
-                raise ValueError(f"{len(descriptors)} gallery descriptors but {self.num_gallery} gallery_pids")
+            self.check_gallery(descriptors, shard)
             group = query if rows is None else query[rows]
             made = (
                 make(group, descriptors)
@@ -86,6 +95,19 @@ class Protocol:
             for start, block in made:
                 inside = np.arange(start, start + len(block))
                 yield inside if rows is None else rows[inside], block
+
+    def check_query(self, query: Descriptors) -> None:
+        """Raises ValueError unless there is a descriptor for each query."""
+        if len(query) != self.num_query:
+            raise ValueError(f"{len(query)} query descriptors but {self.num_query} query_pids")
+
+    def check_gallery(self, descriptors: Descriptors, shard: Shard) -> None:
+        """Raises ValueError unless there is a descriptor for each gallery image, or a shard lies within the gallery."""
+        fits = len(descriptors) == self.num_columns
+        if shard is not WHOLE:
+            fits = shard.start + len(descriptors) <= self.num_columns
+        if not fits:
+            raise ValueError(f"{len(descriptors)} gallery descriptors but {self.num_columns} gallery_pids")
 
     def _groups(self, gallery: Gallery) -> Iterable[tuple[IntArray | None, LazyDescriptors]]:
         """Query numbers (None: all) and the gallery that each group of them meets."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from oamn_plugin.retrieval import metrics
-from oamn_plugin.retrieval.counting import positive_ranks
+from oamn_plugin.retrieval.counting import WHOLE, Shard, positive_ranks
 from oamn_plugin.retrieval.distances import Descriptors
+from oamn_plugin.retrieval.matching import Explanation, Matching, matched_blocks
 from oamn_plugin.retrieval.metrics import IntArray
 from oamn_plugin.retrieval.protocol import Gallery, Labels, Protocol, Types
 from oamn_plugin.retrieval.rerank import Reranking, reranked_blocks
@@ -34,6 +36,9 @@ def evaluate_ranking(
     max_rank: int = 50,
     metric: str = "sqeuclidean",
     rerank: Reranking | None = None,
+    matching: Matching | None = None,
+    absent: np.ndarray | None = None,
+    shard: Shard = WHOLE,
 ) -> RankingResult:
     """Scores queries against a gallery: CMC, mAP, trapezoidal mAP, mINP, and the same per query.
 
@@ -41,37 +46,60 @@ def evaluate_ranking(
     ``evaluate_rank`` of fastreid and torchreid, where theirs are defined: their sort leaves the order of equal
     distances open; here the image that stands earlier in the gallery comes first. The exact rank of every positive is
     found by counting nearer images, so that a block of distances (256 MB by default) is all the memory it takes. The
-    scores do not depend on ``chunk_size``, to the bit (see :mod:`oamn_plugin.retrieval.distances`).
+    scores depend neither on ``chunk_size`` nor on the number of shards, to the bit (see
+    :mod:`oamn_plugin.retrieval.distances`).
 
     Args:
         query: (Q, D) descriptors; numpy array, memory-mapped array or torch tensor (on a GPU, the GPU does the work).
         gallery: (G, D) descriptors; or, for occlusion unification, a mapping from occlusion type to the (G, D)
-            descriptors of that type or to a function that returns them. Only types that a query has are read, one at a
-            time.
+            descriptors of that type or to a function that returns them. Only types that are compared are read.
         query_pids: (Q,) identities.
         gallery_pids: (G,) identities.
         query_camids: (Q,) cameras.
         gallery_camids: (G,) cameras.
         query_types: (Q,) occlusion types, names or indices in ``OCCLUSION_TYPES``; needed when ``gallery`` is a
-            mapping. With a plain gallery they are only counted.
+            mapping and ``matching`` is not given. Else they are only counted.
         chunk_size: queries whose distances are in memory at once; None: about 256 MB.
         max_rank: length of the CMC curve (shorter when the gallery is smaller).
         metric: ``sqeuclidean`` or ``cosine``.
         rerank: settings of k-reciprocal re-ranking; with a mapping, the queries of each type are re-ranked with the
             gallery of that type. None: none.
+        matching: matched unification: every query meets all types of the mapping.
+        absent: (G,) bool, gallery images without a descriptor of their own, whose rows count nowhere.
+        shard: the part of the gallery that this process holds; ``gallery`` then has its rows alone, while labels and
+            ``absent`` are those of the whole gallery. It starts at a multiple of
+            :data:`~oamn_plugin.retrieval.distances.GALLERY_TILE`.
 
     Raises:
-        ValueError: lengths that do not fit, a query type that the gallery lacks, a descriptor that is not finite, or no
-            query with a match.
+        ValueError: lengths that do not fit, a query type that the gallery lacks, a descriptor that is not finite, no
+            query with a match, or re-ranking of matched or sharded distances.
 
     >>> gallery = np.eye(3, dtype=np.float32)
     >>> result = evaluate_ranking(gallery[:1], gallery, [7], [7, 8, 7], [0], [0, 1, 1])
     >>> result.rank(1), result.mAP  # the query's own image is dropped; the tie goes to the earlier image
     (0.0, 0.5)
     """
-    protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types)
-    make = None if rerank is None else partial(reranked_blocks, settings=rerank, metric=metric, chunk_size=chunk_size)
-    return _score(protocol, protocol.blocks(query, gallery, metric, chunk_size, make), max_rank)
+    protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types, absent)
+    if rerank is not None and (matching is not None or shard is not WHOLE or protocol.absent is not None):
+        raise ValueError(
+            "re-ranking compares gallery images with each other: not with matched unification, nor a shard"
+        )
+    if matching is None:
+        make = (
+            None if rerank is None else partial(reranked_blocks, settings=rerank, metric=metric, chunk_size=chunk_size)
+        )
+        blocks = protocol.blocks(query, gallery, metric, chunk_size, make, shard)
+        return _score(protocol, _present(protocol, blocks, shard), max_rank, shard)
+    if not isinstance(gallery, Mapping):
+        raise ValueError("matched unification needs a gallery by occlusion type")
+    sides = {name: side() if callable(side) else side for name, side in gallery.items()}
+    protocol.check_query(query)
+    protocol.check_gallery(next(iter(sides.values())), shard)
+    explanation = Explanation(query, sides, matching)
+    blocks = matched_blocks(query, sides, matching, chunk_size=chunk_size)
+    numbered = ((np.arange(start, start + len(block)), block) for start, block in blocks)
+    result = _score(protocol, explanation.watch(_present(protocol, numbered, shard)), max_rank, shard)
+    return replace(result, posterior=explanation.mean(shard))
 
 
 def evaluate_distances(
@@ -106,13 +134,15 @@ def evaluate_distances(
     return _score(protocol, _checked(blocks, protocol), max_rank)
 
 
-def _score(protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], max_rank: int) -> RankingResult:
+def _score(
+    protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], max_rank: int, shard: Shard = WHOLE
+) -> RankingResult:
     ap, trapezoid, inp = (np.zeros(protocol.num_query) for _ in range(3))
     first = np.zeros(protocol.num_query, dtype=np.int64)
     workers = torch.get_num_threads()
     with ThreadPoolExecutor(workers) as pool:
         for rows, block in blocks:
-            found = positive_ranks(block, protocol.members(rows), pool, workers)
+            found = positive_ranks(block, protocol.members(rows), pool, workers, shard)
             # a few queries at a time, so that one with very many positives does not widen the padding of all
             for part in range(0, len(rows), SCORED_TOGETHER):
                 ranks, where = _padded(found[part : part + SCORED_TOGETHER]), rows[part : part + SCORED_TOGETHER]
@@ -129,16 +159,27 @@ def _score(protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], max_ra
     return RankingResult(curve, ap, trapezoid, inp, first, protocol.num_gallery, protocol.type_counts())
 
 
+def _present(
+    protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], shard: Shard
+) -> Iterator[tuple[IntArray, Tensor]]:
+    """Blocks in which images that could not be read are infinitely far from every query."""
+    for rows, block in blocks:
+        if protocol.absent is not None:
+            own = protocol.absent[shard.start : shard.start + block.shape[1]]
+            block[:, torch.from_numpy(own).to(block.device)] = torch.inf
+        yield rows, block
+
+
 def _checked(blocks: Iterable[np.ndarray | Tensor], protocol: Protocol) -> Iterator[tuple[IntArray, Tensor]]:
     """Numbers the rows of blocks from elsewhere and refuses what does not fit."""
     start = 0
     for raw in blocks:
         block = torch.as_tensor(raw)
         end = start + len(block)
-        if block.ndim != 2 or block.shape[1] != protocol.num_gallery or end > protocol.num_query:
+        if block.ndim != 2 or block.shape[1] != protocol.num_columns or end > protocol.num_query:
             raise ValueError(
                 f"distances of shape {tuple(block.shape)} from query {start} on do not fit "
-                f"{protocol.num_query} queries and {protocol.num_gallery} gallery images"
+                f"{protocol.num_query} queries and {protocol.num_columns} gallery images"
             )
         if block.isnan().any():
             raise ValueError(f"the distances of queries {start} to {end - 1} contain NaN")

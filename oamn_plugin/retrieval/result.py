@@ -36,6 +36,9 @@ class RankingResult:
     """Gallery images, those dropped for single queries included."""
     query_types: Mapping[str, int] = field(default_factory=dict)
     """How many queries have each occlusion type; empty when the evaluation had no types."""
+    posterior: np.ndarray | None = None
+    """(Q, 9) float32 in the order of ``OCCLUSION_TYPES``: how matched unification explains each query, by the nearest
+    gallery images; None for other kinds of matching."""
 
     @property
     def valid(self) -> np.ndarray:
@@ -91,4 +94,5 @@ class RankingResult:
             "inp": self.inp,
             "first_rank": self.first_rank,
             "valid": self.valid,
+            **({} if self.posterior is None else {"posterior": self.posterior}),
         }

@@ -1,4 +1,4 @@
-"""Occlusion types read off the scorer, and the strips that occlude a gallery image the same way."""
+"""Strips that occlude an image the way a query is: on its pixels or on its features; and types read off the scorer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,26 @@ from torch import Tensor
 from oamn_plugin.occlusion import SIDES, strip
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FILLS = {"mean": IMAGENET_MEAN, "black": (0.0, 0.0, 0.0)}
+"""RGB in 0..1 of the two colours that strips are filled with."""
 
 
-def black_pixel(mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
-    """The normalised value of black (3,); ``mean`` and ``std`` in the same unit, 0..1 or 0..255."""
-    return -torch.tensor(mean, dtype=torch.float32) / torch.tensor(std, dtype=torch.float32)
+def fill_colour(
+    name: str = "mean",
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    unit: float = 1.0,
+) -> Tensor:
+    """The colour of a strip (3,) as the network sees it.
+
+    Args:
+        name: ``mean`` (ImageNet's mean colour, 0 after its normalisation) or ``black``.
+        mean: what the network's normalisation subtracts.
+        std: what it divides by.
+        unit: the value of white in the unit of ``mean`` and ``std``: 1 or 255.
+    """
+    rgb = unit * torch.tensor(FILLS[name], dtype=torch.float32)
+    return (rgb - torch.tensor(mean, dtype=torch.float32)) / torch.tensor(std, dtype=torch.float32)
 
 
 def occlusion_types(
@@ -43,31 +58,41 @@ def occlusion_types(
     return types.where(confidence > quarter_threshold, torch.zeros_like(types)), confidence
 
 
-def black_out(images: Tensor, type_name: str, black: Tensor | None = None) -> Tensor:
-    """A copy of normalised images (N, 3, H, W) with the strip of an occlusion type black.
+def cover_strip(images: Tensor, type_name: str, colour: Tensor) -> Tensor:
+    """A copy of images (N, 3, H, W) with the strip of an occlusion type filled.
 
     Args:
-        images: (N, 3, H, W) normalised float.
+        images: (N, 3, H, W) float.
         type_name: one of ``OCCLUSION_TYPES``.
-        black: (3,) normalised black; None: of ImageNet's mean and standard deviation.
+        colour: (3,) in the units of the images, see :func:`fill_colour`.
 
     Raises:
         ValueError: unknown type or an image under 4 pixels.
     """
     top, left, height, width = strip(type_name, *images.shape[-2:])
     out = images.clone()
-    value = (black_pixel() if black is None else black).to(out).view(3, 1, 1)
-    out[..., top : top + height, left : left + width] = value
+    out[..., top : top + height, left : left + width] = colour.to(out).view(3, 1, 1)
     return out
 
 
-def cut_out(features: Tensor, type_name: str, image_size: Sequence[int]) -> Tensor:
-    """A copy of (N, C, h, w) features with the strip zero; at least one row or column of cells, on small maps too."""
-    scale_y, scale_x = features.shape[-2] / image_size[0], features.shape[-1] / image_size[1]
+def blank_strip(features: Tensor, type_name: str, image_size: Sequence[int]) -> Tensor:
+    """A copy of features (N, C, h, w) with the strip zero; at least one row or column of cells, on small maps too.
+
+    What the first layers carry across the strip's border stays, which is why this is close to a strip on the image and
+    not equal to it.
+
+    Args:
+        features: maps of images of ``image_size``.
+        type_name: one of ``OCCLUSION_TYPES``.
+        image_size: (height, width) in pixels.
+    """
+    out = features.clone()
     top, left, height, width = strip(type_name, *image_size)
+    if not height:
+        return out
+    scale_y, scale_x = features.shape[-2] / image_size[0], features.shape[-1] / image_size[1]
     first_row, last_row = round(top * scale_y), max(round((top + height) * scale_y), 1)
     first_column, last_column = round(left * scale_x), max(round((left + width) * scale_x), 1)
-    out = features.clone()
     rows = slice(min(first_row, features.shape[-2] - 1), last_row)
     columns = slice(min(first_column, features.shape[-1] - 1), last_column)
     out[..., rows, columns] = 0

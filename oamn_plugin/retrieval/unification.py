@@ -1,55 +1,122 @@
 """Occlusion unification: gallery images are occluded the way a query is, before the two are compared.
 
-A query is encoded once; the scorer tells its occlusion type. A gallery image is described once for every type that some
-query has: with the strip of that type blacked out, under the mask of the blacked-out image. The distance of a query to
-a gallery image is that of the query's descriptor to the one of its type. Source: OAMN (ICCV 2021), section 3.4.
+A query is encoded once. A gallery image is described once for every occlusion type that may be needed, with the strip of
+that type blanked. Which of these descriptors a query meets is decided in one of two ways:
+
+- ``typed``, the published method (OAMN, ICCV 2021, section 3.4): the scorer names the query's type, and the query is
+  compared with that type alone. Needs an OAMN.
+- ``matched``: the match decides. All types are compared, and the distance is a soft minimum over them, see
+  :mod:`oamn_plugin.retrieval.matching`. Works for any model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
-from oamn_plugin.presets import Options
-from oamn_plugin.retrieval.store import DescriptorStore
-from oamn_plugin.retrieval.strips import black_out, black_pixel, cut_out, occlusion_types
-from oamn_plugin.retrieval.weighting import describe_ways, gallery_parts, query_parts, type_weights
+from oamn_plugin.presets import UNIFICATIONS, Options
+from oamn_plugin.retrieval.matching import Matching
+from oamn_plugin.retrieval.strips import FILLS, blank_strip, cover_strip, fill_colour, occlusion_types
 
-__all__ = [
-    "QueryDescriptors",
-    "Unified",
-    "black_out",
-    "black_pixel",
-    "describe_gallery",
-    "describe_gallery_fast",
-    "describe_queries",
-    "needed_types",
-    "occlusion_types",
-    "unify",
-]
+PLACES = ("image", "features")
+"""Where strips are blanked."""
+TYPE_SETS = {"nine": OCCLUSION_TYPES, "five": OCCLUSION_TYPES[:5]}
+"""The types that matched unification compares: all, or ``none`` and the halves."""
 
-Describe = Callable[[Any, Tensor, Sequence[str], Options, "Tensor | None"], dict[str, Tensor]]
+
+@dataclass(frozen=True)
+class Unification:
+    """How queries and gallery are unified.
+
+    Attributes:
+        kind: ``none`` (plain matching), ``typed`` or ``matched``.
+        place: strips are blanked on the ``image``, which is encoded once a type, or on the ``features`` at stride 16,
+            which costs one E1 an image.
+        fill: colour of a strip on the image: ``mean`` for models that never saw black strips, or ``black``.
+        types: of matched unification: ``nine`` or ``five``, see :data:`TYPE_SETS`.
+        temperature: of matched unification, in squared distances of unit descriptors; small values take the nearest
+            type.
+        none_prior: share of the prior that matched unification gives to ``none``; the others have equal parts of the
+            rest. 1/9 with nine types is a uniform prior; more protects queries of whole people.
+        quarter_threshold, half_threshold: of typed unification: confidence above which the scorer's side counts.
+        clean_features: typed unification of the released code: clean features under the occluded image's mask.
+
+    Raises:
+        ValueError: an unknown word or a number out of range.
+    """
+
+    kind: str = "none"
+    place: str = "image"
+    fill: str = "mean"
+    types: str = "nine"
+    temperature: float = 0.05
+    none_prior: float = 0.8
+    quarter_threshold: float = 0.5
+    half_threshold: float = 0.75
+    clean_features: bool = False
+
+    def __post_init__(self) -> None:
+        choices = {"kind": UNIFICATIONS, "place": PLACES, "fill": tuple(FILLS), "types": tuple(TYPE_SETS)}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} of a unification must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        if self.kind == "matched":
+            self.matching()
+
+    @classmethod
+    def of(cls, options: Options, kind: str = "", place: str = "", fill: str = "", **settings: Any) -> Unification:
+        """The unification of a reading of the method; empty words mean the reading's own.
+
+        Args:
+            options: of the model.
+            kind: None of the words: ``options.unification``.
+            place: typed unification blanks the image, matched unification the features.
+            fill: typed unification fills with black, matched unification with the mean colour.
+            **settings: further attributes.
+        """
+        kind = kind or options.unification
+        return cls(
+            kind=kind,
+            place=place or ("features" if kind == "matched" else "image"),
+            fill=fill or ("mean" if kind == "matched" else "black"),
+            quarter_threshold=options.quarter_threshold,
+            half_threshold=options.half_threshold,
+            clean_features=options.gallery_features == "clean",
+            **settings,
+        )
+
+    def matching(self) -> Matching:
+        """Prior and temperature of matched unification.
+
+        Raises:
+            ValueError: a number out of range.
+        """
+        names = TYPE_SETS[self.types]
+        if not 0 <= self.none_prior <= 1:
+            raise ValueError(f"none_prior must lie in [0, 1], got {self.none_prior}")
+        rest = (1 - self.none_prior) / (len(names) - 1)
+        return Matching(names, torch.tensor([self.none_prior] + [rest] * (len(names) - 1)), self.temperature)
 
 
 class QueryDescriptors(NamedTuple):
     """Queries, encoded once, on the CPU."""
 
     descriptors: Tensor
-    """(Q, D) float32 unit descriptors, each image under its own mask; (Q, 2 D) when the plain distance has a share,
-    (Q, 9 D) when unification is weighted."""
+    """(Q, D) float32 unit descriptors, an OAMN's images each under its own mask."""
     types: Tensor
-    """(Q,) long, index in ``OCCLUSION_TYPES``."""
+    """(Q,) long, index in ``OCCLUSION_TYPES``, as the scorer says; 0 without a scorer."""
     confidence: Tensor
-    """(Q,) largest probability of the scorer; largest weight of a type when unification is weighted."""
+    """(Q,) largest probability of the scorer; 0.25, no evidence, without one."""
     logits: Tensor
-    """(Q, 4) scorer logits, order left, right, bottom, top."""
+    """(Q, 4) scorer logits, order left, right, bottom, top; 0 without a scorer."""
 
     @property
     def type_names(self) -> list[str]:
@@ -57,232 +124,119 @@ class QueryDescriptors(NamedTuple):
         return [OCCLUSION_TYPES[index] for index in self.types.tolist()]
 
 
-class Unified(NamedTuple):
-    """Both sides of a unified evaluation, ready for :func:`oamn_plugin.retrieval.evaluate_ranking`."""
-
-    queries: QueryDescriptors
-    gallery: Mapping[str, np.ndarray] | np.ndarray
-    """Descriptors by type; without unification the one (G, D) array that every query meets."""
-    store: DescriptorStore
-    """The files behind ``gallery``: close it when done."""
-
-
-def needed_types(queries: QueryDescriptors, options: Options) -> tuple[str, ...]:
-    """The occlusion types a gallery must be described for: those that some query has.
-
-    ``none`` alone where one descriptor serves all: without unification, and when it is weighted.
-    """
-    if not options.by_type:
+def needed_types(queries: QueryDescriptors, unification: Unification) -> tuple[str, ...]:
+    """The occlusion types that a gallery must be described for: all that may be compared, and no other."""
+    if unification.kind == "matched":
+        return TYPE_SETS[unification.types]
+    if unification.kind == "none":
         return (NONE,)
     present = set(queries.types.tolist())
     return tuple(name for index, name in enumerate(OCCLUSION_TYPES) if index in present)
 
 
 def describe_queries(
-    model: Any,
-    batches: Iterable[Tensor],
-    options: Options | None = None,
-    *,
-    channels_last: bool = True,
-    black: Tensor | None = None,
+    model: Any, batches: Iterable[Tensor], unification: Unification | None = None, *, channels_last: bool = True
 ) -> QueryDescriptors:
-    """Encodes every query once, under its own mask, and reads its occlusion type off the scorer.
-
-    When unification is weighted, once more for each occlusion type; the type is then the one that the mask fits best.
+    """Encodes every query once and, where the model has a scorer, reads its occlusion type off it.
 
     Args:
-        model: anything with ``encode``, ``attend``, ``apply_mask`` and ``describe``
-            (:class:`oamn_plugin.modeling.OAMN`). A module in training mode is put in evaluation mode for the time.
-        batches: normalised float batches (N, 3, H, W); moved to the model's device.
-        options: thresholds and share of the plain distance; None: the model's own.
+        model: an :class:`oamn_plugin.modeling.EmbeddingModel`. A module in training mode is put in evaluation mode for
+            the time.
+        batches: float batches (N, 3, H, W) as the model takes them; moved to its device.
+        unification: its thresholds are used; None: the default ones.
         channels_last: memory layout of the batches; about halves the time of convolutions on a CPU.
-        black: (3,) normalised black, for weighted unification; None: ImageNet's.
 
     Raises:
         ValueError: no image at all.
     """
-    options = _options(model, options)
+    settings = unification or Unification()
     parts: list[tuple[Tensor, ...]] = []
-    with _evaluating(model):
-        for images in _on_device(model, batches, channels_last):
-            found = _describe_query(model, images, options, black)
-            parts.append(tuple(one.cpu() for one in found))
+    with evaluation_mode(model):
+        for images in on_device(model, batches, channels_last):
+            parts.append(tuple(column.cpu() for column in _describe_query(model, images, settings)))
     if not parts:
         raise ValueError("there is no query image to describe")
     return QueryDescriptors(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _describe_query(model: Any, images: Tensor, options: Options, black: Tensor | None) -> tuple[Tensor, ...]:
+def _describe_query(model: Any, images: Tensor, settings: Unification) -> tuple[Tensor, ...]:
     """The fields of :class:`QueryDescriptors` for one batch."""
     features = model.encode(images)
-    mask, logits = model.attend(features)
-    logits = logits.float()
-    if options.weighted:
-        ways = describe_ways(model, _occluded(model, images, black, {NONE: (features, mask)}))
-        confidence, types = type_weights(mask, options.weight_temperature).max(1)
-        weights = type_weights(mask, options.weight_temperature, options.plain_share)
-        return query_parts(ways, weights), types, confidence, logits
-    descriptors = model.describe(model.apply_mask(features, mask)).float()
-    types, confidence = occlusion_types(logits, options.quarter_threshold, options.half_threshold)
-    return _mix(descriptors, descriptors, options.plain_share), types, confidence, logits
-
-
-def _occluded(
-    model: Any, images: Tensor, black: Tensor | None, known: Mapping[str, tuple[Tensor, Tensor]]
-) -> Callable[[str], tuple[Tensor, Tensor]]:
-    """Features and mask of images by the occlusion type they are given, encoded unless known."""
-
-    def occluded(name: str) -> tuple[Tensor, Tensor]:
-        if name in known:
-            return known[name]
-        features = model.encode(black_out(images, name, black))
-        return features, model.attend(features)[0]
-
-    return occluded
+    if not has_scorer(model):
+        descriptors = model.embed(features).float()
+        logits = descriptors.new_zeros(len(images), 4)
+    else:
+        mask, logits = model.attend(features)
+        descriptors, logits = model.describe(model.apply_mask(features, mask)).float(), logits.float()
+    return descriptors, *occlusion_types(logits, settings.quarter_threshold, settings.half_threshold), logits
 
 
 def describe_gallery(
     model: Any,
     images: Tensor,
     type_names: Sequence[str],
-    options: Options | None = None,
-    black: Tensor | None = None,
+    unification: Unification | None = None,
+    colour: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Descriptors of one batch of gallery images for each of the given occlusion types.
 
-    With f the features and m_t the mask of the image whose strip is black: ``desc(f_t * m_t)`` where
-    ``options.gallery_features`` is ``occluded``, ``desc(f_clean * m_t)`` where it is ``clean``. The model must be
-    in evaluation mode.
-
     Args:
-        model: see :func:`describe_queries`.
-        images: (N, 3, H, W) normalised float, on the model's device.
+        model: an embedding model in evaluation mode.
+        images: (N, 3, H, W) float as the model takes them, on its device.
         type_names: the types wanted, of ``OCCLUSION_TYPES``.
-        options: None: the model's own.
-        black: (3,) normalised black; None: ImageNet's.
+        unification: where and how strips are blanked; None: the model's own reading if it is an OAMN.
+        colour: (3,) of strips on the image in the images' units; None: ``unification.fill`` under ImageNet's
+            normalisation.
 
     Returns:
-        (N, D) float32 unit descriptors by type name; (N, 2 D) when the plain distance has a share. When unification is
-        weighted, ``none`` alone, with (N, 9 D).
+        (N, D) float32 unit descriptors by type name.
+
+    Raises:
+        ValueError: strips on the features of a model that cannot be cut.
     """
-    options = _options(model, options)
-    if options.weighted:
-        with torch.inference_mode():
-            return {NONE: gallery_parts(describe_ways(model, _occluded(model, images, black, {})))}
-
-    def occluded(name: str, clean: Tensor | None) -> tuple[Tensor, Tensor]:
-        features = model.encode(black_out(images, name, black))
-        mask, _ = model.attend(features)
-        return (features if options.gallery_features == "occluded" or clean is None else clean), mask
-
-    return _describe_types(model, images, type_names, options, occluded, options.gallery_features == "clean")
-
-
-def describe_gallery_fast(
-    model: Any,
-    images: Tensor,
-    type_names: Sequence[str],
-    options: Options | None = None,
-    black: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """An approximation of :func:`describe_gallery` that runs E1 once per image instead of once per type.
-
-    The strip is set to zero on the features instead of black on the image, which leaves out what E1's receptive field
-    carries across the strip's border. Same arguments and result; ``black`` is not used.
-    """
-    options = _options(model, options)
-
-    def occluded(name: str, clean: Tensor | None) -> tuple[Tensor, Tensor]:
-        assert clean is not None
-        features = cut_out(clean, name, images.shape[-2:])
-        mask, _ = model.attend(features)
-        return (features if options.gallery_features == "occluded" else clean), mask
-
-    if options.weighted:
-        with torch.inference_mode():
-            clean = model.encode(images)
-
-            def cut(name: str) -> tuple[Tensor, Tensor]:
-                features = clean if name == NONE else cut_out(clean, name, images.shape[-2:])
-                return features, model.attend(features)[0]
-
-            return {NONE: gallery_parts(describe_ways(model, cut))}
-    return _describe_types(model, images, type_names, options, occluded, True)
-
-
-def unify(
-    model: Any,
-    queries: Iterable[Tensor],
-    gallery: Iterable[Tensor],
-    options: Options | None = None,
-    *,
-    folder: str | Path | None = None,
-    black: Tensor | None = None,
-    fast: bool = False,
-    channels_last: bool = True,
-) -> Unified:
-    """Describes queries and gallery for a unified evaluation; the gallery's descriptors go to disk type by type.
-
-    Args:
-        model: see :func:`describe_queries`.
-        queries: normalised float batches (N, 3, H, W).
-        gallery: the same; iterated once, each image encoded for the types that some query has and for no other.
-        options: None: the model's own. ``unify`` False: plain matching, every image under its own mask.
-        folder: where the gallery's descriptors are written; None: a temporary folder.
-        black: (3,) normalised black; None: ImageNet's.
-        fast: use :func:`describe_gallery_fast`.
-        channels_last: memory layout of the batches.
-    """
-    options = _options(model, options)
-    described = describe_queries(model, queries, options, channels_last=channels_last, black=black)
-    names = needed_types(described, options)
-    describe: Describe = describe_gallery_fast if fast else describe_gallery
-    store = DescriptorStore(folder)
-    with _evaluating(model):
-        for images in _on_device(model, gallery, channels_last):
-            store.append(describe(model, images, names, options, black))
-    store.finish()
-    return Unified(described, store if options.by_type else store[NONE], store)
-
-
-def _describe_types(
-    model: Any,
-    images: Tensor,
-    type_names: Sequence[str],
-    options: Options,
-    occluded: Callable[[str, Tensor | None], tuple[Tensor, Tensor]],
-    needs_clean: bool,
-) -> dict[str, Tensor]:
-    """The loop over types that both ways share; ``occluded`` gives features and mask of a type other than none."""
+    settings = unification or unification_of(model)
+    on_features = settings.place == "features"
+    if on_features and not model.blanks_features:
+        raise ValueError(f"a {type(model).__name__} cannot be cut at stride 16: blank strips on the image")
+    value = fill_colour(settings.fill) if colour is None else colour
+    clean_mask_only = settings.kind == "typed" and settings.clean_features
     with torch.inference_mode():
-        plain_needed = NONE in type_names or options.plain_share > 0
-        clean = model.encode(images) if plain_needed or needs_clean else None
-        plain: Tensor | None = None
-        if plain_needed:
-            plain = model.describe(model.apply_mask(clean, model.attend(clean)[0])).float()
-        descriptors = {}
+        clean = model.encode(images) if NONE in type_names or on_features or clean_mask_only else None
+        found = {}
         for name in type_names:
-            if name == NONE and plain is not None:
-                own = plain
+            if name == NONE:
+                features = clean
+            elif on_features:
+                features = blank_strip(clean, name, images.shape[-2:])  # type: ignore[arg-type]
             else:
-                features, mask = occluded(name, clean)
-                own = model.describe(model.apply_mask(features, mask)).float()
-            descriptors[name] = _mix(own, plain, options.plain_share)
-        return descriptors
+                features = model.encode(cover_strip(images, name, value))
+            if clean_mask_only:
+                found[name] = model.describe(model.apply_mask(clean, model.attend(features)[0])).float()
+            else:
+                found[name] = model.embed(features).float()
+        return found
 
 
-def _mix(unified: Tensor, plain: Tensor | None, share: float) -> Tensor:
-    """Descriptors whose squared distance is (1 - share) * unified + share * plain squared distance."""
-    if share == 0 or plain is None:
-        return unified
-    return torch.cat([(1 - share) ** 0.5 * unified, share**0.5 * plain], dim=1)
+def unification_of(model: Any, kind: str = "") -> Unification:
+    """The unification of a model's own reading: an OAMN's preset says it, any other model is matched."""
+    options = getattr(model, "options", None)
+    if isinstance(options, Options) and has_scorer(model):
+        return Unification.of(options, kind)
+    place = "features" if model.blanks_features else "image"
+    return Unification(kind or "matched", place)
 
 
-def _options(model: Any, options: Options | None) -> Options:
-    return options if options is not None else getattr(model, "options", None) or Options()
+def has_scorer(model: Any) -> bool:
+    """Whether a model judges by itself how an image is occluded."""
+    return getattr(model, "scorer", None) is not None
 
 
-def _on_device(model: Any, batches: Iterable[Tensor], channels_last: bool) -> Iterator[Tensor]:
+def on_device(model: Any, batches: Iterable[Tensor], channels_last: bool = True) -> Iterator[Tensor]:
+    """Batches where the model is and in the memory layout asked for.
+
+    Raises:
+        ValueError: a batch that is none of float images.
+    """
     parameter = next(model.parameters(), None) if hasattr(model, "parameters") else None
     device = torch.device("cpu") if parameter is None else parameter.device
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -294,7 +248,7 @@ def _on_device(model: Any, batches: Iterable[Tensor], channels_last: bool) -> It
 
 
 @contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
+def evaluation_mode(model: Any) -> Iterator[None]:
     """Inference and evaluation mode; a module that was training is training again afterwards."""
     was_training = bool(getattr(model, "training", False))
     if was_training:
