@@ -13,8 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from oamn_plugin.benchmark.suite import Method, Suite, load_suite
 from oamn_plugin.hosts.fastreid.config import load_config
-from oamn_plugin.reporting.suite import Method, Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
