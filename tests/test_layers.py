@@ -20,6 +20,8 @@ LAYERS = (
     {"losses", "modeling"},
     {"retrieval"},
     {"reporting"},
+    {"search"},
+    {"benchmark"},
     {"hosts"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
@@ -80,6 +82,10 @@ def loaded_by(code: str) -> set[str]:
 )
 def test_the_ground_floor_loads_nothing_heavy(module: str) -> None:
     assert not {"torch", "numpy", "fastreid", "torchreid"} & loaded_by(f"import {module}")
+
+
+def test_ranking_loads_no_index() -> None:
+    assert "faiss" not in loaded_by("import oamn_plugin.retrieval")
 
 
 @pytest.mark.parametrize("tool", ["train_net", "prepare_data", "convert_official", "benchmark"])

@@ -119,8 +119,8 @@ def index_folders(args: argparse.Namespace) -> dict[str, Path]:
 def embedded_index(args: argparse.Namespace) -> Path:
     """The index of the embedded data set's gallery, beside the data set."""
     from oamn_plugin.datasets.embedded import ensure
-    from oamn_plugin.retrieval.gallery import read_gallery
-    from oamn_plugin.retrieval.index import GalleryIndex
+    from oamn_plugin.search.gallery import read_gallery
+    from oamn_plugin.search.index import GalleryIndex
 
     encoder = next(iter(model_loaders(args.run).values()))()
     data = ensure(size=args.size)
@@ -147,9 +147,9 @@ class Session:
     def search(self, path: str | None, model: str, gallery: str, topk: float) -> str:
         """HTML of what was found for an uploaded file, or of what is wrong with it."""
         from oamn_plugin.datasets.images import read_image
-        from oamn_plugin.reporting.search_page import render_fragment
-        from oamn_plugin.reporting.search_results import search
-        from oamn_plugin.retrieval.gallery import read_gallery
+        from oamn_plugin.search.gallery import read_gallery
+        from oamn_plugin.search.page import render_fragment
+        from oamn_plugin.search.results import search
 
         if not path:
             return WELCOME
@@ -167,7 +167,7 @@ class Session:
             return f"<div class='problem' role='alert'>{html.escape(message)}</div>"
 
     def _load(self, model: str, gallery: str) -> tuple[Any, Any]:
-        from oamn_plugin.retrieval.index import GalleryIndex
+        from oamn_plugin.search.index import GalleryIndex
 
         if model not in self.models or gallery not in self.indexes:
             raise ExpectedError("choose a model and a gallery of the lists")

@@ -36,9 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """0: all finished; 1: some run failed; 2: the suite cannot run; 130: stopped."""
     args = build_parser().parse_args()
+    from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite
+    from oamn_plugin.benchmark.suite import load_suite
     from oamn_plugin.errors import ExpectedError
-    from oamn_plugin.reporting.runner import dry_run, report_suite, run_suite
-    from oamn_plugin.reporting.suite import load_suite
 
     try:
         suite = load_suite(args.suite)

@@ -53,7 +53,7 @@ def export(args: argparse.Namespace) -> int:
     """Exports, loads what was written and compares."""
     check_packages(args.format)
     from oamn_plugin.hosts.encoder import load_model
-    from oamn_plugin.retrieval.graphs import GalleryGraph, QueryGraph
+    from oamn_plugin.search.graphs import GalleryGraph, QueryGraph
 
     encoder = load_model(args.config_file, args.weights, args.opts)
     pixels = read_pixels(encoder, args.images)
@@ -89,7 +89,7 @@ def read_pixels(encoder: Any, folder: str) -> Any:
     import torch
 
     from oamn_plugin.datasets.embedded import ensure
-    from oamn_plugin.retrieval.gallery import read_gallery
+    from oamn_plugin.search.gallery import read_gallery
 
     images = read_gallery(folder or ensure(size="tiny") / "query")
     chosen = images[:: max(1, len(images) // 10)][:10]

@@ -57,7 +57,7 @@ def package(args: argparse.Namespace) -> None:
     from oamn_plugin.hosts.fastreid import load_config
     from oamn_plugin.hosts.fastreid.inference import load_encoder
     from oamn_plugin.modeling.packaged import Card, save_packaged
-    from oamn_plugin.retrieval.encoder import packaged_encoder
+    from oamn_plugin.search.encoder import packaged_encoder
 
     config = str(args.run / "config.yaml")
     cfg = load_config(config)
@@ -128,10 +128,10 @@ def scores(encoder: Any, data: Path) -> dict[str, dict[str, float]]:
     import torch
 
     from oamn_plugin.datasets.images import read_image
-    from oamn_plugin.reporting.search_results import describe_both
-    from oamn_plugin.retrieval.encoder import in_batches
-    from oamn_plugin.retrieval.gallery import read_gallery
-    from oamn_plugin.retrieval.index import GalleryIndex
+    from oamn_plugin.search.encoder import in_batches
+    from oamn_plugin.search.gallery import read_gallery
+    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search.results import describe_both
 
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -71,8 +71,8 @@ def main(argv: list[str] | None = None) -> int:
 def run_index(args: argparse.Namespace) -> int:
     """Builds or extends an index."""
     from oamn_plugin.hosts.encoder import load_model
-    from oamn_plugin.retrieval.faiss_files import IVFPQ
-    from oamn_plugin.retrieval.index import GalleryIndex
+    from oamn_plugin.search.faiss_files import IVFPQ
+    from oamn_plugin.search.index import GalleryIndex
 
     images = read_images([args.gallery], args.pattern)
     kind = IVFPQ(args.code_bytes, args.lists, args.probes) if args.approximate else None
@@ -94,9 +94,9 @@ def run_query(args: argparse.Namespace) -> int:
     """Searches, and shows what was found."""
     from oamn_plugin.datasets.images import read_image
     from oamn_plugin.hosts.encoder import load_model
-    from oamn_plugin.reporting.search_page import render_search
-    from oamn_plugin.reporting.search_results import search, to_json, to_text
-    from oamn_plugin.retrieval.index import GalleryIndex
+    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search.page import render_search
+    from oamn_plugin.search.results import search, to_json, to_text
 
     queries = read_images(args.images, args.pattern)
     encoder = load_model(args.config_file, args.weights, args.opts)
@@ -125,7 +125,7 @@ def run_query(args: argparse.Namespace) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Takes images out."""
-    from oamn_plugin.retrieval.index import GalleryIndex
+    from oamn_plugin.search.index import GalleryIndex
 
     index = GalleryIndex(args.index)
     print(f"{index.folder}: removed {index.remove(args.images)} images, {len(index)} are left")
@@ -134,7 +134,7 @@ def run_remove(args: argparse.Namespace) -> int:
 
 def read_images(sources: list[str], pattern: str | None) -> list[Any]:
     """The images of all sources."""
-    from oamn_plugin.retrieval.gallery import PATTERN, read_gallery
+    from oamn_plugin.search.gallery import PATTERN, read_gallery
 
     return [image for source in sources for image in read_gallery(source, pattern or PATTERN)]
 

@@ -71,8 +71,8 @@ def draw_ranks(args: argparse.Namespace) -> Image.Image:
 
     from oamn_plugin.datasets.images import read_image
     from oamn_plugin.reporting.pictures import RankRow, rank_lists
-    from oamn_plugin.reporting.search_results import search
-    from oamn_plugin.retrieval.index import GalleryIndex
+    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search.results import search
 
     queries, pictures = read(args)
     encoder = load_model(args.config_file, args.weights, args.opts)
@@ -95,7 +95,7 @@ def draw_masks(args: argparse.Namespace) -> Image.Image:
 
     from oamn_plugin.occlusion import OCCLUSION_TYPES, strip
     from oamn_plugin.reporting.pictures import mask_sheet
-    from oamn_plugin.reporting.search_results import masks_of
+    from oamn_plugin.search.results import masks_of
 
     encoder = load_model(args.config_file, args.weights, args.opts)
     sheets = []
@@ -140,7 +140,7 @@ def draw_views(args: argparse.Namespace) -> Image.Image:
 def read(args: argparse.Namespace) -> tuple[list[Any], list[Any]]:
     """The first images of all that were named, and their pixels."""
     from oamn_plugin.datasets.images import read_image
-    from oamn_plugin.retrieval.gallery import read_gallery
+    from oamn_plugin.search.gallery import read_gallery
 
     images = [image for source in args.images for image in read_gallery(source)][: args.limit]
     return images, [read_image(image.path) for image in images]

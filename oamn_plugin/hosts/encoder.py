@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from oamn_plugin.errors import ExpectedError
 
 if TYPE_CHECKING:
-    from oamn_plugin.retrieval.encoder import ImageEncoder
+    from oamn_plugin.search.encoder import ImageEncoder
 
 
 class ModelChoiceError(ExpectedError, ValueError):
@@ -31,7 +31,7 @@ def load_model(config_file: str = "", weights: str = "", opts: list[str] | None 
         ExpectedError: a configuration or weights that do not work; the message says why.
     """
     if not config_file and not weights:
-        from oamn_plugin.retrieval.encoder import packaged_encoder
+        from oamn_plugin.search.encoder import packaged_encoder
 
         return packaged_encoder()
     if not config_file or not weights:

@@ -27,7 +27,6 @@ def write_comparison(
     ablation: Sequence[Sequence[str]] = (),
     settings: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
-    published: bool = True,
     stream: TextIO | None = None,
 ) -> dict[str, Path]:
     """Compares methods and writes the report.
@@ -41,7 +40,6 @@ def write_comparison(
         ablation: groups of methods, each a table of its own, the full one first; the others stay out of the rest.
         settings: method name to the command that trained it.
         notes: sentences shown with what is missing, e.g. failed runs.
-        published: show published figures of other methods.
         stream: where the tables are printed, standard output by default.
 
     Returns:
@@ -52,7 +50,7 @@ def write_comparison(
     """
     everything = load_comparison(run_dirs, baseline)
     comparison = everything.without([name for group in ablation for name in group[1:]])
-    report = _sections(everything, comparison, pictures, ablation, settings or {}, notes, published)
+    report = _sections(everything, comparison, pictures, ablation, settings or {}, notes)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     save_pictures(report, folder / "figures")
@@ -106,7 +104,6 @@ def _sections(
     ablation: Sequence[Sequence[str]],
     settings: Mapping[str, str],
     notes: Sequence[str],
-    published: bool,
 ) -> list[Section]:
     report = parts.scores_sections(comparison) + parts.significance_section(comparison)
     report += parts.ablation_section(everything, ablation) + drawn.occlusion_section(comparison)
@@ -114,7 +111,6 @@ def _sections(
     if pictures:
         report.append(Section("Pictures", blocks=pictures))
     report += drawn.cmc_section(comparison) + drawn.training_section(comparison) + parts.cost_section(comparison)
-    report += [parts.published_section()] if published else []
     if settings:
         lines = [f"{name}: {command}" for name, command in settings.items()]
         report.append(Section("Settings", ["The command of every method."], bullets=lines, folded=True))

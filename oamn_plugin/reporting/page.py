@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .tables import Table, to_html, to_markdown
@@ -108,6 +108,14 @@ def data_uri(content: bytes) -> str:
     raise ValueError("an image of a page must be PNG, JPEG or SVG")
 
 
+def templates(package: str) -> Environment:
+    """The templates of a package and those of this one, among them ``page.css``, the style of every page."""
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("oamn_plugin.reporting")]), autoescape=True,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
 def render_page(
     title: str, lead: str, sections: Sequence[Section], tiles: Sequence[Tile] = (), footer: str = ""
 ) -> str:
@@ -120,16 +128,12 @@ def render_page(
         tiles: numbers shown large under the first paragraph.
         footer: last line.
     """
-    environment = Environment(
-        loader=PackageLoader("oamn_plugin.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    environment = templates("oamn_plugin.reporting")
     environment.filters["uri"] = data_uri
     environment.filters["table"] = lambda table: Markup(to_html(table))  # to_html escapes every cell
     environment.tests["table"] = lambda block: isinstance(block, Table)
-    style = Markup((Path(__file__).parent / "templates/page.css").read_text(encoding="utf-8"))
     return environment.get_template("page.html").render(
-        title=title, lead=lead, sections=sections, tiles=tiles, footer=footer, style=style
+        title=title, lead=lead, sections=sections, tiles=tiles, footer=footer
     )
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from . import plots
 from .analysis import METRICS, Comparison, Gap
 from .page import Picture, Section, Tile, slug, themed
-from .published import published_table
 from .runs import Run
 from .tables import Cell, Figure, Table, mean_and_spread
 
@@ -186,15 +185,6 @@ def _optional_table(comparison: Comparison, columns: dict[str, list[Figure | Non
         if any(cells[index] for cells in known.values())
     ]
     return Table(("Method", *known), rows, caption) if known else None
-
-
-def published_section() -> Section:
-    """What other papers report; context, not a baseline."""
-    text = [
-        "Quoted from the papers, trained by their authors with their own settings: context, not a baseline. The two "
-        "average precisions in use differ by several points, so compare mAP only within one convention."
-    ]
-    return Section("Published figures of other methods", text, [published_table()], folded=True)
 
 
 def tiles(comparison: Comparison) -> list[Tile]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from oamn_plugin.retrieval.encoder import ImageEncoder, packaged_encoder
-from oamn_plugin.retrieval.faiss_files import IVFPQ
-from oamn_plugin.retrieval.gallery import GalleryImage, read_gallery
-from oamn_plugin.retrieval.index import GalleryIndex, Match
 from oamn_plugin.retrieval.query_expansion import expand_all, expand_queries
 from oamn_plugin.retrieval.ranking import evaluate_distances, evaluate_ranking
 from oamn_plugin.retrieval.rerank import Reranking
@@ -27,13 +23,8 @@ from oamn_plugin.retrieval.unification import (
 )
 
 __all__ = [
-    "IVFPQ",
     "DescriptorStore",
-    "GalleryImage",
-    "GalleryIndex",
-    "ImageEncoder",
     "Interval",
-    "Match",
     "PairedTest",
     "QueryDescriptors",
     "RankingResult",
@@ -51,9 +42,7 @@ __all__ = [
     "expand_queries",
     "needed_types",
     "occlusion_types",
-    "packaged_encoder",
     "paired_test",
-    "read_gallery",
     "tpr_at_fpr",
     "unify",
 ]

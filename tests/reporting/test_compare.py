@@ -16,7 +16,7 @@ from oamn_plugin.reporting.pictures import png
 
 EVIL = "<script>alert('x')</script> & co"
 PARTS = ["Scores on Streets", "Against bagtricks", "Ablation", "By true side and area", "CMC curves", "Training curves"]
-PARTS += ["Cost", "Published figures", "Settings", "What is missing", "Pictures"]
+PARTS += ["Cost", "Settings", "What is missing", "Pictures"]
 
 
 @pytest.fixture(scope="module")

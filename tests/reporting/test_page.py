@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from oamn_plugin.reporting.page import Section, data_uri, render_markdown, render_page, slug
-from oamn_plugin.reporting.published import PUBLISHED, TRAPEZOID, published_table
 
 
 def test_text_is_escaped_everywhere() -> None:
@@ -22,11 +21,3 @@ def test_unknown_image_is_refused() -> None:
 
 def test_name_without_letters_has_a_slug() -> None:
     assert slug("±") == "unnamed"
-
-
-def test_published_maps_say_which_convention_they_are() -> None:
-    assert all(line.convention for line in PUBLISHED)
-    assert {line.convention for line in PUBLISHED if line.method == "OAMN"} == {TRAPEZOID}
-    table = published_table(("Occluded-Duke",))
-    assert all(row[4] for row in table.rows if row[3] is not None)
-    assert len(table.rows) == sum(line.protocol == "Occluded-Duke" for line in PUBLISHED)

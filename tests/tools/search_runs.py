@@ -59,7 +59,7 @@ def make_run(folder: Path, root: Path, name: str = "torchvision", arch: str = "r
 
 def give_opinions(model: nn.Module, paths: list[Path]) -> None:
     """Fits the scorer's statistics to some images and makes its weights large, so that types differ."""
-    from oamn_plugin.retrieval.encoder import ImageEncoder
+    from oamn_plugin.search.encoder import ImageEncoder
 
     core = model.oamn
     encoder = ImageEncoder(core, input_size=core.input_size)

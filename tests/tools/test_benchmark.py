@@ -28,7 +28,6 @@ def write_suite(folder: Path, **changes: Any) -> Path:
         "baseline": "plain",
         "seeds": [0, 1],
         "command": ["python", str(TRAINING)],
-        "published": False,
         "methods": [
             {"name": "plain", "config": config, "opts": ["SKILL", 0.3]},
             {"name": "ours", "config": config, "opts": ["SKILL", 0.8]},
@@ -266,7 +265,7 @@ def test_report_only_without_runs_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_mistake_in_a_suite_is_one_message(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    from oamn_plugin.reporting.suite import SuiteError, load_suite
+    from oamn_plugin.benchmark.suite import SuiteError, load_suite
 
     with pytest.raises(SuiteError) as raised:
         load_suite(write_suite(tmp_path, **changes))
@@ -298,7 +297,7 @@ def test_unknown_method_and_missing_suite_end_with_a_message(tmp_path: Path) -> 
 
 
 def test_ablation_is_one_group_or_several(tmp_path: Path) -> None:
-    from oamn_plugin.reporting.suite import load_suite
+    from oamn_plugin.benchmark.suite import load_suite
 
     assert load_suite(write_suite(tmp_path, ablation=["ours", "plain"])).ablation == (("ours", "plain"),)
     groups = [["ours", "plain"], ["plain", "ours"]]
@@ -307,7 +306,7 @@ def test_ablation_is_one_group_or_several(tmp_path: Path) -> None:
 
 
 def test_shipped_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    from oamn_plugin.reporting.suite import load_suite
+    from oamn_plugin.benchmark.suite import load_suite
 
     monkeypatch.chdir(ROOT)  # configurations are named from the root of the repository
     paths = sorted((ROOT / "configs" / "suites").glob("*.yml"))

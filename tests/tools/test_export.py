@@ -13,8 +13,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.retrieval.encoder import ImageEncoder
-from oamn_plugin.retrieval.graphs import GalleryGraph, QueryGraph
+from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.graphs import GalleryGraph, QueryGraph
 
 READINGS = [{}, {"gallery_features": "clean"}, {"mask_floor": 0.5, "plain_share": 0.3}, {"mask_module": False}]
 

@@ -20,7 +20,7 @@ def test_a_run_is_packaged(embedded_root, tmp_path, name, arch):
     assert card["command"] == "python tools/train_net.py"
     assert set(card["scores"]["OccludedPedestrians"]) == {"Rank-1", "mAP", "mAP_trapezoid"}
     code = (
-        "import sys, pathlib\nfrom oamn_plugin.retrieval.encoder import packaged_encoder\n"
+        "import sys, pathlib\nfrom oamn_plugin.search.encoder import packaged_encoder\n"
         f"print(packaged_encoder(pathlib.Path({str(tmp_path / 'assets')!r})).dim, 'fastreid' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=TOOLS.parent)

@@ -11,7 +11,7 @@ from fastreid.modeling.meta_arch import build_model
 from oamn_plugin.hosts.fastreid.config import ConfigError, load_config, oamn_options
 from oamn_plugin.hosts.fastreid.trainer import load_weights
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
-from oamn_plugin.retrieval.encoder import ImageEncoder
+from oamn_plugin.search.encoder import ImageEncoder
 
 
 def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:

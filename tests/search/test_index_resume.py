@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_crops import contents, make_crops, make_encoder
 
-from oamn_plugin.retrieval import faiss_files, index_plan
-from oamn_plugin.retrieval.gallery import read_gallery
-from oamn_plugin.retrieval.index import GalleryIndex
+from oamn_plugin.search import faiss_files, index_plan
+from oamn_plugin.search.gallery import read_gallery
+from oamn_plugin.search.index import GalleryIndex
 
 torch.set_num_threads(1)
 TYPES = ["none", "left_half"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from oamn_plugin import presets
-from oamn_plugin.reporting.estimates import estimate
-from oamn_plugin.reporting.schedule import (
+from oamn_plugin.benchmark.estimates import estimate
+from oamn_plugin.benchmark.schedule import (
     CONSOLE,
     Job,
     Record,
@@ -18,7 +18,7 @@ from oamn_plugin.reporting.schedule import (
     training_command,
     write_record,
 )
-from oamn_plugin.reporting.suite import Method, Suite
+from oamn_plugin.benchmark.suite import Method, Suite
 
 
 @pytest.fixture

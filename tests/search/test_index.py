@@ -13,10 +13,10 @@ from index_crops import contents, make_crops, make_encoder
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.retrieval import evaluate_ranking, unify
-from oamn_plugin.retrieval.faiss_files import IVFPQ, IndexFileError
-from oamn_plugin.retrieval.gallery import GalleryImage, numbered, read_gallery
-from oamn_plugin.retrieval.index import GalleryIndex, exact_search
-from oamn_plugin.retrieval.index_folder import GalleryIndexError
+from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError
+from oamn_plugin.search.gallery import GalleryImage, numbered, read_gallery
+from oamn_plugin.search.index import GalleryIndex, exact_search
+from oamn_plugin.search.index_folder import GalleryIndexError
 
 torch.set_num_threads(1)
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.occlusion import NONE, SIDES, strip
-from oamn_plugin.reporting.page import data_uri
+from oamn_plugin.reporting.page import data_uri, templates
 from oamn_plugin.reporting.pictures import mask_overlay
-from oamn_plugin.reporting.search_results import WEIGHTED, SearchResult, describe_type, masks_of
-from oamn_plugin.retrieval.encoder import ImageEncoder
-from oamn_plugin.retrieval.index import Match
+from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.index import Match
+from oamn_plugin.search.results import WEIGHTED, SearchResult, describe_type, masks_of
 
 THUMBNAIL = (112, 224)
 """Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""
@@ -69,17 +66,15 @@ def render_search(
         lead: first paragraph.
         scores: lines under it, such as Rank-1 where identities are known.
     """
-    return _environment().get_template("search.html").render(
-        title=title, lead=lead, scores=scores, panels=[_panel(result, encoder) for result in results],
-        style=_style("page.css") + _style("search.css"),
-    )  # fmt: skip
+    panels = [_panel(result, encoder) for result in results]
+    page = templates("oamn_plugin.search").get_template("search.html")
+    return page.render(title=title, lead=lead, scores=scores, panels=panels)
 
 
 def render_fragment(results: Sequence[SearchResult], encoder: ImageEncoder) -> str:
     """The results alone, with their style, to be put into a page."""
-    template = _environment().get_template("search_panel.html")
-    panels = [template.module.panel(_panel(result, encoder)) for result in results]  # type: ignore[attr-defined]
-    return f"<style>{_style('search.css')}</style><div class='search'>{''.join(panels)}</div>"
+    panels = [_panel(result, encoder) for result in results]
+    return templates("oamn_plugin.search").get_template("search_fragment.html").render(panels=panels)
 
 
 def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
@@ -159,14 +154,3 @@ def _jpeg(picture: Image.Image) -> str:
     out = io.BytesIO()
     picture.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS).save(out, "JPEG", quality=88)
     return data_uri(out.getvalue())
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("oamn_plugin.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-
-
-def _style(name: str) -> Markup:
-    return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))

@@ -14,10 +14,10 @@ from tabulate import tabulate
 from torch import Tensor
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
-from oamn_plugin.retrieval.encoder import ImageEncoder, in_batches
-from oamn_plugin.retrieval.gallery import GalleryImage
-from oamn_plugin.retrieval.index import GalleryIndex, Match
 from oamn_plugin.retrieval.unification import QueryDescriptors, describe_queries
+from oamn_plugin.search.encoder import ImageEncoder, in_batches
+from oamn_plugin.search.gallery import GalleryImage
+from oamn_plugin.search.index import GalleryIndex, Match
 
 WEIGHTED = "weighted"
 """``searched_as`` where both images are compared under all nine types."""

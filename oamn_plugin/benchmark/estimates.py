@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from .schedule import CONSOLE, TRAINED, Job
-from .suite import Suite
+from oamn_plugin.benchmark.schedule import CONSOLE, TRAINED, Job
+from oamn_plugin.benchmark.suite import Suite
 
 _LEFT = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d) left")
 

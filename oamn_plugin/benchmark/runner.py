@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from .estimates import duration, estimate, makespan
-from .processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_one
-from .schedule import (
+from oamn_plugin.benchmark.estimates import duration, estimate, makespan
+from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_one
+from oamn_plugin.benchmark.schedule import (
     CONSOLE,
     TRAINED,
     Job,
@@ -22,8 +22,8 @@ from .schedule import (
     training_command,
     write_record,
 )
-from .suite import Suite
-from .tables import Table, to_text
+from oamn_plugin.benchmark.suite import Suite
+from oamn_plugin.reporting.tables import Table, to_text
 
 _LOG_LINES = 15
 
@@ -137,7 +137,8 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
     Raises:
         ComparisonError: nothing is finished yet.
     """
-    from .compare import write_comparison  # loads plots and statistics, which running and listing do without
+    # loads plots and statistics, which running and listing do without
+    from oamn_plugin.reporting.compare import write_comparison
 
     jobs = plan(suite)
     folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
@@ -154,7 +155,6 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
         ablation=suite.ablation,
         settings={method.name: command_text(suite, method) for method in suite.methods},
         notes=notes,
-        published=suite.published,
         stream=stream,
     )
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from index_crops import contents, make_crops, make_encoder
 
-from oamn_plugin.retrieval.faiss_files import IVFPQ, IndexFileError, ids_of
-from oamn_plugin.retrieval.gallery import read_gallery
-from oamn_plugin.retrieval.index import GalleryIndex
-from oamn_plugin.retrieval.index_folder import GalleryIndexError
+from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError, ids_of
+from oamn_plugin.search.gallery import read_gallery
+from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.index_folder import GalleryIndexError
 
 torch.set_num_threads(1)
 

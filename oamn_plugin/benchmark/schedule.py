@@ -13,9 +13,8 @@ from typing import Any
 
 import yaml
 
+from oamn_plugin.benchmark.suite import HOSTS, Method, Suite
 from oamn_plugin.presets import PRESETS, Options, preset
-
-from .suite import HOSTS, Method, Suite
 
 RECORD = "benchmark.json"
 """File in a run folder that says which command it belongs to and how far it came."""

@@ -4,7 +4,7 @@ index.json        weights, settings, dimension and kind
 images.json       what is known of every image, by number; written last, an image is in the index once it is here
 unreadable.json   path to reason
 types/NAME.faiss  a faiss index for each occlusion type that is built
-pending/          the change that is being made, see :mod:`oamn_plugin.retrieval.index_plan`
+pending/          the change that is being made, see :mod:`oamn_plugin.search.index_plan`
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.retrieval import faiss_files
-from oamn_plugin.retrieval.encoder import Identity, ImageEncoder
-from oamn_plugin.retrieval.faiss_files import IVFPQ, IndexFileError
-from oamn_plugin.retrieval.gallery import GalleryImage
-from oamn_plugin.retrieval.index_plan import Plan, PlanFolder, read_json, write_json
+from oamn_plugin.search import faiss_files
+from oamn_plugin.search.encoder import Identity, ImageEncoder
+from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError
+from oamn_plugin.search.gallery import GalleryImage
+from oamn_plugin.search.index_plan import Plan, PlanFolder, read_json, write_json
 
 FORMAT = 1
 _KEYS = {"weights", "settings", "dim", "approximate"}

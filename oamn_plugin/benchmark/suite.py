@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 
 from oamn_plugin.errors import ExpectedError
-
-from .page import slug
+from oamn_plugin.reporting.page import slug
 
 
 class SuiteError(ExpectedError, ValueError):
@@ -80,7 +79,6 @@ class Suite:
         ablation: groups of methods, each an ablation table, the full one first; in YAML one list or a list of lists.
         command: what starts a training instead of ``python SCRIPT``; ``python`` means this interpreter.
         image_views: training views a run sees; lets ``--dry-run`` estimate from throughput.
-        published: show published figures of other methods.
         jobs: runs at a time. Several share the cores; on a CPU two trainings of one thread each are quicker than one
             after the other with two, and their last bits may differ from those of another number of threads.
     """
@@ -97,7 +95,6 @@ class Suite:
     command: tuple[str, ...] = ()
     report: str = ""
     image_views: int = 0
-    published: bool = True
     jobs: int = 1
 
     def __post_init__(self) -> None:
@@ -165,7 +162,6 @@ def load_suite(path: str | Path) -> Suite:
         command=tuple(map(str, _list(content, "command", path))),
         report=str(content.get("report") or Path(content["output"]) / "report"),
         image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
-        published=bool(content.get("published", True)),
         jobs=_integer(content.get("jobs", 1), f"{path}: jobs"),
     )
     _check_names(suite, str(path))

@@ -6,7 +6,7 @@ import pytest
 from index_crops import make_crops
 
 from oamn_plugin.datasets.records import DataSetError
-from oamn_plugin.retrieval.gallery import GalleryImage, numbered, read_gallery
+from oamn_plugin.search.gallery import GalleryImage, numbered, read_gallery
 
 
 def test_folders_are_searched_with_their_sub_folders(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oamn_plugin.reporting.processes import (
+from oamn_plugin.benchmark.processes import (
     Child,
     Stop,
     child_environment,

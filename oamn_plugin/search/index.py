@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
-from oamn_plugin.retrieval import faiss_files
 from oamn_plugin.retrieval.distances import distance_blocks
-from oamn_plugin.retrieval.encoder import Identity, ImageEncoder
-from oamn_plugin.retrieval.faiss_files import IVFPQ
-from oamn_plugin.retrieval.gallery import GalleryImage, numbered
-from oamn_plugin.retrieval.index_folder import GalleryIndexError, IndexFolder
-from oamn_plugin.retrieval.index_plan import Plan
 from oamn_plugin.retrieval.ranking import evaluate_ranking
 from oamn_plugin.retrieval.result import RankingResult
 from oamn_plugin.retrieval.unification import QueryDescriptors
+from oamn_plugin.search import faiss_files
+from oamn_plugin.search.encoder import Identity, ImageEncoder
+from oamn_plugin.search.faiss_files import IVFPQ
+from oamn_plugin.search.gallery import GalleryImage, numbered
+from oamn_plugin.search.index_folder import GalleryIndexError, IndexFolder
+from oamn_plugin.search.index_plan import Plan
 
 
 class Match(NamedTuple):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, strip
-from oamn_plugin.retrieval.encoder import ImageEncoder
 from oamn_plugin.retrieval.weighting import describe_ways, gallery_parts, query_parts, type_weights
+from oamn_plugin.search.encoder import ImageEncoder
 
 
 class _Graph(nn.Module):

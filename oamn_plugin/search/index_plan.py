@@ -19,9 +19,9 @@ import torch
 from tqdm import tqdm
 
 from oamn_plugin.datasets.images import BadImageError
-from oamn_plugin.retrieval.encoder import BATCH, ImageEncoder, in_batches
-from oamn_plugin.retrieval.faiss_files import IndexFileError, replacing
-from oamn_plugin.retrieval.gallery import GalleryImage
+from oamn_plugin.search.encoder import BATCH, ImageEncoder, in_batches
+from oamn_plugin.search.faiss_files import IndexFileError, replacing
+from oamn_plugin.search.gallery import GalleryImage
 
 BLOCK = 4 * BATCH
 """Images a block: what is lost at most when a build is killed."""

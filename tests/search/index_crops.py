@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from oamn_plugin.modeling import OAMN
-from oamn_plugin.retrieval.encoder import ImageEncoder
+from oamn_plugin.search.encoder import ImageEncoder
 
 SIZE = (64, 32)
 
