@@ -1,14 +1,19 @@
-"""The model that a command works with: the packaged one, or weights with their configuration."""
+"""The model that a command works with: the packaged one, weights with their configuration, or a network file."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.presets import UNIFICATIONS
 
 if TYPE_CHECKING:
     from oamn_plugin.search.encoder import ImageEncoder
+
+NETWORK_FILES = (".onnx", ".xml")
 
 
 class ModelChoiceError(ExpectedError, ValueError):
@@ -16,15 +21,97 @@ class ModelChoiceError(ExpectedError, ValueError):
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--config-file``, ``--weights`` and ``--opts`` to a command."""
-    group = parser.add_argument_group("model", "both or none; none: the small model that ships with the package")
-    group.add_argument("--config-file", default="", metavar="FILE", help="YAML file that the model was trained with")
-    group.add_argument("--weights", default="", metavar="FILE", help="its checkpoint, such as model_final.pth")
+    """Adds the arguments that name a model and say how it is unified to a command."""
+    group = parser.add_argument_group("model", "none: the small model that ships with the package")
+    group.add_argument("--weights", default="", metavar="FILE", help="checkpoint, or network file (.onnx, .xml)")
+    group.add_argument("--config-file", default="", metavar="FILE", help="YAML file that a checkpoint was trained with")
     group.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="keys that replace the file's")
+    card = parser.add_argument_group("input of a network file", "or FILE.json beside it holds these")
+    card.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"), help="pixels")
+    card.add_argument("--pixel-mean", type=float, nargs=3, metavar="MEAN", help="in 0..255, order RGB")
+    card.add_argument("--pixel-std", type=float, nargs=3, metavar="STD", help="in 0..255, order RGB")
+    card.add_argument("--order", choices=("RGB", "BGR"), help="order of the channels")
+    card.add_argument("--output-name", default="", metavar="NAME", help="output that is the descriptor")
+    how = parser.add_argument_group("unification", "default: an OAMN's preset says it, any other model is matched")
+    how.add_argument("--unification", choices=UNIFICATIONS, help="how queries and gallery are unified")
+    how.add_argument("--blank", choices=("image", "features"), help="where gallery images are blanked")
+    how.add_argument("--fill", choices=("mean", "black"), help="colour of blanked strips on the image")
+    how.add_argument("--types", dest="type_set", choices=("nine", "five"), help="occlusion types that are matched")
+    how.add_argument("--temperature", type=float, help="of matched unification")
+    how.add_argument("--none-prior", type=float, help="prior probability that a query is not occluded")
 
 
-def load_model(config_file: str = "", weights: str = "", opts: list[str] | None = None) -> ImageEncoder:
-    """The encoder of weights with their configuration; of the packaged model where both are empty.
+def model_of(args: argparse.Namespace) -> ImageEncoder:
+    """The encoder that parsed arguments name.
+
+    Raises:
+        ExpectedError: see :func:`load_model`.
+    """
+    encoder = load_model(args.config_file, args.weights, args.opts, card_of(args))
+    given = {
+        "kind": args.unification,
+        "place": args.blank,
+        "fill": args.fill,
+        "types": args.type_set,
+        "temperature": args.temperature,
+        "none_prior": args.none_prior,
+    }
+    return unified_as(encoder, **{name: value for name, value in given.items() if value is not None})
+
+
+def unified_as(encoder: ImageEncoder, **settings: Any) -> ImageEncoder:
+    """The encoder with other settings of its unification.
+
+    Raises:
+        ModelChoiceError: settings that cannot be, or that its network cannot do.
+    """
+    from oamn_plugin.retrieval.unification import unification_of
+
+    try:
+        if settings.get("kind", encoder.unification.kind) != encoder.unification.kind:
+            encoder.unification = unification_of(encoder.model, settings["kind"])
+        encoder.unification = replace(encoder.unification, **settings)
+    except ValueError as error:
+        raise ModelChoiceError(str(error)) from error
+    if encoder.unification.kind == "typed" and not encoder.has_scorer:
+        raise ModelChoiceError("typed unification reads OAMN's scorer, which this model has not: choose matched")
+    if encoder.unification.place == "features" and not encoder.model.blanks_features:
+        raise ModelChoiceError("this network cannot be cut at stride 16: leave out --blank features")
+    return encoder
+
+
+def card_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What the arguments say of the input of a network file; None: nothing.
+
+    Raises:
+        ModelChoiceError: some of it and not all.
+    """
+    given = {
+        "input_size": args.input_size,
+        "pixel_mean": args.pixel_mean,
+        "pixel_std": args.pixel_std,
+        "order": args.order,
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return None
+    if missing:
+        flags = ", ".join("--" + name.replace("_", "-") for name in missing)
+        raise ModelChoiceError(f"the input of a network file is stated in full or not at all: {flags} missing")
+    card = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return {**card, "output": args.output_name}
+
+
+def load_model(
+    config_file: str = "", weights: str = "", opts: list[str] | None = None, card: dict[str, Any] | None = None
+) -> ImageEncoder:
+    """The encoder of weights with their configuration, of a network file, or of the packaged model.
+
+    Args:
+        config_file: of fastreid (keys such as ``MODEL``) or torchreid (``model``).
+        weights: checkpoint of that configuration, or ``.onnx`` or ``.xml``.
+        opts: ``KEY VALUE`` pairs on top of the configuration.
+        card: attributes of :class:`oamn_plugin.search.network_file.InputCard`, for a network file.
 
     Raises:
         ModelChoiceError: one without the other.
@@ -34,10 +121,33 @@ def load_model(config_file: str = "", weights: str = "", opts: list[str] | None 
         from oamn_plugin.search.encoder import packaged_encoder
 
         return packaged_encoder()
+    if Path(weights).suffix.lower() in NETWORK_FILES:
+        from oamn_plugin.search.network_file import InputCard, load_network
+
+        if config_file or opts:
+            raise ModelChoiceError(f"{weights} is a network file: it has no configuration (--config-file, --opts)")
+        return load_network(Path(weights), None if card is None else InputCard(**card))
+    if card is not None:
+        raise ModelChoiceError("--input-size and what belongs to it describe network files (.onnx, .xml)")
     if not config_file or not weights:
         given, missing = ("--weights", "--config-file") if weights else ("--config-file", "--weights")
         raise ModelChoiceError(f"{given} needs {missing} too; leave out both to use the packaged model")
+    if _is_torchreid(config_file):
+        from oamn_plugin.hosts.torchreid.inference import load_encoder as load_torchreid
+
+        return load_torchreid(config_file, weights, opts or ())
     import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
     from oamn_plugin.hosts.fastreid.inference import load_encoder
 
     return load_encoder(config_file, weights, opts or ())
+
+
+def _is_torchreid(config_file: str) -> bool:
+    """Whether a configuration has torchreid's keys, which are in small letters; unreadable files are fastreid's to name."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(config_file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return False
+    return isinstance(content, dict) and bool(content.keys() & {"model", "oamn", "data", "train", "test"})

@@ -69,8 +69,8 @@ class WholeModel(nn.Module):
 class SplitModel(WholeModel):
     """A network that is stopped behind one of its modules (E1) and resumed from that module's output (E2).
 
-    To resume, the network is run on one small image whose features are exchanged for the given ones at the border: head,
-    pooling and whatever else its ``forward`` does come along without being known here.
+    To resume, the network is run on one small image whose features are exchanged for the given ones at the border:
+    head, pooling and whatever else its ``forward`` does come along without being known here.
 
     Args:
         model: the network.

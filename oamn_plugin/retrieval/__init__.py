@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oamn_plugin.retrieval.matching import Matching, matched_distances
 from oamn_plugin.retrieval.query_expansion import expand_all, expand_queries
 from oamn_plugin.retrieval.ranking import evaluate_distances, evaluate_ranking
 from oamn_plugin.retrieval.rerank import Reranking
@@ -9,40 +10,39 @@ from oamn_plugin.retrieval.result import RankingResult
 from oamn_plugin.retrieval.roc import tpr_at_fpr
 from oamn_plugin.retrieval.significance import Interval, PairedTest, bootstrap_intervals, paired_test
 from oamn_plugin.retrieval.store import DescriptorStore
+from oamn_plugin.retrieval.strips import blank_strip, cover_strip, fill_colour, occlusion_types
 from oamn_plugin.retrieval.unification import (
     QueryDescriptors,
-    Unified,
-    black_out,
-    black_pixel,
+    Unification,
     describe_gallery,
-    describe_gallery_fast,
     describe_queries,
     needed_types,
-    occlusion_types,
-    unify,
+    unification_of,
 )
 
 __all__ = [
     "DescriptorStore",
     "Interval",
+    "Matching",
     "PairedTest",
     "QueryDescriptors",
     "RankingResult",
     "Reranking",
-    "Unified",
-    "black_out",
-    "black_pixel",
+    "Unification",
+    "blank_strip",
     "bootstrap_intervals",
+    "cover_strip",
     "describe_gallery",
-    "describe_gallery_fast",
     "describe_queries",
     "evaluate_distances",
     "evaluate_ranking",
     "expand_all",
     "expand_queries",
+    "fill_colour",
+    "matched_distances",
     "needed_types",
     "occlusion_types",
     "paired_test",
     "tpr_at_fpr",
-    "unify",
+    "unification_of",
 ]

@@ -103,6 +103,8 @@ def _padded(lists: list[IntArray]) -> IntArray:
 
 def _own_values(distances: Tensor, columns: IntArray, start: int) -> np.ndarray:
     """Distances (R, P) of the positives that lie in this shard, 0 for all others."""
+    if not distances.shape[1]:
+        return np.zeros(columns.shape, dtype=np.float32)
     local = columns - start
     inside = (columns >= 0) & (local >= 0) & (local < distances.shape[1])
     index = torch.from_numpy(np.where(inside, local, 0)).to(distances.device)

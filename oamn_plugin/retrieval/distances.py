@@ -33,8 +33,8 @@ Descriptors = np.ndarray | Tensor
 
 
 TileFiller = Callable[[Tensor, slice, slice, Tensor], None]
-"""``fill(target, rows, columns, block)`` writes the distances of query rows, whose descriptors are ``block``, to gallery
-columns into the tile ``target``. Rows and columns may go beyond the arrays: tiles are filled up."""
+"""``fill(target, rows, columns, block)`` writes the distances of query rows, whose descriptors are ``block``, to
+gallery columns into the tile ``target``. Rows and columns may go beyond the arrays: tiles are filled up."""
 
 
 def distance_blocks(
@@ -58,6 +58,8 @@ def distance_blocks(
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
     _check(query, gallery, chunk_size)
+    if not len(gallery):
+        raise ValueError("nothing to rank: there is no gallery image")
     device = descriptor_device(query, gallery)
     norms = Norms(query, gallery, device)
     check_finite(norms.query, "query")
@@ -243,5 +245,5 @@ def _check(query: Descriptors, gallery: Descriptors, chunk_size: int | None) -> 
         raise ValueError(
             f"query and gallery must be (Q, D) and (G, D) with the same D, got {shapes[0]} and {shapes[1]}"
         )
-    if not len(query) or not len(gallery):
-        raise ValueError(f"nothing to rank: {len(query)} queries and {len(gallery)} gallery images")
+    if not len(query):
+        raise ValueError("nothing to rank: there is no query")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from oamn_plugin.occlusion import OCCLUSION_TYPES
+from oamn_plugin.occlusion import OCCLUSION_TYPES, TYPE_INDEX
 from oamn_plugin.retrieval.counting import WHOLE, IdentityIndex, Members, Shard
-from oamn_plugin.retrieval.distances import Descriptors, distance_blocks
+from oamn_plugin.retrieval.distances import Descriptors, block_rows, distance_blocks
+from oamn_plugin.retrieval.matching import Matching, matched_blocks
 from oamn_plugin.retrieval.metrics import IntArray
 
 Labels = Sequence[int] | np.ndarray | Tensor
@@ -59,9 +60,8 @@ class Protocol:
         return [self._index.members(pid, camid) for pid, camid in pairs]
 
     def type_counts(self) -> dict[str, int]:
-        """How many queries have each occlusion type, in the order of ``OCCLUSION_TYPES``; empty without types."""
-        counts = Counter() if self.types is None else Counter(self.types.tolist())
-        return {name: counts[name] for name in OCCLUSION_TYPES if name in counts}
+        """How many queries have each occlusion type; empty without types."""
+        return {} if self.types is None else type_counts(np.array([TYPE_INDEX[name] for name in self.types.tolist()]))
 
     def blocks(
         self,
@@ -82,26 +82,59 @@ class Protocol:
             make: makes the blocks of one group instead of ``distance_blocks``.
             shard: the part of the gallery that is there.
         """
-        self.check_query(query)
+        self._check_query(query)
         for rows, source in self._groups(gallery):
             descriptors = source() if callable(source) else source
-            self.check_gallery(descriptors, shard)
+            self._check_gallery(descriptors, shard)
             group = query if rows is None else query[rows]
+            size = self._chunk(chunk_size, shard)
             made = (
                 make(group, descriptors)
                 if make
-                else distance_blocks(group, descriptors, metric=metric, chunk_size=chunk_size)
+                else distance_blocks(group, descriptors, metric=metric, chunk_size=size)
             )
             for start, block in made:
                 inside = np.arange(start, start + len(block))
-                yield inside if rows is None else rows[inside], block
+                yield inside if rows is None else rows[inside], self._present(block, shard)
 
-    def check_query(self, query: Descriptors) -> None:
+    def matched_blocks(
+        self, query: Descriptors, gallery: Gallery, matching: Matching, chunk_size: int | None, shard: Shard = WHOLE
+    ) -> Iterator[tuple[IntArray, Tensor]]:
+        """Yields ``(query numbers, matched distances (R, G))``: every query meets all types of the mapping.
+
+        Args:
+            query: (Q, D).
+            gallery: by type (G, D); of a shard, its images alone.
+            matching: prior and temperature.
+            chunk_size: queries a block.
+            shard: the part of the gallery that is there.
+        """
+        self._check_query(query)
+        if not isinstance(gallery, Mapping):
+            raise ValueError("matched unification needs a gallery by occlusion type")
+        for name in matching.types:
+            if name in gallery:
+                self._check_gallery(gallery[name], shard)
+        for start, block in matched_blocks(query, gallery, matching, chunk_size=self._chunk(chunk_size, shard)):
+            yield np.arange(start, start + len(block)), self._present(block, shard)
+
+    def _chunk(self, chunk_size: int | None, shard: Shard) -> int | None:
+        """Queries a block; the processes that hold shards must take the same ones."""
+        return block_rows(self.num_columns, chunk_size) if shard is not WHOLE else chunk_size
+
+    def _present(self, block: Tensor, shard: Shard) -> Tensor:
+        """Puts images that could not be read infinitely far from every query, in place."""
+        if self.absent is not None:
+            own = self.absent[shard.start : shard.start + block.shape[1]]
+            block[:, torch.from_numpy(own).to(block.device)] = torch.inf
+        return block
+
+    def _check_query(self, query: Descriptors) -> None:
         """Raises ValueError unless there is a descriptor for each query."""
         if len(query) != self.num_query:
             raise ValueError(f"{len(query)} query descriptors but {self.num_query} query_pids")
 
-    def check_gallery(self, descriptors: Descriptors, shard: Shard) -> None:
+    def _check_gallery(self, descriptors: Descriptors, shard: Shard) -> None:
         """Raises ValueError unless there is a descriptor for each gallery image, or a shard lies within the gallery."""
         fits = len(descriptors) == self.num_columns
         if shard is not WHOLE:
@@ -121,6 +154,16 @@ class Protocol:
             raise ValueError(f"queries of type {', '.join(missing)} but the gallery only has {', '.join(gallery)}")
         # one type's descriptors are let go before the next are asked for
         return ((np.flatnonzero(self.types == name), gallery[name]) for name in present)
+
+
+def type_counts(types: IntArray) -> dict[str, int]:
+    """How often each occlusion type occurs among type indices, in the order of ``OCCLUSION_TYPES``.
+
+    >>> type_counts(np.array([1, 0, 1]))
+    {'none': 1, 'left_half': 2}
+    """
+    counts = np.bincount(types, minlength=len(OCCLUSION_TYPES)).tolist()
+    return {name: count for name, count in zip(OCCLUSION_TYPES, counts, strict=True) if count}
 
 
 def _labels(values: Labels, length: int | None, name: str) -> IntArray:

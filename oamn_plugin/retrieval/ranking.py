@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -14,9 +14,9 @@ from torch import Tensor
 from oamn_plugin.retrieval import metrics
 from oamn_plugin.retrieval.counting import WHOLE, Shard, positive_ranks
 from oamn_plugin.retrieval.distances import Descriptors
-from oamn_plugin.retrieval.matching import Explanation, Matching, matched_blocks
+from oamn_plugin.retrieval.matching import Explanation, Matching
 from oamn_plugin.retrieval.metrics import IntArray
-from oamn_plugin.retrieval.protocol import Gallery, Labels, Protocol, Types
+from oamn_plugin.retrieval.protocol import Gallery, Labels, Protocol, Types, type_counts
 from oamn_plugin.retrieval.rerank import Reranking, reranked_blocks
 from oamn_plugin.retrieval.result import RankingResult
 
@@ -80,26 +80,18 @@ def evaluate_ranking(
     (0.0, 0.5)
     """
     protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types, absent)
-    if rerank is not None and (matching is not None or shard is not WHOLE or protocol.absent is not None):
-        raise ValueError(
-            "re-ranking compares gallery images with each other: not with matched unification, nor a shard"
-        )
+    make = None
+    if rerank is not None:
+        if matching is not None or shard is not WHOLE or protocol.absent is not None:
+            raise ValueError("re-ranking compares all gallery images with each other: one type, one process, no gaps")
+        make = partial(reranked_blocks, settings=rerank, metric=metric, chunk_size=chunk_size)
     if matching is None:
-        make = (
-            None if rerank is None else partial(reranked_blocks, settings=rerank, metric=metric, chunk_size=chunk_size)
-        )
-        blocks = protocol.blocks(query, gallery, metric, chunk_size, make, shard)
-        return _score(protocol, _present(protocol, blocks, shard), max_rank, shard)
-    if not isinstance(gallery, Mapping):
-        raise ValueError("matched unification needs a gallery by occlusion type")
-    sides = {name: side() if callable(side) else side for name, side in gallery.items()}
-    protocol.check_query(query)
-    protocol.check_gallery(next(iter(sides.values())), shard)
-    explanation = Explanation(query, sides, matching)
-    blocks = matched_blocks(query, sides, matching, chunk_size=chunk_size)
-    numbered = ((np.arange(start, start + len(block)), block) for start, block in blocks)
-    result = _score(protocol, explanation.watch(_present(protocol, numbered, shard)), max_rank, shard)
-    return replace(result, posterior=explanation.mean(shard))
+        return _score(protocol, protocol.blocks(query, gallery, metric, chunk_size, make, shard), max_rank, shard)
+    explanation = Explanation(query, gallery, matching)
+    blocks = explanation.watch(protocol.matched_blocks(query, gallery, matching, chunk_size, shard))
+    result = _score(protocol, blocks, max_rank, shard)
+    posterior = explanation.mean(shard)
+    return replace(result, posterior=posterior, query_types=type_counts(posterior.argmax(1)))
 
 
 def evaluate_distances(
@@ -157,17 +149,6 @@ def _score(
         )
     curve = metrics.cmc(first, min(max_rank, protocol.num_gallery))
     return RankingResult(curve, ap, trapezoid, inp, first, protocol.num_gallery, protocol.type_counts())
-
-
-def _present(
-    protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], shard: Shard
-) -> Iterator[tuple[IntArray, Tensor]]:
-    """Blocks in which images that could not be read are infinitely far from every query."""
-    for rows, block in blocks:
-        if protocol.absent is not None:
-            own = protocol.absent[shard.start : shard.start + block.shape[1]]
-            block[:, torch.from_numpy(own).to(block.device)] = torch.inf
-        yield rows, block
 
 
 def _checked(blocks: Iterable[np.ndarray | Tensor], protocol: Protocol) -> Iterator[tuple[IntArray, Tensor]]:

@@ -11,6 +11,7 @@ import torch
 
 from oamn_plugin.retrieval.counting import Members
 from oamn_plugin.retrieval.distances import Descriptors
+from oamn_plugin.retrieval.matching import Matching
 from oamn_plugin.retrieval.protocol import Gallery, Labels, Protocol, Types
 
 FPRS = (1e-4, 1e-3, 1e-2)
@@ -39,6 +40,8 @@ def tpr_at_fpr(
     fprs: Sequence[float] = FPRS,
     chunk_size: int | None = None,
     metric: str = "cosine",
+    matching: Matching | None = None,
+    absent: np.ndarray | None = None,
 ) -> dict[float, float]:
     """Share of impostor pairs that a threshold rejects which also rejects a given share of the genuine pairs.
 
@@ -60,6 +63,8 @@ def tpr_at_fpr(
         fprs: wanted false positive rates.
         chunk_size: queries whose distances are in memory at once.
         metric: ``cosine`` (fastreid's) or ``sqeuclidean``.
+        matching: matched unification: pairs are scored by the matched distance.
+        absent: (G,) bool, gallery images that could not be read.
 
     Returns:
         TPR by wanted FPR, fractions.
@@ -67,10 +72,15 @@ def tpr_at_fpr(
     Raises:
         ValueError: no genuine or no impostor pair.
     """
-    protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types)
+    protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types, absent)
 
     def blocks() -> Blocks:
-        for rows, block in protocol.blocks(query, gallery, metric, chunk_size):
+        made = (
+            protocol.blocks(query, gallery, metric, chunk_size)
+            if matching is None
+            else protocol.matched_blocks(query, gallery, matching, chunk_size)
+        )
+        for rows, block in made:
             yield block.cpu().numpy(), protocol.members(rows)
 
     genuine = np.concatenate(
@@ -101,11 +111,11 @@ def _count_impostors(blocks: Blocks, ascending: np.ndarray) -> _Impostors:
 
     def count(row: np.ndarray, members: Members) -> tuple[np.ndarray, np.ndarray, int]:
         same = np.sort(row[np.concatenate(members)])
-        ordered = np.sort(row)
+        ordered = np.sort(row[np.isfinite(row)])  # images that could not be read are infinitely far
         sides = [
             np.searchsorted(ordered, ascending, s) - np.searchsorted(same, ascending, s) for s in ("left", "right")
         ]
-        return sides[0], sides[1], len(row) - len(same)
+        return sides[0], sides[1], len(ordered) - len(same)
 
     with ThreadPoolExecutor(workers) as pool:
         for rows, members in blocks:

@@ -10,8 +10,8 @@ from torch import Tensor
 from oamn_plugin.occlusion import SIDES, strip
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FILLS = {"mean": IMAGENET_MEAN, "black": (0.0, 0.0, 0.0)}
-"""RGB in 0..1 of the two colours that strips are filled with."""
+FILLS = {"mean": (124 / 255, 116 / 255, 104 / 255), "black": (0.0, 0.0, 0.0)}
+"""RGB in 0..1 of the two colours that strips are filled with; the mean is ImageNet's, as an image file holds it."""
 
 
 def fill_colour(
@@ -23,7 +23,7 @@ def fill_colour(
     """The colour of a strip (3,) as the network sees it.
 
     Args:
-        name: ``mean`` (ImageNet's mean colour, 0 after its normalisation) or ``black``.
+        name: ``mean`` (near 0 after ImageNet's normalisation) or ``black``.
         mean: what the network's normalisation subtracts.
         std: what it divides by.
         unit: the value of white in the unit of ``mean`` and ``std``: 1 or 255.

@@ -1,7 +1,7 @@
 """Occlusion unification: gallery images are occluded the way a query is, before the two are compared.
 
-A query is encoded once. A gallery image is described once for every occlusion type that may be needed, with the strip of
-that type blanked. Which of these descriptors a query meets is decided in one of two ways:
+A query is encoded once. A gallery image is described once for every occlusion type that may be needed, with the strip
+of that type blanked. Which of these descriptors a query meets is decided in one of two ways:
 
 - ``typed``, the published method (OAMN, ICCV 2021, section 3.4): the scorer names the query's type, and the query is
   compared with that type alone. Needs an OAMN.
@@ -152,8 +152,10 @@ def describe_queries(
     settings = unification or Unification()
     parts: list[tuple[Tensor, ...]] = []
     with evaluation_mode(model):
-        for images in on_device(model, batches, channels_last):
-            parts.append(tuple(column.cpu() for column in _describe_query(model, images, settings)))
+        parts += [
+            tuple(column.cpu() for column in _describe_query(model, images, settings))
+            for images in on_device(model, batches, channels_last)
+        ]
     if not parts:
         raise ValueError("there is no query image to describe")
     return QueryDescriptors(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -11,19 +11,31 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
 from oamn_plugin.datasets.images import read_image
+from oamn_plugin.modeling.embedding import embedding_model
 from oamn_plugin.modeling.packaged import ASSETS, NAME, load_packaged, read_card
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
-from oamn_plugin.presets import Options
-from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD, black_out, black_pixel
-from oamn_plugin.retrieval.unification import QueryDescriptors, describe_gallery, describe_queries
+from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD, cover_strip, fill_colour
+from oamn_plugin.retrieval.unification import (
+    TYPE_SETS,
+    QueryDescriptors,
+    Unification,
+    describe_gallery,
+    describe_queries,
+    has_scorer,
+    unification_of,
+)
 
-DESCRIBING = ("mask_module", "mask_floor", "pooling", "head", "gallery_features", "plain_share", "unification")
-"""Fields of the options that a gallery descriptor depends on; thresholds may change without encoding anew."""
+DESCRIBING = ("place", "fill", "clean_features")
+"""Attributes of a unification that a gallery descriptor depends on; the others may change without encoding anew."""
+OPTIONS = ("mask_module", "mask_floor", "pooling", "head")
+"""The same of an OAMN's options."""
+LAYER = ("kernel_size", "stride", "padding", "dilation", "groups", "ceil_mode", "output_size", "eps", "p")
+"""Attributes of layers that weights do not tell."""
 RESAMPLING = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 PIXEL_MEAN, PIXEL_STD = tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)
 BATCH = 32
@@ -36,21 +48,21 @@ class Identity(NamedTuple):
     weights: str
     """SHA-256 of the weights, the classifier's left out."""
     settings: Mapping[str, Any]
-    """Input size, normalisation, resampling and the options of :data:`DESCRIBING`; plain JSON values."""
+    """Input size, normalisation, resampling, layers and how strips are blanked; plain JSON values."""
 
 
 class ImageEncoder:
     """A network in evaluation mode, with the size, resampling and normalisation of its input.
 
     Args:
-        model: :class:`oamn_plugin.modeling.OAMN`, or anything with ``encode``, ``attend``, ``apply_mask`` and
-            ``describe``.
+        model: an :class:`oamn_plugin.modeling.EmbeddingModel` such as :class:`oamn_plugin.modeling.OAMN`, or any network
+            that gives descriptors (N, D) of images (N, 3, H, W); it is cut at stride 16 where it can be.
         input_size: image (height, width) in pixels.
         pixel_mean: mean of the three channels, in 0..255.
         pixel_std: their standard deviation, in 0..255.
         resample: ``bilinear`` or ``bicubic``.
         prepare: PIL image to (3, H, W) pixels in 0..255, where a toolbox has its own way; None: resize, aspect ignored.
-        options: None: the model's own. Without a mask module nothing is unified.
+        unification: how queries and gallery are unified; None: an OAMN's own reading, any other model is matched.
         name: shown to people, such as the weight file's path.
 
     Raises:
@@ -66,22 +78,25 @@ class ImageEncoder:
         pixel_std: Sequence[float] = PIXEL_STD,
         resample: str = "bilinear",
         prepare: Callable[[Image.Image], Tensor] | None = None,
-        options: Options | None = None,
+        unification: Unification | None = None,
         name: str = "",
     ) -> None:
         if resample not in RESAMPLING:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLING)}, got {resample!r}")
-        self.model = model.eval()
         self.input_size, self.resample, self.name = (int(input_size[0]), int(input_size[1])), resample, name
         self.pixel_mean, self.pixel_std = [float(v) for v in pixel_mean], [float(v) for v in pixel_std]
-        options = options or model.options
-        self.options = options if options.mask_module else replace(options, unify=False)
+        model = model.eval()
+        self.model = model if hasattr(model, "embed") else embedding_model(model, self.input_size).eval()
+        self.unification = unification or unification_of(self.model)
+        if self.unification.place == "features" and not self.model.blanks_features:
+            self.unification = replace(self.unification, place="image")
         self._prepare = prepare or self._resize
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(self.model.parameters()).device
+        parameter = next(self.model.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
 
     @cached_property
     def dim(self) -> int:
@@ -89,14 +104,21 @@ class ImageEncoder:
         return self.gallery(torch.zeros(1, 3, *self.input_size), [NONE])[NONE].shape[1]
 
     @property
-    def black(self) -> Tensor:
-        """(3,) the normalised value of black."""
-        return black_pixel(self.pixel_mean, self.pixel_std)
+    def has_scorer(self) -> bool:
+        """Whether the network judges by itself how an image is occluded, and has a mask to show."""
+        return has_scorer(self.model)
+
+    @property
+    def colour(self) -> Tensor:
+        """(3,) colour of strips on the image, as the network sees it."""
+        return fill_colour(self.unification.fill, self.pixel_mean, self.pixel_std, 255)
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The occlusion types a gallery may be described for: all nine, or ``none`` where one descriptor serves all."""
-        return OCCLUSION_TYPES if self.options.by_type else (NONE,)
+        """The occlusion types a gallery may be described for."""
+        if self.unification.kind == "matched":
+            return TYPE_SETS[self.unification.types]
+        return OCCLUSION_TYPES if self.unification.kind == "typed" else (NONE,)
 
     def identity(self) -> Identity:
         """What an index that this encoder fills can be compared by."""
@@ -105,15 +127,17 @@ class ImageEncoder:
             if not name.startswith("classifier."):
                 digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        options = asdict(self.options)
         settings = {
             "input_size": list(self.input_size),
             "pixel_mean": self.pixel_mean,
             "pixel_std": self.pixel_std,
             "resample": self.resample,
-            **{name: options[name] for name in DESCRIBING},
-            "unification": "weighted" if self.options.weighted else "typed",  # what is in force
+            "layers": _layers(self.model),
+            **{name: getattr(self.unification, name) for name in DESCRIBING},
         }
+        if hasattr(self.model, "options"):
+            options = asdict(self.model.options)
+            settings.update({name: options[name] for name in OPTIONS if name in options})
         return Identity(digest.hexdigest(), settings)
 
     def prepare(self, image: Image.Image) -> Tensor:
@@ -136,23 +160,21 @@ class ImageEncoder:
         return images.contiguous(memory_format=torch.channels_last)
 
     def queries(self, batches: Iterable[Tensor]) -> QueryDescriptors:
-        """Descriptors and occlusion types of queries.
+        """Descriptors and, with a scorer, occlusion types of queries.
 
         Args:
             batches: (N, 3, H, W) pixels in 0..255 each.
         """
-        normalised = (self.normalise(pixels) for pixels in batches)
-        return describe_queries(self.model, normalised, self.options, black=self.black)
+        return describe_queries(self.model, (self.normalise(pixels) for pixels in batches), self.unification)
 
     def gallery(self, pixels: Tensor, type_names: Sequence[str]) -> dict[str, Tensor]:
         """Gallery descriptors (N, D) by occlusion type, of (N, 3, H, W) pixels in 0..255."""
-        with torch.inference_mode():
-            return describe_gallery(self.model, self.normalise(pixels), type_names, self.options, self.black)
+        return describe_gallery(self.model, self.normalise(pixels), type_names, self.unification, self.colour)
 
     def masks(self, pixels: Tensor, type_names: Sequence[str]) -> Tensor:
-        """(N, h, w) masks of (N, 3, H, W) pixels, each image occluded by its own of N types first."""
+        """(N, h, w) masks of an OAMN, of (N, 3, H, W) pixels, each image occluded by its own of N types first."""
         images = self.normalise(pixels)
-        covered = [black_out(image[None], name, self.black) for image, name in zip(images, type_names, strict=True)]
+        covered = [cover_strip(image[None], name, self.colour) for image, name in zip(images, type_names, strict=True)]
         with torch.inference_mode():
             mask, _ = self.model.attend(self.model.encode(torch.cat(covered)))
         return mask[:, 0].float().cpu()
@@ -160,6 +182,16 @@ class ImageEncoder:
     def _resize(self, image: Image.Image) -> Tensor:
         resized = TF.resize(image, list(self.input_size), interpolation=RESAMPLING[self.resample])  # type: ignore[arg-type]
         return TF.pil_to_tensor(resized)  # type: ignore[arg-type]
+
+
+def _layers(model: nn.Module) -> str:
+    """SHA-256 of what a network's layers are set to and its weights do not tell, such as strides and padding."""
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        own = {key: str(getattr(module, key)) for key in LAYER if hasattr(module, key)}
+        if own and not name.startswith("classifier"):
+            digest.update(f"{name} {type(module).__name__} {own}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def in_batches(items: Sequence[Any], size: int = BATCH) -> Iterable[Sequence[Any]]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 from oamn_plugin.retrieval.distances import distance_blocks
+from oamn_plugin.retrieval.matching import matched_blocks, matched_distances
 from oamn_plugin.retrieval.ranking import evaluate_ranking
 from oamn_plugin.retrieval.result import RankingResult
-from oamn_plugin.retrieval.unification import QueryDescriptors
+from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
 from oamn_plugin.search import faiss_files
 from oamn_plugin.search.encoder import Identity, ImageEncoder
 from oamn_plugin.search.faiss_files import IVFPQ
@@ -28,9 +30,12 @@ class Match(NamedTuple):
 
     image: GalleryImage
     distance: float
-    """Squared Euclidean distance of the unit descriptors, 0 to 4; an estimate in an approximate index."""
+    """Squared Euclidean distance of the unit descriptors, 0 to 4, or the matched one; an estimate in an approximate
+    index."""
     type_name: str
-    """The occlusion type that both sides were compared under."""
+    """The occlusion type that the gallery image was compared under; of a matched one that which explains it best."""
+    posterior: Mapping[str, float] = {}
+    """Share of each occlusion type in a matched distance; empty otherwise."""
 
 
 class GalleryIndex:
@@ -162,8 +167,7 @@ class GalleryIndex:
         Args:
             queries: Q described queries.
             k: matches a query; fewer if the gallery is smaller.
-            plain: compare un-occluded images with each other, whatever the query's type. Where unification is
-                weighted the queries decide that, not this: describe them without unification and pad them with zeros.
+            plain: compare un-occluded images with each other, whatever the unification.
 
         Returns:
             Q lists. A type that is not built yet is built, if there is an encoder.
@@ -173,6 +177,8 @@ class GalleryIndex:
         """
         if not len(self):
             raise GalleryIndexError(f"{self.folder} holds no image yet: run index first")
+        if self.unification.kind == "matched" and not plain:
+            return self._search_matched(queries.descriptors.numpy(), k)
         names = self.search_types(queries, plain)
         found: list[list[Match]] = [[] for _ in names]
         for name in dict.fromkeys(names):
@@ -182,12 +188,28 @@ class GalleryIndex:
         return found
 
     def search_types(self, queries: QueryDescriptors, plain: bool = False) -> list[str]:
-        """The occlusion type that each of the queries is compared under."""
-        if self.encoder is None:
-            by_type = self.identity.settings.get("unification", "typed") != "weighted"
-        else:
-            by_type = self.encoder.options.by_type
-        return queries.type_names if by_type and not plain else [NONE] * len(queries.types)
+        """The occlusion type that each of the queries is compared under, where it is not matched."""
+        typed = self.unification.kind == "typed" and not plain
+        return queries.type_names if typed else [NONE] * len(queries.types)
+
+    @property
+    def unification(self) -> Unification:
+        """How queries and gallery are unified: as the encoder says, plainly without one."""
+        return Unification() if self.encoder is None else self.encoder.unification
+
+    def _search_matched(self, query: np.ndarray, k: int) -> list[list[Match]]:
+        matching = self.unification.matching()
+        sides = {name: self.descriptors(name) for name in matching.types}
+        images, found = self.images, []
+        for start, block in matched_blocks(query, sides, matching):
+            for row, (columns, distances) in enumerate(nearest_rows(block.numpy(), k), start=start):
+                own = torch.from_numpy(np.stack([sides[name][columns] for name in matching.types]))
+                _, posterior = matched_distances(
+                    torch.from_numpy(query[row : row + 1]), own, matching.log_prior(), matching.temperature
+                )
+                pairs = zip(columns.tolist(), distances.tolist(), posterior[0].tolist(), strict=True)
+                found.append([_matched(images[n], d, matching.types, shares) for n, d, shares in pairs])
+        return found
 
     def descriptors(self, name: str) -> np.ndarray:
         """(G, D) descriptors of a type in the order of :attr:`images`; of an exact index only."""
@@ -209,15 +231,18 @@ class GalleryIndex:
         Raises:
             ValueError: no query with a match. GalleryIndexError: an approximate index.
         """
-        names = self.search_types(queries, plain)
         query_pids, gallery_pids = numbered([i.pid for i in images], [i.pid for i in self.images])
         query_camids, gallery_camids = numbered(
             [i.camid or "query" for i in images], [i.camid or "gallery" for i in self.images]
         )
+        labels = query_pids, gallery_pids, query_camids, gallery_camids
+        if self.unification.kind == "matched" and not plain:
+            matching = self.unification.matching()
+            sides = {name: self.descriptors(name) for name in matching.types}
+            return evaluate_ranking(queries.descriptors, sides, *labels, matching=matching)
+        names = self.search_types(queries, plain)
         gallery = {name: partial(self.descriptors, name) for name in names}
-        return evaluate_ranking(
-            queries.descriptors, gallery, query_pids, gallery_pids, query_camids, gallery_camids, query_types=names
-        )
+        return evaluate_ranking(queries.descriptors, gallery, *labels, query_types=names)
 
     def _search_type(self, name: str, descriptors: np.ndarray, k: int) -> Iterator[list[Match]]:
         self._ensure(name)
@@ -300,9 +325,19 @@ def exact_search(query: np.ndarray, gallery: np.ndarray, k: int) -> Iterator[tup
         k: how many; fewer if the gallery is smaller. Equal distances come in the gallery's order, at the end too.
     """
     for _, block in distance_blocks(query, gallery):
-        for row in block.numpy():
-            near = np.arange(len(row))
-            if k < len(row):
-                near = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1])
-            order = near[np.argsort(row[near], kind="stable")][:k]
-            yield order, row[order]
+        yield from nearest_rows(block.numpy(), k)
+
+
+def nearest_rows(block: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Columns and values of the k smallest of each row of distances (R, G), in a stable order."""
+    for row in block:
+        near = np.arange(len(row))
+        if k < len(row):
+            near = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1])
+        order = near[np.argsort(row[near], kind="stable")][:k]
+        yield order, row[order]
+
+
+def _matched(image: GalleryImage, distance: float, types: Sequence[str], posterior: Sequence[float]) -> Match:
+    best = types[int(np.argmax(posterior))]
+    return Match(image, max(0.0, distance), best, dict(zip(types, posterior, strict=True)))

@@ -15,7 +15,7 @@ from oamn_plugin.reporting.page import data_uri, templates
 from oamn_plugin.reporting.pictures import mask_overlay
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import Match
-from oamn_plugin.search.results import WEIGHTED, SearchResult, describe_type, masks_of
+from oamn_plugin.search.results import SearchResult, describe_type, masks_of
 
 THUMBNAIL = (112, 224)
 """Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""
@@ -99,8 +99,8 @@ def _covered(result: SearchResult) -> str:
     """What was covered in the unified ranking."""
     if result.searched_as == NONE:
         return "nothing is covered"
-    if result.searched_as == WEIGHTED:
-        return "query and gallery images compared in all nine ways, weighted by the query's mask"
+    if result.searched_as == "matched":
+        return "every gallery image occluded in the way that brings it closest to the query"
     return f"gallery images compared with the {result.searched_as.replace('_', ' ')} covered"
 
 

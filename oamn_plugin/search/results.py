@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
-from oamn_plugin.retrieval.unification import QueryDescriptors, describe_queries
+from oamn_plugin.retrieval.matching import EXPLAINING
+from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index import GalleryIndex, Match
-
-WEIGHTED = "weighted"
-"""``searched_as`` where both images are compared under all nine types."""
-
-
-class Described(NamedTuple):
-    """The same queries, for the search with unification and for the one without."""
-
-    unified: QueryDescriptors
-    plain: QueryDescriptors
 
 
 @dataclass(frozen=True)
@@ -37,12 +27,12 @@ class SearchResult:
     Attributes:
         query: the query image.
         picture: its pixels as they were read.
-        type_name: the occlusion type that the scorer read off it; the one that explains the mask best where
-            unification is weighted.
-        confidence: the scorer's largest probability; that type's share where unification is weighted.
-        probabilities: probability of each side, in the order of ``SIDES``.
-        searched_as: the type it was compared under; ``none`` for a model that does not unify, ``weighted`` where
-            unification is.
+        type_name: how it is occluded: as its nearest matches explain it where they were matched, else as the scorer
+            says.
+        confidence: that type's mean share in the nearest matches, or the scorer's largest probability.
+        probabilities: probability of each side, in the order of ``SIDES``: the shares of a half and a quarter at it,
+            or the scorer's.
+        searched_as: the type it was compared under; ``matched`` where the match decides, ``none`` for plain matching.
         unified: matches with unification.
         plain: matches without.
     """
@@ -70,7 +60,7 @@ def search(
     pictures: Sequence[Image.Image],
     k: int = 20,
     other_cameras: bool = False,
-) -> tuple[list[SearchResult], Described]:
+) -> tuple[list[SearchResult], QueryDescriptors]:
     """Describes query images and searches for them, with unification and without.
 
     Args:
@@ -85,48 +75,36 @@ def search(
         Q results, and the described queries. Distances lie between 0, the same, and 4, the opposite.
     """
     pixels = [encoder.prepare(picture) for picture in pictures]
-    described = describe_both(encoder, [torch.stack(list(part)) for part in in_batches(pixels)])
+    described = encoder.queries([torch.stack(list(part)) for part in in_batches(pixels)])
     wanted = len(index) if other_cameras else k
-    own = described.unified
-    ranked = [index.search(own, wanted), index.search(described.plain, wanted, plain=True)]
-    searched_as = index.search_types(own)
-    if encoder.options.weighted:
-        searched_as = [WEIGHTED] * len(queries)
-        ranked = [
-            list(map(_mean_distances, lists, one.descriptors)) for lists, one in zip(ranked, described, strict=True)
-        ]
+    ranked = [index.search(described, wanted), index.search(described, wanted, plain=True)]
     if other_cameras:
         ranked = [
             [_without_own(query, matches)[:k] for query, matches in zip(queries, lists, strict=True)]
             for lists in ranked
         ]
-    probabilities = own.logits.softmax(dim=1).tolist()
-    results = [
-        SearchResult(query, picture, type_name, float(confidence), tuple(sides), searched_as, unified, plain)
-        for query, picture, type_name, confidence, sides, searched_as, unified, plain in zip(
-            queries, pictures, own.type_names, own.confidence, probabilities, searched_as, *ranked, strict=True,
-        )
-    ]  # fmt: skip
+    matched = encoder.unification.kind == "matched"
+    searched_as = ["matched"] * len(queries) if matched else index.search_types(described)
+    results = []
+    for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):
+        judged = _explained(unified) if matched else _scored(described, row)
+        results.append(SearchResult(query, picture, *judged, searched_as[row], unified, plain))
     return results, described
 
 
-def describe_both(encoder: ImageEncoder, batches: Sequence[Tensor]) -> Described:
-    """Describes queries for both searches in one gallery.
+def _explained(matches: Sequence[Match]) -> tuple[str, float, tuple[float, ...]]:
+    """Type, its share and the share of each side, as the nearest matches explain the query."""
+    near = [match.posterior for match in matches[:EXPLAINING]]
+    mean = {name: sum(one.get(name, 0.0) for one in near) / max(1, len(near)) for name in OCCLUSION_TYPES}
+    best = max(mean, key=lambda name: mean[name])
+    sides = tuple(sum(share for name, share in mean.items() if name.startswith(side)) for side in SIDES)
+    return best, mean[best], sides
 
-    A gallery of weighted unification holds every image under all nine types; plain matching needs the first of them,
-    ``none``, alone.
 
-    Args:
-        encoder: the model.
-        batches: (N, 3, H, W) pixels in 0..255 each.
-    """
-    unified = encoder.queries(batches)
-    if not encoder.options.weighted:
-        return Described(unified, unified)
-    options = replace(encoder.options, unify=False, plain_share=0.0)
-    clean = describe_queries(encoder.model, map(encoder.normalise, batches), options).descriptors
-    padded = F.pad(clean, (0, unified.descriptors.shape[1] - clean.shape[1]))
-    return Described(unified, unified._replace(descriptors=padded))
+def _scored(described: QueryDescriptors, row: int) -> tuple[str, float, tuple[float, ...]]:
+    """The same, as the scorer says."""
+    sides = tuple(described.logits[row].softmax(0).tolist())
+    return described.type_names[row], float(described.confidence[row]), sides
 
 
 def masks_of(encoder: ImageEncoder, pictures: Sequence[Image.Image], type_names: Sequence[str]) -> list[np.ndarray]:
@@ -168,9 +146,10 @@ def describe_type(result: SearchResult) -> str:
     >>> describe_type(SearchResult(query, picture, "left_half", 0.91, sides, "left_half", [], []))
     'left half occluded, confidence 0.91'
     """
-    if result.searched_as == WEIGHTED:
-        words = "not" if result.type_name == NONE else result.type_name.replace("_", " ")
-        return f"{words} occluded, as its mask is explained best"
+    if result.searched_as == "matched":
+        if result.type_name == NONE:
+            return f"not occluded, {result.confidence:.2f} as its nearest matches explain it"
+        return f"{result.type_name.replace('_', ' ')} hidden, {result.confidence:.2f} as its nearest matches explain it"
     if result.type_name == NONE:
         return f"not occluded (no side above the threshold, the largest has {result.confidence:.2f})"
     return f"{result.type_name.replace('_', ' ')} occluded, confidence {result.confidence:.2f}"
@@ -195,17 +174,11 @@ def _text(result: SearchResult, shown: int) -> str:
 def _entry(rank: int, match: Match) -> dict[str, Any]:
     image = match.image
     place = {"rank": rank, "path": image.path, "distance": round(match.distance, 6), "type": match.type_name}
-    return {**place, "pid": image.pid, "camid": image.camid, **({"extra": dict(image.extra)} if image.extra else {})}
-
-
-def _mean_distances(matches: list[Match], query: Tensor) -> list[Match]:
-    """Matches with the weighted mean of the distances under the nine types, for that of the vectors of nine parts.
-
-    The weights w_t sum to 1; the parts of the unit query have the lengths w_t / |w|, those of a gallery image 1 / 3.
-    """
-    count = len(OCCLUSION_TYPES)
-    scale = count**0.5 / float(query.view(count, -1).norm(dim=1).sum())
-    return [match._replace(distance=max(0.0, 2 - scale * (2 - match.distance))) for match in matches]
+    posterior = (
+        {"posterior": {name: round(share, 6) for name, share in match.posterior.items()}} if match.posterior else {}
+    )
+    extra = {"extra": dict(image.extra)} if image.extra else {}
+    return {**place, "pid": image.pid, "camid": image.camid, **posterior, **extra}
 
 
 def _without_own(query: GalleryImage, matches: list[Match]) -> list[Match]:

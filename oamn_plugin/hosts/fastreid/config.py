@@ -13,6 +13,7 @@ from fastreid.config import CfgNode, get_cfg
 
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.presets import Options, preset
+from oamn_plugin.retrieval.unification import Unification
 
 OAMN_LOSSES: dict[str, tuple[str, ...]] = {
     "CrossEntropyLoss": ("identity_weight",),
@@ -122,13 +123,23 @@ def _add_solver_keys(cfg: CfgNode) -> None:
 def _add_test_keys(cfg: CfgNode) -> None:
     # Evaluator by name: OcclusionUnifiedEvaluator or the host's ReidEvaluator
     cfg.TEST.EVALUATOR = "OcclusionUnifiedEvaluator"
-    cfg.TEST.OAMN = CfgNode()
-    # Occlusion unification; empty: the preset's value (on). False: plain matching
-    cfg.TEST.OAMN.UNIFY = None
-    # Approximate mode: masks of all types from one encoding of the gallery image
-    cfg.TEST.OAMN.FAST = False
+    # Occlusion unification: none, typed (as OAMN's scorer says, the published method) or matched (as the match says;
+    # any model). Empty: that of OAMN's preset, none for other models
+    cfg.TEST.UNIFICATION = ""
+    # Where gallery images are blanked: image (one encoding a type) or features (one E1 an image). Empty: the image for
+    # typed, the features for matched where the network can be cut, else the image
+    cfg.TEST.BLANK = ""
+    # Colour of blanked strips on the image: mean or black. Empty: black for typed, mean for matched
+    cfg.TEST.FILL = ""
+    cfg.TEST.MATCHED = CfgNode()
+    # Occlusion types that are compared: nine, or five (none and the halves) at half the cost
+    cfg.TEST.MATCHED.TYPES = "nine"
+    # Temperature of the soft minimum over the types, in squared distances of unit descriptors
+    cfg.TEST.MATCHED.TEMPERATURE = 0.05
+    # Prior probability that a query is not occluded; the types share the rest. High values protect whole people
+    cfg.TEST.MATCHED.NONE_PRIOR = 0.8
     # Queries ranked at a time; 0: what fits in about 256 MB
-    cfg.TEST.OAMN.CHUNK_SIZE = 0
+    cfg.TEST.CHUNK_SIZE = 0
     # Test in mixed precision: about twice as fast on a CPU with bfloat16; descriptors keep three digits
     cfg.TEST.AMP = False
     # Workers of the test loaders; negative: DATALOADER.NUM_WORKERS
@@ -146,14 +157,35 @@ def oamn_options(cfg: CfgNode) -> Options:
         for field in fields(Options)
         if cfg.MODEL.OAMN[field.name.upper()] is not None
     }
-    if cfg.TEST.OAMN.UNIFY is not None:
-        given["unify"] = _cast(cfg.TEST.OAMN.UNIFY, "bool", "TEST.OAMN.UNIFY")
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
         given |= _options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), given)
     try:
         return preset(cfg.MODEL.OAMN.PRESET, **given)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"MODEL.OAMN: {error}") from error
+
+
+def unification(cfg: CfgNode) -> Unification:
+    """How a configuration unifies queries and gallery.
+
+    ``TEST.BLANK`` left empty with matched unification means the features; whoever builds the model falls back to the
+    image where it cannot be cut.
+
+    Raises:
+        ConfigError: an unknown word, a number out of range, or typed unification of a model without a scorer.
+    """
+    options, matched = oamn_options(cfg), cfg.TEST.MATCHED
+    oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
+    kind = cfg.TEST.UNIFICATION or (options.unification if oamn else "none")
+    if kind == "typed" and not (oamn and options.mask_module):
+        if cfg.TEST.UNIFICATION:
+            raise ConfigError("TEST.UNIFICATION typed reads OAMN's scorer: this model has none; choose matched or none")
+        kind = "none"
+    settings = {"types": matched.TYPES, "temperature": matched.TEMPERATURE, "none_prior": matched.NONE_PRIOR}
+    try:
+        return Unification.of(options, kind, cfg.TEST.BLANK, cfg.TEST.FILL, **settings)
+    except ValueError as error:
+        raise ConfigError(f"TEST: {error}") from error
 
 
 def _options_of_losses(names: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +232,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
         for path in reversed(config_chain(config_file)):
             _merge_file(cfg, path)
     _merge_opts(cfg, list(opts))
-    oamn_options(cfg)
+    unification(cfg)
     cfg.freeze()
     return cfg
 

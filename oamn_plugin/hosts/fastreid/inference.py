@@ -8,14 +8,17 @@ from typing import Any
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
-from oamn_plugin.hosts.fastreid.config import ConfigError, load_config, oamn_options
+from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.trainer import load_weights
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.search.encoder import ImageEncoder
 
 
 def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:
-    """The OAMN of a configuration with the weights of a checkpoint; its pixels are those of the evaluator.
+    """The model of a configuration, of any meta-architecture, with the weights of a checkpoint.
+
+    Its pixels are those of the evaluator. A model other than OAMN is matched unless ``TEST.UNIFICATION`` says otherwise.
 
     Args:
         config_file: YAML file, or the ``config.yaml`` of a run folder.
@@ -23,29 +26,32 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
         opts: ``KEY VALUE`` pairs.
 
     Raises:
-        ConfigError: an invalid configuration, or one of another meta-architecture.
+        ConfigError: an invalid configuration.
         CheckpointError: weights that are missing, damaged or of another model.
     """
     cfg = without_training(load_config(config_file, opts))
-    if cfg.MODEL.META_ARCHITECTURE != "OAMN":
-        raise ConfigError(f"{config_file} describes a {cfg.MODEL.META_ARCHITECTURE}; only an OAMN has masks and types")
     if not weights:
         raise ConfigError("no weight file was given")
+    if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.TEST.UNIFICATION:
+        cfg.defrost()
+        cfg.TEST.UNIFICATION = "matched"
+        cfg.freeze()
     model = build_model(cfg)
     load_weights(model, weights)
     return encoder_of(cfg, model, weights)
 
 
 def encoder_of(cfg: CfgNode, model: Any, name: str = "") -> ImageEncoder:
-    """A built OAMN with the input that its configuration describes."""
+    """A built model with the input that its configuration describes."""
+    embedding = embedding_of(cfg, model.eval())
     return ImageEncoder(
-        model.oamn,
+        embedding.model,
         input_size=tuple(cfg.INPUT.SIZE_TEST),
-        pixel_mean=cfg.MODEL.PIXEL_MEAN,
-        pixel_std=cfg.MODEL.PIXEL_STD,
+        pixel_mean=embedding.mean,
+        pixel_std=embedding.std,
         resample=cfg.INPUT.RESAMPLE,
         prepare=build_pipeline(cfg, is_train=False),
-        options=oamn_options(cfg),
+        unification=embedding.unification,
         name=name,
     )
 

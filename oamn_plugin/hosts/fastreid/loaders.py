@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from fastreid.utils import comm
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
@@ -241,20 +240,15 @@ def build_training_transform(cfg: CfgNode) -> TrainingTransform:
 
 
 def build_test_loader(
-    cfg: CfgNode, records: Sequence[Record], occluder: Any = None, shared: bool = True
+    cfg: CfgNode, records: Sequence[Record], occluder: Any = None, places: range | None = None
 ) -> ImageLoader:
-    """Test batches of this process: whole batches are dealt out in turn, so that every process count gives the same.
-
-    Not ``shared``: all batches, whatever the number of processes.
-    """
+    """Test batches of the records at ``places``, whose start is a multiple of the batch size; None: of all."""
     dataset = TestImages(records, build_pipeline(cfg, is_train=False), cfg.INPUT.BAD_IMAGES, occluder)
-    rank, world = (comm.get_rank(), comm.get_world_size()) if shared else (0, 1)
-    size = cfg.TEST.IMS_PER_BATCH
-    starts = range(rank * size, len(records), world * size)
+    places, size = range(len(records)) if places is None else places, cfg.TEST.IMS_PER_BATCH
     workers = cfg.DATALOADER.NUM_WORKERS if cfg.TEST.NUM_WORKERS < 0 else cfg.TEST.NUM_WORKERS
     return ImageLoader(
         dataset,
         collate_test,
-        batch_sampler=[list(range(start, min(start + size, len(records)))) for start in starts],
+        batch_sampler=[list(places[start : start + size]) for start in range(0, len(places), size)],
         num_workers=workers,
     )

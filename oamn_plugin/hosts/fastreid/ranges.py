@@ -14,9 +14,11 @@ from fastreid.config import CfgNode
 
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
-from oamn_plugin.hosts.fastreid.config import oamn_options
+from oamn_plugin.hosts.fastreid.config import unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
+from oamn_plugin.hosts.shared.evaluation import Settings
 from oamn_plugin.presets import PATCH_SHAPES, PATCH_SOURCES
+from oamn_plugin.retrieval import Reranking, Unification
 
 ABOVE_0 = (
     "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_EPOCH", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINT_KEEP",
@@ -28,7 +30,7 @@ FROM_0 = (
     "SOLVER.MASK_LR_FACTOR", "SOLVER.BIAS_LR_FACTOR", "SOLVER.HEADS_LR_FACTOR", "SOLVER.ETA_MIN_LR",
     "DATALOADER.NUM_WORKERS",
     "DATASETS.MAX_TRAIN_IDS", "DATASETS.VALIDATION.NUM_IDS", "DATASETS.VALIDATION.SEED", "DATASETS.EMBEDDED.SEED",
-    "INPUT.PADDING.SIZE", "MODEL.LOSSES.GROUPED.MARGIN", "MODEL.LOSSES.GROUPED.SCALE", "TEST.OAMN.CHUNK_SIZE",
+    "INPUT.PADDING.SIZE", "MODEL.LOSSES.GROUPED.MARGIN", "MODEL.LOSSES.GROUPED.SCALE", "TEST.CHUNK_SIZE",
 )  # fmt: skip
 SHARES = (
     "INPUT.OCCLUSION.PROB", "INPUT.OCCLUSION.BLACK_SHARE", "INPUT.OCCLUSION.CUT_SHARE", "INPUT.FLIP.PROB",
@@ -119,8 +121,10 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
             f"TEST.EVAL_PERIOD {cfg.TEST.EVAL_PERIOD} lies beyond SOLVER.MAX_EPOCH {solver.MAX_EPOCH}: "
             "the held-out identities would never be evaluated"
         )
-    if cfg.TEST.FLIP.ENABLED and _unifies(cfg):
+    settings = unification(cfg)
+    if cfg.TEST.FLIP.ENABLED and settings.kind != "none":
         found.append("TEST.FLIP.ENABLED does not go with occlusion unification: a flip changes the sides")
+    found += [f"TEST: {problem}" for problem in wrong_tests(cfg, settings)]
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
         found.append("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
     if not isinstance(getattr(torch.optim, solver.OPT, None), type):
@@ -128,7 +132,7 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
     return found
 
 
-def _unifies(cfg: CfgNode) -> bool:
-    options = oamn_options(cfg)
-    named = cfg.MODEL.META_ARCHITECTURE == "OAMN" and cfg.TEST.EVALUATOR == "OcclusionUnifiedEvaluator"
-    return named and options.unify and options.mask_module
+def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
+    """What an evaluation would refuse, a line each."""
+    rerank = Reranking() if cfg.TEST.RERANK.ENABLED else None
+    return Settings(settings, rerank=rerank, expansion={} if cfg.TEST.AQE.ENABLED else None).problems()

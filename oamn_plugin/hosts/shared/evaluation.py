@@ -1,63 +1,107 @@
-"""One ranking code for every toolbox: a model describes queries and gallery, the core ranks and scores them.
+"""One evaluation for every toolbox: a model describes queries and gallery, the core ranks and scores them.
 
-A toolbox hands over batches of normalised images with their labels; whatever it trained, its scores are computed here.
+A toolbox hands over images with their labels; whatever it trained, its scores are computed here. Several processes
+share the work: each describes and ranks its own part of the gallery, and the scores equal those of one process to the
+bit.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+import torch.distributed as dist
+from torch import Tensor
 
-from oamn_plugin.datasets.embedded import load_truth
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.modeling import OAMN
-from oamn_plugin.presets import Options
-from oamn_plugin.retrieval import RankingResult, Reranking, evaluate_ranking
-from oamn_plugin.retrieval.protocol import Protocol
-from oamn_plugin.retrieval.truth import mask_scores, type_scores
-from oamn_plugin.retrieval.unification import QueryDescriptors, unify
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.occlusion import NONE
+from oamn_plugin.retrieval import Reranking, evaluate_ranking, expand_all, tpr_at_fpr
+from oamn_plugin.retrieval.counting import WHOLE, Shard
+from oamn_plugin.retrieval.distances import GALLERY_TILE
+from oamn_plugin.retrieval.result import RankingResult
+from oamn_plugin.retrieval.store import DescriptorStore
+from oamn_plugin.retrieval.unification import (
+    QueryDescriptors,
+    Unification,
+    describe_gallery,
+    describe_queries,
+    evaluation_mode,
+    needed_types,
+    on_device,
+)
+
+
+class EvaluationError(ExpectedError, ValueError):
+    """A data set that cannot be scored: none of its images can be read."""
 
 
 class Batch(NamedTuple):
-    """Normalised images (N, 3, H, W) and their N records."""
+    """Images (N, 3, H, W) as the model takes them, and their N places in the list of records; images may be missing."""
 
-    images: Tensor
-    records: list[Record]
+    indices: Sequence[int]
+    images: Tensor | None
+    reasons: Sequence[str] = ()
+    """Why the images that are missing cannot be read."""
 
 
-class PlainModel(nn.Module):
-    """Any model behind the four words that the core's retrieval speaks; its mask is 1 everywhere.
+@dataclass(frozen=True)
+class ImageSet:
+    """Queries or gallery.
 
-    Args:
-        model: normalised images (N, 3, H, W) to descriptors (N, D), in eval mode.
-        normalised: unit descriptors; False keeps their length.
+    Attributes:
+        records: all of them, in order.
+        load: ``load(start, stop)`` gives the batches of the records in between.
+        batch_size: images a batch; ``start`` is a multiple of it, so that a batch is the same in every process.
     """
 
-    def __init__(self, model: Callable[[Tensor], Tensor], normalised: bool = False) -> None:
-        super().__init__()
-        self.model, self.normalised = model, normalised
+    records: Sequence[Record]
+    load: Callable[[int, int], Iterable[Batch]]
+    batch_size: int
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Descriptors (N, D) of images."""
-        return self.model(images)
 
-    def attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """No mask and no opinion on occlusion."""
-        return features.new_ones(1), features.new_zeros(len(features), 4)
+@dataclass(frozen=True)
+class Settings:
+    """How a model is evaluated.
 
-    def apply_mask(self, features: Tensor, mask: Tensor) -> Tensor:
-        """The features themselves."""
-        return features
+    Attributes:
+        unification: how queries and gallery are unified.
+        colour: (3,) of strips on the image, in the units of the batches; None: of ImageNet's normalisation.
+        metric: ``sqeuclidean`` or ``cosine``.
+        rerank: settings of k-reciprocal re-ranking; None: none.
+        expansion: ``k``, ``alpha`` and ``times`` of query expansion; None: none.
+        rates: report the true positive rate at three false positive rates.
+        chunk_size: queries whose distances are in memory at once; None: about 256 MB.
+        precision: context that describing happens in; ranking is always in float32.
+    """
 
-    def describe(self, features: Tensor) -> Tensor:
-        """The features, of unit length where that was asked for."""
-        return nn.functional.normalize(features) if self.normalised else features
+    unification: Unification = field(default_factory=Unification)
+    colour: Tensor | None = None
+    metric: str = "sqeuclidean"
+    rerank: Reranking | None = None
+    expansion: dict[str, Any] | None = None
+    rates: bool = False
+    chunk_size: int | None = None
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    def problems(self) -> list[str]:
+        """What does not go together, a line each; empty where all is well."""
+        kind = self.unification.kind
+        found = []
+        if kind == "matched" and self.rerank is not None:
+            found.append(
+                "re-ranking compares gallery images with each other, which matched unification does not define"
+            )
+        if kind == "matched" and self.expansion is not None:
+            found.append("query expansion joins descriptors of one type, but matched unification compares all types")
+        if kind == "matched" and self.metric != "sqeuclidean":
+            found.append("matched unification compares unit descriptors by their squared Euclidean distance")
+        return found
 
 
 @dataclass
@@ -66,10 +110,10 @@ class Evaluation:
 
     Attributes:
         result: scores as fractions, and of every query.
-        queries: descriptors, occlusion types and confidence of the queries.
+        queries: descriptors, occlusion types and confidence of the queries that could be read.
         query, gallery: their records, in order.
         scores: the entry of ``results.json``, in percent.
-        distances: (Q, G), only where they were asked for.
+        skipped: why images could not be read.
     """
 
     result: RankingResult
@@ -77,116 +121,222 @@ class Evaluation:
     query: list[Record]
     gallery: list[Record]
     scores: dict[str, Any]
-    distances: Tensor | None = field(default=None, repr=False)
+    skipped: list[str]
 
 
-def evaluate(
-    model: Any,
-    query: Iterable[Batch],
-    gallery: Iterable[Batch],
-    options: Options,
-    *,
-    black: Tensor | None = None,
-    fast: bool = False,
-    metric: str = "sqeuclidean",
-    rerank: Reranking | None = None,
-    chunk_size: int | None = None,
-    channels_last: bool = True,
-    keep_distances: bool = False,
-) -> Evaluation:
-    """Scores a model on one data set; OAMN with occlusion unification, any other model plainly.
+def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings | None = None) -> Evaluation:
+    """Scores a model on one data set.
 
     Args:
-        model: :class:`oamn_plugin.modeling.OAMN`, or anything with its four words (:class:`PlainModel`), in eval mode.
-        query: batches of queries.
-        gallery: batches of the gallery; iterated once.
-        options: the method's options; without a mask module, or for any other model, nothing is unified.
-        black: normalised black (3,); None: ImageNet's.
-        fast: approximate unification, see :func:`oamn_plugin.retrieval.describe_gallery_fast`.
-        metric: ``sqeuclidean`` or ``cosine``.
-        rerank: settings of k-reciprocal re-ranking; None: none.
-        chunk_size: queries whose distances are in memory at once.
-        channels_last: memory layout of the batches.
-        keep_distances: return the whole distance matrix too, for pictures.
-
-    Raises:
-        ValueError: no query, or no query with a match.
-    """
-    options = _effective(model, options)
-    records: tuple[list[Record], list[Record]] = ([], [])
-    clock = _Clock()
-    images = _images(query, records[0]), clock.between(_images(gallery, records[1]))
-    unified = unify(model, *images, options, black=black, fast=fast, channels_last=channels_last)
-    with unified.store:
-        pids, camids = ([[getattr(r, name) for r in part] for part in records] for name in ("pid", "camid"))
-        labels = (pids[0], pids[1], camids[0], camids[1])
-        types, sides = unified.queries.type_names, (unified.queries.descriptors, unified.gallery)
-        result = evaluate_ranking(
-            *sides, *labels, query_types=types, chunk_size=chunk_size, metric=metric, rerank=rerank
-        )
-        distances = _distances(Protocol(*labels, types), *sides, metric) if keep_distances else None
-    scores = result.to_percent()
-    scores["seconds_per_1000_gallery"] = 1000 * clock.seconds / max(1, len(records[1]))
-    return Evaluation(result, unified.queries, *records, scores, distances)
-
-
-def truth_scores(model: Any, found: Evaluation, query: Iterable[Batch]) -> dict[str, float]:
-    """Mask and scorer against what really covers the person; empty where the truth is unknown.
-
-    Args:
-        model: OAMN, in eval mode.
-        found: its evaluation.
-        query: the same batches of queries again.
+        model: an :class:`oamn_plugin.modeling.EmbeddingModel`; it is put in evaluation mode for the time.
+        query: the queries.
+        gallery: the gallery.
+        settings: None: plain matching.
 
     Returns:
-        ``mask_auc``, ``mask_iou``, ``type_accuracy``, ``side_accuracy`` in percent.
+        The same on every process.
+
+    Raises:
+        EvaluationError: no query or no gallery image can be read.
+        ValueError: no query has a match, or the settings do not go together.
     """
-    folder = Path(found.query[0].path).parent.parent
-    if not isinstance(model, OAMN) or not (folder / "visibility.npz").exists():
-        return {}
-    truth = load_truth(folder)
-    if any(Path(record.path).name not in truth for record in found.query):
-        return {}
-    known = [truth[Path(record.path).name] for record in found.query]
-    scores = type_scores(found.queries.types.numpy(), [one.type_name for one in known])
-    if model.mask is not None:
-        device = next(model.parameters()).device
-        with torch.inference_mode():
-            masks = [model.attend(model.encode(batch.images.to(device)))[0].cpu() for batch in query]
-        scores.update(mask_scores(masks, [one.visible for one in known], [one.occluder_mask for one in known]))
-    return scores
+    settings = settings or Settings()
+    if problems := settings.problems():
+        raise ValueError("; ".join(problems))
+    skipped: list[str] = []
+    kept, queries = _describe_queries(model, query, settings, skipped)
+    names = needed_types(queries, settings.unification)
+    alone = settings.rerank is not None or settings.expansion is not None or settings.rates
+    bounds = [0, len(gallery.records)] if alone else shard_bounds(len(gallery.records), world_size())
+    number = 0 if alone else process_number()
+    shard = WHOLE if alone or world_size() == 1 else Shard(bounds[number], gather_arrays)
+    with DescriptorStore() as store:
+        started = time.perf_counter()
+        dim, part = queries.descriptors.shape[1], (bounds[number], bounds[number + 1])
+        present = _describe_gallery(model, gallery, *part, names, settings, store, skipped, dim)
+        seconds = time.perf_counter() - started
+        present = np.concatenate(gather_objects(present)) if shard is not WHOLE else present
+        if not present.any():
+            raise EvaluationError(f"none of {len(present)} gallery images can be read: {skipped[-1]}")
+        found = _rank(
+            settings, queries, [query.records[i] for i in kept], store, names, gallery.records, present, shard
+        )
+    result, rates = found
+    kept_gallery = [record for record, there in zip(gallery.records, present.tolist(), strict=True) if there]
+    scores = {**result.to_percent(), **rates}
+    scores["seconds_per_1000_gallery"] = 1000 * seconds / max(1, len(kept_gallery))
+    skipped = list(dict.fromkeys(reason for part in gather_objects(skipped) for reason in part))
+    if skipped:
+        scores["skipped_images"] = len(skipped)
+    return Evaluation(result, queries, [query.records[i] for i in kept], kept_gallery, scores, skipped)
 
 
-class _Clock:
-    """Seconds between the first and the last item that somebody takes from an iterator, its own work included."""
+def _describe_queries(
+    model: Any, query: ImageSet, settings: Settings, skipped: list[str]
+) -> tuple[list[int], QueryDescriptors]:
+    """Places and descriptors of all queries that can be read, on every process."""
+    kept: list[int] = []
+    size, world = query.batch_size, world_size()
+    batches = -(-len(query.records) // size)
+    first, last = (batches * (process_number() + step) // world * size for step in (0, 1))
+    images = _images(query.load(first, min(last, len(query.records))), kept, skipped) if first < last else iter(())
+    start = next(images, None)  # None: no share, or nothing in it can be read
+    own = None
+    if start is not None:
+        with settings.precision():
+            own = describe_queries(model, _chain(start, images), settings.unification)
+    everywhere = gather_objects((kept, None if own is None else tuple(own)))
+    parts = [(places, described) for places, described in everywhere if described is not None]
+    if not parts:
+        reasons = [reason for part in gather_objects(skipped) for reason in part]
+        raise EvaluationError(f"none of {len(query.records)} query images can be read: {reasons[0] if reasons else ''}")
+    joined = QueryDescriptors(*(torch.cat([part[1][column] for part in parts]) for column in range(4)))
+    return [place for places, _ in parts for place in places], joined
 
-    seconds = 0.0
 
-    def between(self, items: Iterable[Tensor]) -> Iterator[Tensor]:
-        start = time.perf_counter()
-        for item in items:
-            yield item
-            self.seconds = time.perf_counter() - start
+def _describe_gallery(
+    model: Any,
+    gallery: ImageSet,
+    start: int,
+    stop: int,
+    names: Sequence[str],
+    settings: Settings,
+    store: DescriptorStore,
+    skipped: list[str],
+    dim: int,
+) -> np.ndarray:
+    """Describes the images ``start`` to ``stop`` and says which of them could be read; the others keep their place."""
+    present = np.zeros(stop - start, dtype=bool)
+    size = gallery.batch_size
+    batches = gallery.load(start // size * size, min(len(gallery.records), -(-stop // size) * size))
+    stored = start  # images before it are in the store
+
+    with evaluation_mode(model):
+        for batch in batches:
+            skipped += batch.reasons
+            own = [row for row, place in enumerate(batch.indices) if start <= place < stop]
+            if batch.images is None or not own:
+                continue
+            with settings.precision():
+                images = next(on_device(model, [batch.images]))
+                found = describe_gallery(model, images, names, settings.unification, settings.colour)
+            places = [batch.indices[row] for row in own]
+            present[np.array(places) - start] = True
+            store.append(
+                _in_place({name: rows[own].cpu() for name, rows in found.items()}, places, stored, places[-1] + 1)
+            )
+            stored = places[-1] + 1
+    if stored < stop or start == stop:
+        store.append(_in_place({name: torch.zeros(0, dim) for name in names}, [], stored, stop))
+    store.finish()
+    return present
 
 
-def _effective(model: Any, options: Options) -> Options:
-    """Nothing to unify without a scorer, and no second descriptor to mix in without unification."""
-    if not isinstance(model, OAMN):
-        return replace(options, unify=False, plain_share=0.0)
-    return replace(options, unify=options.unify and options.mask_module)
+def _in_place(found: dict[str, Tensor], places: Sequence[int], start: int, stop: int) -> dict[str, Tensor]:
+    """Descriptors of the images ``start`` to ``stop``; a unit vector where an image could not be read."""
+    blocks = {}
+    for name, rows in found.items():
+        blocks[name] = torch.zeros(stop - start, rows.shape[1])
+        blocks[name][:, 0] = 1
+        blocks[name][[place - start for place in places]] = rows.float()
+    return blocks
 
 
-def _images(batches: Iterable[Batch], records: list[Record]) -> Iterator[Tensor]:
+def _rank(
+    settings: Settings,
+    queries: QueryDescriptors,
+    query: Sequence[Record],
+    store: DescriptorStore,
+    names: Sequence[str],
+    gallery: Sequence[Record],
+    present: np.ndarray,
+    shard: Shard,
+) -> tuple[RankingResult, dict[str, float]]:
+    labels = (column(query, "pid"), column(gallery, "pid"), column(query, "camid"), column(gallery, "camid"))
+    described, by_type = queries.descriptors, {name: store[name] for name in names}
+    if settings.expansion is not None:
+        described, by_type = _expanded(settings.expansion, queries, by_type)
+    matched = settings.unification.kind == "matched"
+    side: Any = by_type[NONE] if set(by_type) == {NONE} and not matched else by_type
+    common: dict[str, Any] = {"query_types": queries.type_names, "chunk_size": settings.chunk_size}
+    matching = settings.unification.matching() if matched else None
+    result = evaluate_ranking(
+        *(described, side, *labels), **common, metric=settings.metric, rerank=settings.rerank, matching=matching,
+        absent=~present, shard=shard,
+    )  # fmt: skip
+    if not settings.rates:
+        return result, {}
+    rates = tpr_at_fpr(described, side, *labels, **common, metric=settings.metric, matching=matching, absent=~present)
+    return result, {f"TPR@FPR={fpr:.0e}": 100 * rate for fpr, rate in rates.items()}
+
+
+def _expanded(
+    expansion: dict[str, Any], queries: QueryDescriptors, by_type: dict[str, np.ndarray]
+) -> tuple[Any, dict[str, Any]]:
+    """Queries and, by type, gallery, expanded by their neighbours of the same type."""
+    described, types = queries.descriptors.numpy().copy(), np.array(queries.type_names)
+    sides: dict[str, Any] = {}
+    for name, gallery in by_type.items():
+        rows = np.flatnonzero(types == name) if len(by_type) > 1 else np.arange(len(types))
+        described[rows], sides[name] = expand_all(described[rows], gallery, **expansion)
+    return described, sides
+
+
+def shard_bounds(count: int, parts: int) -> list[int]:
+    """Where each part of a gallery begins, and its end; whole tiles of the distance computation.
+
+    >>> shard_bounds(5000, 2)
+    [0, 2048, 5000]
+    """
+    tiles = -(-count // GALLERY_TILE)
+    return [min(count, tiles * part // parts * GALLERY_TILE) for part in range(parts)] + [count]
+
+
+def column(records: Sequence[Record], name: str) -> np.ndarray:
+    """A label of every record."""
+    return np.array([getattr(record, name) for record in records])
+
+
+def _images(batches: Iterable[Batch], kept: list[int], skipped: list[str]) -> Iterator[Tensor]:
     for batch in batches:
-        records += batch.records
-        yield batch.images
+        skipped += batch.reasons
+        if batch.images is not None:
+            kept += batch.indices
+            yield batch.images
 
 
-def _distances(protocol: Protocol, query: Tensor, gallery: Any, metric: str) -> Tensor:
-    distances = torch.empty(protocol.num_query, protocol.num_gallery)
-    for rows, block in protocol.blocks(query, gallery, metric, None):
-        distances[torch.from_numpy(rows)] = block.cpu()
-    return distances
+def _chain(first: Tensor, rest: Iterable[Tensor]) -> Iterator[Tensor]:
+    yield first
+    yield from rest
+
+
+def world_size() -> int:
+    """Processes that share the work."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def process_number() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_objects(content: Any) -> list[Any]:
+    """Something of every process, in their order."""
+    if world_size() == 1:
+        return [content]
+    everywhere: list[Any] = [None] * world_size()
+    dist.all_gather_object(everywhere, content)
+    return everywhere
+
+
+def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
+    """An array of every process, all of one shape and type."""
+    own = torch.from_numpy(np.ascontiguousarray(array))
+    if dist.get_backend() == "nccl":
+        own = own.cuda()
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(parts, own)
+    return [part.cpu().numpy() for part in parts]
 
 
 def without_match(query: Sequence[Record], gallery: Sequence[Record]) -> list[Record]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from oamn_plugin.datasets.records import Record
+from oamn_plugin.hosts.shared.evaluation import Evaluation, column
 from oamn_plugin.hosts.shared.files import write_atomically
-from oamn_plugin.retrieval import RankingResult
-from oamn_plugin.retrieval.unification import QueryDescriptors
 
 SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mAP_trapezoid", "mINP")
 
@@ -26,20 +25,19 @@ def write_results(folder: Path, results: Mapping[str, Mapping[str, Any]], note: 
         write_atomically(folder / "results_note.json", (json.dumps(note, indent=2) + "\n").encode())
 
 
-def write_per_query(
-    folder: Path, name: str, result: RankingResult, records: Sequence[Record], queries: QueryDescriptors
-) -> None:
-    """Writes ``per_query/<name>.npz``: the scores, labels and occlusion types of every query."""
-    (folder / "per_query").mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {
-        **result.per_query(),
-        "pids": np.array([record.pid for record in records]),
-        "camids": np.array([record.camid for record in records]),
-        "types": queries.types.numpy(),
-        "confidence": queries.confidence.numpy(),
-        "paths": np.array([record.path for record in records]),
-    }
-    np.savez(folder / "per_query" / f"{name}.npz", **arrays)
+def write_per_query(folder: Path, name: str, evaluation: Evaluation) -> None:
+    """Writes ``per_query/<name>.npz``: scores, labels, occlusion types and, where matched, posterior of every query."""
+    content = io.BytesIO()
+    np.savez(
+        content,
+        **evaluation.result.per_query(),
+        pids=column(evaluation.query, "pid"),
+        camids=column(evaluation.query, "camid"),
+        paths=column(evaluation.query, "path"),
+        types=evaluation.queries.types.numpy(),
+        confidence=evaluation.queries.confidence.numpy(),
+    )
+    write_atomically(folder / "per_query" / f"{name}.npz", content.getbuffer())
 
 
 def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -14,7 +14,7 @@ from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.schedule import oamn_rate
 from oamn_plugin.hosts.torchreid.compat import host_module
-from oamn_plugin.hosts.torchreid.config import data_root, given_options, oamn_options
+from oamn_plugin.hosts.torchreid.config import data_root, given_options, unification
 from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine
 from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
 from oamn_plugin.hosts.torchreid.precision import train_in_bfloat16
@@ -212,7 +212,6 @@ def build_engine(cfg: CfgNode, datamanager: Any, model: nn.Module) -> Any:
         weights = {"margin": triplet.margin, "weight_t": triplet.weight_t, "weight_x": triplet.weight_x}
         smooth = cfg.loss.softmax.label_smooth
         engine = TripletEngine(datamanager, wrapped, optimizer, label_smooth=smooth, **weights, **arguments)
-    engine.options = oamn_options(cfg)
-    engine.fast, engine.chunk_size = cfg.test.fast, cfg.test.chunk_size or None
-    engine.channels_last, engine.keep = cfg.model.channels_last, cfg.train.keep_checkpoints
+    engine.unification, engine.chunk_size = unification(cfg), cfg.test.chunk_size or None
+    engine.keep = cfg.train.keep_checkpoints
     return engine

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 from oamn_plugin.datasets.custom import MARKET_PATTERN
 from oamn_plugin.hosts.shared.errors import ConfigError, nearest
 from oamn_plugin.presets import Options, preset
+from oamn_plugin.retrieval.unification import Unification
 
 
 def default_config() -> CfgNode:
@@ -97,8 +98,12 @@ def _add_test_keys(cfg: CfgNode) -> None:
     test.evaluate = False  # only test model.load_weights
     test.eval_freq, test.start_eval = -1, 0
     test.rerank, test.visrank, test.visrank_topk = False, False, 10
-    # Occlusion unification; empty: the preset's value (on). fast: approximate, E1 once per gallery image
-    test.unify, test.fast = None, False
+    # Occlusion unification: none, typed (as OAMN's scorer says, the published method) or matched (as the match says;
+    # any model). Empty: that of OAMN's preset, none for other models. blank: image or features; fill: mean or black;
+    # empty: as suits the kind
+    test.unification, test.blank, test.fill = "", "", ""
+    # Matched unification: types that are compared (nine, five), temperature, prior probability of "not occluded"
+    test.matched = CfgNode({"types": "nine", "temperature": 0.05, "none_prior": 0.8})
     # Queries whose distances are in memory at once; 0: as many as fit 256 MB
     test.chunk_size = 0
     cfg.test = test
@@ -119,7 +124,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
         raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         _set(cfg, key, value, "the command line")
-    oamn_options(cfg)
+    unification(cfg)
     cfg.freeze()
     return cfg
 
@@ -223,16 +228,30 @@ def oamn_options(cfg: CfgNode) -> Options:
         ConfigError: unknown preset or a value out of range.
     """
     try:
-        options = preset(cfg.oamn.preset, **given_options(cfg))
-        return (
-            options
-            if cfg.test.unify is None
-            else preset(cfg.oamn.preset, **{**given_options(cfg), "unify": bool(cfg.test.unify)})
-        )
+        return preset(cfg.oamn.preset, **given_options(cfg))
     except ConfigError:
         raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"oamn: {error}") from error
+
+
+def unification(cfg: CfgNode) -> Unification:
+    """How a configuration unifies queries and gallery; see ``test.unification``.
+
+    Raises:
+        ConfigError: an unknown word, a number out of range, or typed unification of a model without a scorer.
+    """
+    options, matched = oamn_options(cfg), cfg.test.matched
+    oamn = cfg.model.name.startswith("oamn_")
+    kind = cfg.test.unification or (options.unification if oamn else "none")
+    if kind == "typed" and not (oamn and options.mask_module):
+        if cfg.test.unification:
+            raise ConfigError("test.unification typed reads OAMN's scorer: this model has none; choose matched or none")
+        kind = "none"
+    try:
+        return Unification.of(options, kind, cfg.test.blank, cfg.test.fill, **matched)
+    except ValueError as error:
+        raise ConfigError(f"test: {error}") from error
 
 
 def data_root(cfg: CfgNode) -> str:

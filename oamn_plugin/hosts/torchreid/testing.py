@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,15 @@ import torch
 from torch import nn
 
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.shared import evaluation
 from oamn_plugin.hosts.shared.checkpoint import save_checkpoint, save_step, step_files
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
-from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, PlainModel
+from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, ImageSet, Settings, evaluate
 from oamn_plugin.hosts.shared.random_state import random_state, same_random_numbers, set_random_state
 from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
+from oamn_plugin.hosts.shared.truth import truth_scores
 from oamn_plugin.hosts.torchreid.checkpoint import model_state, plain_schedule
-from oamn_plugin.hosts.torchreid.compat import host_module
-from oamn_plugin.modeling import OAMN
-from oamn_plugin.presets import Options
-from oamn_plugin.retrieval import Reranking, black_pixel
+from oamn_plugin.modeling import OAMN, WholeModel, embedding_model
+from oamn_plugin.retrieval import Reranking, Unification, fill_colour
 
 METRICS = {"euclidean": "sqeuclidean", "cosine": "cosine"}
 
@@ -32,18 +31,14 @@ class CoreTesting:
     """Mixed into an engine of the host, before it: ``class TripletEngine(CoreTesting, ImageTripletEngine)``.
 
     Attributes:
-        options: how OAMN is tested; None: the model's own options.
-        fast: approximate occlusion unification.
+        unification: how queries and gallery are unified; None: an OAMN's own, plain matching of other models.
         chunk_size: queries whose distances are in memory at once; None: about 256 MB.
-        channels_last: memory layout of images; about twice as fast on a CPU for networks in the same layout.
         keep: resumable checkpoints that are kept; 0 writes none.
         results: data set to scores in percent, of the last test.
     """
 
-    options: Options | None = None
-    fast = False
+    unification: Unification | None = None
     chunk_size: int | None = None
-    channels_last = False
     keep = 2
     # of the host's engine
     datamanager: Any
@@ -229,15 +224,17 @@ class CoreTesting:
             raise ConfigError(
                 "cuhk03.use_metric_cuhk03: random single-shot galleries are not offered; use the new split"
             )
+        if visrank:
+            raise ConfigError(
+                "test.visrank needs the whole distance matrix: draw rank lists with tools/visualize.py ranks"
+            )
         self.results = {}
         for name in self.test_loader:
             with same_random_numbers():
-                found = self.evaluate(name, METRICS[dist_metric], normalize_feature, rerank, visrank)
+                found = self.evaluate(name, METRICS[dist_metric], normalize_feature, rerank)
             self.results[name] = found.scores
             if save_dir:
-                write_per_query(Path(save_dir), name, found.result, found.query, found.queries)
-            if visrank:
-                self._show_ranks(name, found, save_dir, visrank_topk)
+                write_per_query(Path(save_dir), name, found)
             if self.writer is not None:
                 for key in ("Rank-1", "mAP", "mAP_trapezoid"):
                     self.writer.add_scalar(f"Test/{name}/{key}", found.scores[key], self.epoch)
@@ -247,57 +244,69 @@ class CoreTesting:
         return found.result.rank(1)
 
     def evaluate(
-        self, name: str, metric: str = "sqeuclidean", normalised: bool = False, rerank: bool = False, keep: bool = False
+        self, name: str, metric: str = "sqeuclidean", normalised: bool = False, rerank: bool = False
     ) -> Evaluation:
-        """Scores the model on one target: OAMN with occlusion unification, any other model plainly.
+        """Scores the model on one target.
 
         Args:
             name: of ``datamanager.targets``.
             metric: ``sqeuclidean`` or ``cosine``.
-            normalised: unit descriptors (OAMN's always are).
+            normalised: unit descriptors (OAMN's, and those that are matched, always are).
             rerank: k-reciprocal re-ranking.
-            keep: keep the distance matrix.
         """
         self.set_model_mode("eval")  # type: ignore[attr-defined]
         bare = self.bare_model
-        core: Any = bare if isinstance(bare, OAMN) else PlainModel(bare, normalised).eval()
-        found = evaluation.evaluate(
-            core,
-            self._batches(name, "query"),
-            self._batches(name, "gallery"),
-            self.options or (bare.options if isinstance(bare, OAMN) else Options()),
-            black=black_pixel(*normalisation(self.datamanager)),
-            fast=self.fast,
+        own = Unification.of(bare.options) if isinstance(bare, OAMN) else Unification()
+        core, unification = embedding_of(bare, self.unification or own, self._image_size, normalised)
+        settings = Settings(
+            unification=unification,
+            colour=fill_colour(unification.fill, *normalisation(self.datamanager)),
             metric=metric,
             rerank=Reranking() if rerank else None,
             chunk_size=self.chunk_size,
-            channels_last=self.channels_last,
-            keep_distances=keep,
         )
-        found.scores.update(evaluation.truth_scores(core, found, self._batches(name, "query")))
+        found = evaluate(core, self._image_set(name, "query"), self._image_set(name, "gallery"), settings)
+        found.scores.update(truth_scores(core, found, self._batches(name, "query")))
         return found
 
-    def _batches(self, name: str, part: str) -> Iterator[Batch]:
-        for data in self.test_loader[name][part]:
-            images, pids, camids = self.parse_data_for_eval(data)  # type: ignore[attr-defined]
-            labels = zip(data["impath"], pids.tolist(), camids.tolist(), strict=True)
-            yield Batch(images.cuda() if self.use_gpu else images, [Record(*one) for one in labels])
+    @property
+    def _image_size(self) -> tuple[int, int]:
+        return self.datamanager.height, self.datamanager.width
 
-    def _show_ranks(self, name: str, found: Evaluation, save_dir: str, topk: int) -> None:
-        manager = self.datamanager
-        assert found.distances is not None
-        host_module("utils").visualize_ranked_results(
-            found.distances.numpy(),
-            manager.fetch_test_loaders(name),
-            manager.data_type,
-            width=manager.width,
-            height=manager.height,
-            save_dir=str(Path(save_dir) / f"visrank_{name}"),
-            topk=topk,
-        )
+    def _image_set(self, name: str, part: str) -> ImageSet:
+        loader = self.test_loader[name][part]
+        records = [Record(*one[:3]) for one in getattr(loader.dataset, part)]
+        return ImageSet(records, lambda start, stop: self._batches(name, part), loader.batch_size)
+
+    def _batches(self, name: str, part: str) -> Iterator[Batch]:
+        start = 0
+        for data in self.test_loader[name][part]:
+            images, pids, _ = self.parse_data_for_eval(data)  # type: ignore[attr-defined]
+            yield Batch(range(start, start + len(pids)), images.cuda() if self.use_gpu else images)
+            start += len(pids)
 
 
 def normalisation(datamanager: Any) -> tuple[list[float], list[float]]:
     """Mean and standard deviation (0..1) by which a data manager's last test transform normalises."""
     last = datamanager.transform_te.transforms[-1]
     return list(last.mean), list(last.std)
+
+
+def embedding_of(
+    model: nn.Module, unification: Unification, image_size: tuple[int, int], normalised: bool
+) -> tuple[Any, Unification]:
+    """A model of the host as an embedding model, in evaluation mode, and how it can be unified.
+
+    Args:
+        model: an OAMN, or any model of the host.
+        unification: what is asked for; strips move from the features to the image where a model cannot be cut.
+        image_size: (height, width) in pixels.
+        normalised: unit descriptors for plain matching too.
+    """
+    if isinstance(model, OAMN):
+        return model, unification
+    matched = unification.kind == "matched"
+    if not matched or unification.place == "image":
+        return WholeModel(model, normalised=normalised or matched).eval(), unification
+    core = embedding_model(model, image_size)
+    return core.eval(), unification if core.blanks_features else replace(unification, place="image")

@@ -1,0 +1,136 @@
+"""Scores any model on published data sets: the packaged one, a checkpoint with its configuration, or a network file.
+
+oamn test --on PartialREIDOccluded PartialREID --root ~/datasets
+oamn test --on Market1501 --weights model.onnx --unification none matched
+oamn test --on PartialiLIDS --config-file configs/Market1501/SBS_R50.yml --weights model_final.pth
+
+No toolbox is needed for the packaged model and for network files. The scores of every query go to
+OUTPUT/KIND/per_query, the means to OUTPUT/KIND/results.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.encoder import add_model_arguments, model_of
+
+if TYPE_CHECKING:
+    from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet
+    from oamn_plugin.search.encoder import ImageEncoder
+
+BATCH = 64
+READERS = 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="oamn test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--on", nargs="+", required=True, metavar="SET", help="names of tools/prepare_data.py list")
+    parser.add_argument(
+        "--root", default=os.environ.get("FASTREID_DATASETS", "datasets"), help="folder of the data sets"
+    )
+    parser.add_argument("--output", type=Path, default=Path("logs/test"), metavar="DIR", help="default logs/test")
+    add_model_arguments(parser)
+    for action in parser._actions:
+        if action.dest == "unification":
+            action.nargs, action.help = "+", "one or more kinds, each evaluated"
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; expected errors are one message and exit code 2."""
+    args = build_parser().parse_args(argv)
+    try:
+        return run(args)
+    except ExpectedError as error:
+        print(f"test: {error}", file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates every kind of unification on every data set."""
+    kinds, args.unification = args.unification or [None], None
+    from oamn_plugin.datasets import catalogue
+    from oamn_plugin.hosts.shared.evaluation import Settings, evaluate
+    from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
+
+    splits = {name: catalogue.load(name, args.root) for name in args.on}
+    for kind in kinds:
+        encoder = model_of(argparse.Namespace(**{**vars(args), "unification": kind}))
+        settings = Settings(encoder.unification, encoder.colour)
+        output, results = args.output / encoder.unification.kind, {}
+        for name, split in splits.items():
+            sides = image_set(encoder, split.query, name), image_set(encoder, split.gallery, name)
+            found = evaluate(encoder.model, *sides, settings)
+            results[name] = found.scores
+            write_per_query(output, name, found)
+        note = {"model": encoder.name, "unification": vars(encoder.unification)}
+        write_results(output, results, note)
+        print(f"{encoder.name}: {describe(encoder)}\n{results_table(results)}\nWritten to {output}/results.json\n")
+    return 0
+
+
+def describe(encoder: ImageEncoder) -> str:
+    """The unification in words."""
+    how = encoder.unification
+    if how.kind == "none":
+        return "plain matching"
+    where = "on the features" if how.place == "features" else f"on the image ({how.fill})"
+    if how.kind == "typed":
+        return f"typed unification, strips {where}"
+    return (
+        f"matched unification of {how.types} types, strips {where}, temperature {how.temperature:g}, "
+        f"prior of none {how.none_prior:.3g}"
+    )
+
+
+def image_set(encoder: ImageEncoder, records: Any, name: str) -> ImageSet:
+    """Records as batches that the encoder's network takes, read by threads; images that cannot be read are left out."""
+    from tqdm import tqdm
+
+    from oamn_plugin.hosts.shared.evaluation import ImageSet
+
+    def load(start: int, stop: int) -> Iterator[Batch]:
+        with ThreadPoolExecutor(READERS) as pool:
+            for first in tqdm(range(start, stop, BATCH), desc=name, leave=False, disable=stop - start < 4 * BATCH):
+                places = range(first, min(first + BATCH, stop))
+                yield as_batch(
+                    encoder, places, list(pool.map(lambda place: read(encoder, records[place].path), places))
+                )
+
+    return ImageSet(records, load, BATCH)
+
+
+def read(encoder: ImageEncoder, path: str) -> Any:
+    """Pixels of an image file, or the error that says why there are none."""
+    from oamn_plugin.datasets.images import BadImageError
+
+    try:
+        return encoder.read(path)
+    except BadImageError as error:
+        return error
+
+
+def as_batch(encoder: ImageEncoder, places: range, found: list[Any]) -> Batch:
+    """Pixels and errors of some images as a batch."""
+    import torch
+
+    from oamn_plugin.hosts.shared.evaluation import Batch
+
+    there = [(place, pixels) for place, pixels in zip(places, found, strict=True) if isinstance(pixels, torch.Tensor)]
+    reasons = [str(error) for error in found if not isinstance(error, torch.Tensor)]
+    images = encoder.normalise(torch.stack([pixels for _, pixels in there])) if there else None
+    return Batch([place for place, _ in there], images, reasons)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
