@@ -7,7 +7,7 @@
     python tools/prepare_data.py occlude datasets/Market-1501-v15.09.15
     python tools/prepare_data.py embedded --size demo
 
-Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 130 interrupted.
+Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 75 stopped by SIGTERM or Ctrl-C: run again.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without being installed
 
-OK, PROBLEMS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, PROBLEMS, BAD_INPUT = 0, 1, 2
 _NAMED = 10  # unreadable images that `check` names before it only counts
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one sub-command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    from oamn_plugin.datasets.folders import stopping_cleanly
+
     try:
-        return options.run(options)
-    except KeyboardInterrupt:
-        print("interrupted: nothing was left half made", file=sys.stderr)
-        return INTERRUPTED
+        with stopping_cleanly("prepare_data.py"):
+            return options.run(options)
     except (ValueError, OSError) as error:  # the package's own errors are of these kinds, and say what to do
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from oamn_plugin.datasets.archives import new_folder
 from oamn_plugin.datasets.embedded.occluders import Occluder, paste, random_occluder
 from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, COLUMNS, side_shares
+from oamn_plugin.datasets.folders import new_folder, only_maker
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.readers.market import FOLDERS, read_market_folder
 from oamn_plugin.datasets.records import DataSetError, Record
@@ -80,7 +80,7 @@ def occlude_dataset(
         raise FileExistsError(f"{target} is there already: delete it or choose another place")
     records = read_market_folder(source / "query")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(target) as unfinished:
+    with only_maker(target), new_folder(target) as unfinished:
         (unfinished / "query").mkdir()
         rows = []
         for record in progress(records):

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from oamn_plugin.datasets.archives import new_folder
+from oamn_plugin.datasets.folders import new_folder, only_maker
 from oamn_plugin.datasets.readers.market import FOLDERS
 from oamn_plugin.datasets.records import DataSetError
 
@@ -117,7 +117,7 @@ def _build(
             f"{', '.join(missing[:3])}: is it the complete DukeMTMC-reID?"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(target) as unfinished:
+    with only_maker(target), new_folder(target) as unfinished:
         for folder in LISTS:
             (unfinished / folder).mkdir()
         for copy in progress(copies):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_occlude_makes_a_set_beside_the_given_one(tmp_path: Path, capsys: pytest
     assert (tmp_path / "market-occluded" / "annotations.csv").is_file()
     assert main(["occlude", str(tmp_path / "market")]) == 2
     assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_occlude_with_75_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    for part in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / "market" / part).mkdir(parents=True)
+        Image.new("RGB", (32, 64)).save(tmp_path / "market" / part / "0001_c1s1_000151_00.jpg")
+    monkeypatch.setattr("oamn_plugin.datasets.occlude._bring", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as stop:
+        main(["occlude", str(tmp_path / "market")])
+    assert stop.value.code == 75
+    assert "run again" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["market"]
 
 
 def test_occluded_duke_reports_what_differs_from_the_published_set(
