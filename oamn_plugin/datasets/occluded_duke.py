@@ -154,6 +154,8 @@ def _index_folder(folder: Path) -> dict[str, list[_Source]]:
         for name in sorted(names):
             if _NAME.fullmatch(name):
                 path = Path(place, name)
+                if not path.is_file():  # a pipe would block for ever, a device never end: as if it were not there
+                    continue
                 source = _Source(Path(place).name, path.stat().st_size, partial(io.FileIO, path))
                 index.setdefault(name, []).append(source)
     return index

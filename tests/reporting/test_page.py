@@ -30,3 +30,10 @@ def test_published_maps_say_which_convention_they_are() -> None:
     table = published_table(("Occluded-Duke",))
     assert all(row[4] for row in table.rows if row[3] is not None)
     assert len(table.rows) == sum(line.protocol == "Occluded-Duke" for line in PUBLISHED)
+
+
+def test_names_put_no_html_into_the_markdown_report() -> None:
+    page = render_markdown("<script>", "<!-- ", [Section("<script>", ["</script>"], bullets=["<script", "p < 0.05"])])
+    assert "<script" not in page
+    assert "<!--" not in page
+    assert "p < 0.05" in page
