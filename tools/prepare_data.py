@@ -7,6 +7,7 @@
     python tools/prepare_data.py occluded-duke DukeMTMC-reID.zip LISTS_DIR
     python tools/prepare_data.py occlude datasets/Market-1501-v15.09.15
     python tools/prepare_data.py embedded --size demo
+    python tools/prepare_data.py occluders OUT
 
 Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 75 stopped by SIGTERM or Ctrl-C: run again.
 """
@@ -97,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("embedded", parents=[root, seed], help="generate the embedded data set")
     command.add_argument("--size", default="demo", help="tiny, demo or benchmark (default: %(default)s)")
     command.set_defaults(run=_embedded)
+
+    command = commands.add_parser("occluders", parents=[seed], help="write the embedded set's occluders as cut-outs")
+    command.add_argument("out", type=Path, metavar="OUT", help="folder to make, of PNG files with transparency")
+    command.add_argument("--number", type=int, default=200, help="how many (default: %(default)s)")
+    command.set_defaults(run=_occluders)
     return parser
 
 
@@ -226,6 +232,15 @@ def _embedded(options: argparse.Namespace) -> int:
     from oamn_plugin.datasets.embedded import ensure
 
     print(ensure(options.root, options.size, options.seed))
+    return OK
+
+
+def _occluders(options: argparse.Namespace) -> int:
+    from oamn_plugin.datasets.cutouts import write_cutouts
+
+    bar = partial(_progress, label="drawing", unit="occluder")
+    folder = write_cutouts(options.out, options.number, options.seed, progress=bar)
+    print(f"{options.number:,} occluders are in {folder}; its README.txt says what they are not for")
     return OK
 
 

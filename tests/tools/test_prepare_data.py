@@ -62,6 +62,7 @@ def test_check_finds_missing_and_unreadable_images(tmp_path: Path, capsys: pytes
         (["occlude", "nowhere"], "has no bounding_box_train"),
         (["occluded-duke", "none.zip", "nowhere"], "cannot read the list of names"),
         (["embedded", "--size", "dmo"], "demo"),
+        (["occluders", "out", "--number", "0"], "at least 1"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -172,7 +173,7 @@ def test_help_loads_nothing_heavy() -> None:
     script = f"import sys; sys.argv = [{str(SCRIPT)!r}, '--help']\n{code}"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    for command in ("list", "check", "occluded-duke", "occlude", "embedded"):
+    for command in ("list", "check", "occluded-duke", "occlude", "embedded", "occluders"):
         assert command in result.stdout
 
 
