@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     remove.add_argument("images", nargs="+", metavar="IMAGE", help="paths of the images")
     remove.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
     for command in (index, query):
-        command.add_argument("--pattern", help="regular expression for file names with the groups pid and camid")
+        command.add_argument("--pattern", help="regular expression for paths, with the groups pid and camid")
         add_model_arguments(command)
     return parser
 
@@ -134,9 +134,10 @@ def run_remove(args: argparse.Namespace) -> int:
 
 def read_images(sources: list[str], pattern: str | None) -> list[Any]:
     """The images of all sources."""
-    from oamn_plugin.search.gallery import PATTERN, read_gallery
+    from oamn_plugin.datasets.labels import MARKET_PATTERN
+    from oamn_plugin.search.gallery import read_gallery
 
-    return [image for source in sources for image in read_gallery(source, pattern or PATTERN)]
+    return [image for source in sources for image in read_gallery(source, pattern or MARKET_PATTERN)]
 
 
 def evaluate(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:

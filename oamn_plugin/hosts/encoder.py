@@ -143,7 +143,7 @@ def load_model(
 
 
 def _is_torchreid(config_file: str) -> bool:
-    """Whether a configuration has torchreid's keys, which are in small letters; unreadable files are fastreid's to name."""
+    """Whether a configuration has torchreid's keys, in small letters; of unreadable files fastreid's loader tells."""
     import yaml
 
     try:

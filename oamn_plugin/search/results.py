@@ -12,6 +12,7 @@ from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 
+from oamn_plugin.errors import printable
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
 from oamn_plugin.retrieval.matching import EXPLAINING
 from oamn_plugin.retrieval.unification import QueryDescriptors
@@ -162,13 +163,13 @@ def _text(result: SearchResult, shown: int) -> str:
     rows = []
     for rank, match in enumerate(result.unified[:shown], start=1):
         row: list[Any] = [rank, match.image.name, f"{match.distance:.4f}", plain.get(match.image.path, "-")]
-        row += [match.image.camid] if cameras else []
+        row += [printable(match.image.camid)] if cameras else []
         row += [{True: "yes", False: "", None: "?"}[result.is_hit(match)]] if known else []
-        rows.append([*row, *match.image.extra.values()])
-    extra = list(result.unified[0].image.extra) if result.unified else []
+        rows.append([*row, *map(printable, match.image.extra.values())])
+    extra = list(map(printable, result.unified[0].image.extra)) if result.unified else []
     headers = ["rank", "image", "distance", "plain rank", *(["camera"] * cameras), *(["same person"] * known), *extra]
     table = tabulate(rows, headers=headers, disable_numparse=True)
-    return f"{result.query.path}: {describe_type(result)}\n{table}"
+    return f"{printable(result.query.path)}: {describe_type(result)}\n{table}"
 
 
 def _entry(rank: int, match: Match) -> dict[str, Any]:
