@@ -98,7 +98,7 @@ JOBS = (
     Job("ranking.py", ("--queries", "2900"), (), read_ranking),
     Job("scale.py", ("--sizes", "10000", "100000"), (), read_scale),
     Job("startup.py"),
-    Job("fast_mode.py", ("--rounds", "3")),
+    Job("matched.py", ("--queries", "2900"), ("--rounds", "5")),
 )
 GPU = Job("training_step.py", ("--device", "cuda", "--amp", "--images", "64", "--loader"))
 
@@ -153,8 +153,6 @@ def main(argv: list[str] | None = None) -> int:
     names = [job.script.removesuffix(".py") for job in JOBS]
     command.add_argument("--full", action="store_true", help="sizes of MSMT17 and of a million descriptors")
     command.add_argument("--only", nargs="+", choices=names, default=names, help="some of the benchmarks; no file then")
-    command.add_argument("--config-file", default="", help="for fast_mode.py: configuration of a trained run")
-    command.add_argument("--weights", default="", help="for fast_mode.py: its weights")
     command.add_argument("--root", default="", help="for data_pipeline.py: folder of Market-1501")
     command.add_argument("--doc", type=Path, default=DOCUMENT, help="document whose table is written")
     arguments = command.parse_args(argv)
@@ -163,9 +161,6 @@ def main(argv: list[str] | None = None) -> int:
         if name not in arguments.only:
             continue
         given = list(job.full if arguments.full else job.quick)
-        if name == "fast_mode" and arguments.weights:
-            given += ["--weights", arguments.weights]
-            given += ["--config-file", arguments.config_file] if arguments.config_file else []
         if name == "data_pipeline" and arguments.root:
             given += ["--root", arguments.root, "--data-set", "Market1501"]
         rows += run(job, given)

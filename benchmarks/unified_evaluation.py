@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
@@ -23,20 +24,24 @@ GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def evaluate(model: Any, query: list[Any], gallery: Any, rows: int) -> Any:
-    """A unified evaluation with labels that make every query findable."""
-    import numpy as np
+    """A typed evaluation with labels that make every query findable."""
+    from oamn_plugin.datasets.records import Record
+    from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet, Settings
+    from oamn_plugin.hosts.shared.evaluation import evaluate as evaluate_model
+    from oamn_plugin.retrieval import Unification
 
-    from oamn_plugin.retrieval import evaluate_ranking
-    from oamn_plugin.retrieval.unification import unify
+    def image_set(batches: Any, count: int, camera: int) -> ImageSet:
+        def load(start: int, stop: int) -> Iterator[Batch]:
+            place = 0
+            for images in batches:
+                yield Batch(range(place, place + len(images)), images)
+                place += len(images)
 
-    unified = unify(model, query, gallery)
-    with unified.store:
-        count = len(unified.queries.types)
-        pids = np.arange(count) % 10, np.arange(rows) % 10
-        cameras = np.zeros(count, int), np.ones(rows, int)
-        return evaluate_ranking(
-            unified.queries.descriptors, unified.gallery, *pids, *cameras, query_types=unified.queries.type_names
-        )
+        return ImageSet([Record(str(row), row % 10, camera) for row in range(count)], load, count)
+
+    queries = sum(map(len, query))
+    settings = Settings(Unification("typed", fill="black"))
+    return evaluate_model(model, image_set(query, queries, 0), image_set(gallery, rows, 1), settings)
 
 
 class Counter:
@@ -163,6 +168,9 @@ def measure_memory(types: int, gallery: int, dim: int) -> dict[str, float]:
 
         def describe(self, features: torch.Tensor) -> torch.Tensor:
             return nn.functional.normalize(features)
+
+        def embed(self, features: torch.Tensor) -> torch.Tensor:
+            return self.describe(self.apply_mask(features, self.attend(features)[0]))
 
     model = Cheap()
     fixed_types(model, types)

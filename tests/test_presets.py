@@ -30,7 +30,7 @@ def test_both_readings_share_the_published_weights() -> None:
         found = preset(name)
         weights = (found.identity_weight, found.triplet_weight, found.mask1_weight, found.mask2_weight)
         assert (*weights, found.score_weight) == (1, 0.5, 5, 5, 1)
-        assert (found.position_weight, found.cross_weight, found.plain_share, found.mask_floor) == (0, 0, 0, 0)
+        assert (found.position_weight, found.cross_weight, found.mask_floor) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -63,15 +63,13 @@ def test_options_do_not_change() -> None:
         ({"axes": 3}, "axes must be one of 0, 1, 2"),
         ({"mask1_weight": -1.0}, "mask1_weight must not be negative"),
         ({"dropout": 1.5}, r"dropout must lie in \[0, 1\]"),
-        ({"plain_share": -0.1}, "plain_share must lie in"),
         ({"quarter_threshold": 0.8}, "0.25 <= quarter_threshold <= half_threshold"),
         ({"quarter_threshold": 0.2}, "0.25 <= quarter_threshold"),
         ({"patch_source": "middle"}, "patch_source must be one of corner, anywhere, large, mixed"),
         ({"patch_shape": "round"}, "patch_shape must be one of strip, loose"),
         ({"mask_context": "none"}, "mask_context must be one of mean, all"),
-        ({"unification": "hard"}, "unification must be one of typed, weighted"),
+        ({"unification": "hard"}, "unification must be one of none, typed, matched"),
         ({"mask_reduction": 0}, "mask_reduction must be at least 1"),
-        ({"weight_temperature": 0.0}, "weight_temperature above 0"),
     ],
 )
 def test_a_wrong_option_says_what_is_wrong(overrides: dict[str, object], message: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import all as everything  # type: ignore[import-not-found]
 import common  # type: ignore[import-not-found]
 import data_pipeline  # type: ignore[import-not-found]
-import fast_mode  # type: ignore[import-not-found]
+import matched  # type: ignore[import-not-found]
 import precision  # type: ignore[import-not-found]
 import pytest
 import startup  # type: ignore[import-not-found]
@@ -16,7 +16,6 @@ import torch
 import training_step  # type: ignore[import-not-found]
 import unified_evaluation  # type: ignore[import-not-found]
 
-from oamn_plugin.modeling.packaged import load_packaged
 from oamn_plugin.modeling.precision import has_bfloat16
 
 SMALL = ["--backbone", "resnet18", "--size", "64", "32"]
@@ -84,21 +83,11 @@ def test_data_pipeline_reads_the_real_loader(embedded_root: Path) -> None:
     assert plain.dtype == torch.uint8
 
 
-def test_fast_mode_runs_packaged_without_and_with_weights(embedded_root: Path, tmp_path: Path) -> None:
-    small = ["--root", str(embedded_root), "--embedded-size", "tiny", "--limit", "12", "--rounds", "1"]
-    packaged, _ = fast_mode.load_encoder(fast_mode.parse(small))
-    for name, value in load_packaged().state_dict().items():
-        assert torch.equal(packaged.model.state_dict()[name], value), name
-    assert "untrained" not in fast_mode.main(small)[0].measured
-    small += ["--config-file", "configs/embedded/oamn_paper.yml", "--weights", ""]
-    rows = fast_mode.main(small)
-    assert "untrained" in rows[0].measured
-    encoder, split = fast_mode.load_encoder(fast_mode.parse(small))
-    assert len(split.query) == 12
-    state = {f"oamn.{name}": value for name, value in encoder.model.state_dict().items()}
-    torch.save({"model": state}, tmp_path / "model.pth")
-    rows = fast_mode.main([*small, "--weights", str(tmp_path / "model.pth")])
-    assert "untrained" not in rows[0].measured
+def test_the_cost_of_matching_is_measured_at_any_size() -> None:
+    small = ["--images", "2", "--batch", "2", "--size", "64", "32", "--rounds", "1"]
+    rows = matched.main([*small, "--queries", "20", "--ranked", "60", "--dim", "8"])
+    assert len(rows) == 5
+    assert "times in processor time" in rows[-1].measured
 
 
 def test_help_of_the_training_command_imports_nothing_slow() -> None:

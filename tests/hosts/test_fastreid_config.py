@@ -49,8 +49,8 @@ def test_presets_come_through(name: str) -> None:
 
 def test_each_option_is_overridden_on_its_own_from_file_and_command_line(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yml", "MODEL: {META_ARCHITECTURE: OAMN, OAMN: {PRESET: official, MASK1_WEIGHT: 2}}")
-    found = oamn_options(load_config(path, ["MODEL.OAMN.ALIGNED_VIEWS", "True", "TEST.OAMN.UNIFY", "False"]))
-    assert found == preset("official", mask1_weight=2.0, aligned_views=True, unify=False)
+    found = oamn_options(load_config(path, ["MODEL.OAMN.ALIGNED_VIEWS", "True", "TEST.UNIFICATION", "none"]))
+    assert found == preset("official", mask1_weight=2.0, aligned_views=True)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,8 @@ def test_a_misspelt_key_on_the_command_line() -> None:
         ("MODEL.OAMN.AXES", "1.5", "MODEL.OAMN.AXES must be a whole number, got 1.5"),
         ("MODEL.OAMN.ALIGNED_VIEWS", "yes", "MODEL.OAMN.ALIGNED_VIEWS must be True or False, got 'yes'"),
         ("MODEL.OAMN.POOLING", "3", "MODEL.OAMN.POOLING must be a word, got 3"),
-        ("TEST.OAMN.UNIFY", "no", "TEST.OAMN.UNIFY must be True or False, got 'no'"),
+        ("TEST.UNIFICATION", "no", "TEST: kind of a unification must be one of none, typed, matched, got 'no'"),
+        ("TEST.UNIFICATION", "typed", "TEST.UNIFICATION typed reads OAMN's scorer: this model has none"),
         ("MODEL.OAMN.POOLING", "median", "MODEL.OAMN: pooling must be one of max, avg, gem"),
         ("MODEL.OAMN.PRESET", "papers", "unknown preset 'papers'"),
     ],

@@ -43,12 +43,12 @@ def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys:
 
 def test_options_of_testing_and_single_conditions(run: Path, tmp_path: Path) -> None:
     assert held_out(run, "--only", "partial", "--output", tmp_path / "unified") == 0
-    assert held_out(run, "--only", "partial", "--output", tmp_path / "plain", "TEST.OAMN.UNIFY", "False") == 0
+    assert held_out(run, "--only", "partial", "--output", tmp_path / "plain", "TEST.UNIFICATION", "none") == 0
     found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("unified", "plain")]
     assert [list(one) for one in found] == [["partial"], ["partial"]]
     assert (tmp_path / "plain" / "per_query" / "partial.npz").exists()
     note = json.loads((tmp_path / "plain" / "results_note.json").read_text())
-    assert note == {"opts": ["TEST.OAMN.UNIFY", "False"]}
+    assert note == {"opts": ["TEST.UNIFICATION", "none"]}
     confidence = [np.load(tmp_path / name / "per_query" / "partial.npz")["confidence"] for name in ("unified", "plain")]
     assert len(confidence[0]) == len(confidence[1]) == found[0]["partial"]["num_query"]
 

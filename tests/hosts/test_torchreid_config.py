@@ -10,7 +10,7 @@ require_torchreid()
 
 from oamn_plugin.hosts.shared.errors import ConfigError  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, register_from  # noqa: E402
-from oamn_plugin.hosts.torchreid.config import all_keys, default_config, load_config, oamn_options  # noqa: E402
+from oamn_plugin.hosts.torchreid.config import all_keys, default_config, load_config, oamn_options, unification  # noqa: E402
 from oamn_plugin.hosts.torchreid.preflight import PreflightError, check_data, check_settings  # noqa: E402
 from oamn_plugin.presets import preset  # noqa: E402
 
@@ -38,8 +38,13 @@ def test_the_hosts_keys_are_all_there() -> None:
 
 
 def test_options_of_the_method_by_key() -> None:
-    cfg = load_config("", ["oamn.preset", "plus", "oamn.mask_floor", "0.25", "oamn.axes", "2", "test.unify", "False"])
-    assert oamn_options(cfg) == preset("plus", mask_floor=0.25, axes=2, unify=False)
+    cfg = load_config(
+        "", ["oamn.preset", "plus", "oamn.mask_floor", "0.25", "oamn.axes", "2", "test.unification", "none"]
+    )
+    assert oamn_options(cfg) == preset("plus", mask_floor=0.25, axes=2)
+    assert (unification(cfg).kind, unification(load_config()).kind) == ("none", "typed")
+    matched = unification(load_config("", ["model.name", "osnet_x1_0", "test.unification", "matched"]))
+    assert (matched.kind, matched.place, matched.fill) == ("matched", "features", "mean")
     assert oamn_options(load_config()) == preset("paper")
 
 
@@ -68,7 +73,10 @@ def test_values_are_read_as_the_host_reads_them(tmp_path: Path) -> None:
         ("", ["train.batch_size", "many"], r"train\.batch_size in the command line"),
         ("", ["oamn.preset", "pluss"], "oamn: unknown preset 'pluss'"),
         ("", ["oamn.pooling", "sum"], "oamn: pooling must be one of max, avg"),
-        ("", ["oamn.unify", "3"], r"oamn\.unify must be True or False, got 3"),
+        ("", ["oamn.aligned_views", "3"], r"oamn\.aligned_views must be True or False, got 3"),
+        ("", ["test.unification", "typ"], "kind of a unification must be one of none, typed, matched, got 'typ'"),
+        ("", ["model.name", "osnet_x1_0", "test.unification", "typed"], "this model has none"),
+        ("", ["test.unification", "matched", "test.matched.none_prior", "2.0"], "none_prior must lie in"),
         ("", ["oamn.mask_floor", "True"], r"oamn\.mask_floor must be a number"),
         ("", ["oamn.axes", "1.5"], r"oamn\.axes must be a whole number"),
     ],

@@ -28,7 +28,7 @@ from oamn_plugin.hosts.torchreid.checkpoint import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid.compat import host_module  # noqa: E402
 from oamn_plugin.hosts.torchreid.main import train_or_test  # noqa: E402
 from oamn_plugin.occlusion import OCCLUSION_TYPES, strip  # noqa: E402
-from oamn_plugin.retrieval import black_out, black_pixel  # noqa: E402
+from oamn_plugin.retrieval import Unification, cover_strip, fill_colour  # noqa: E402
 from oamn_plugin.views import Geometry  # noqa: E402
 
 
@@ -154,7 +154,7 @@ def test_black_strips_are_black(embedded_root: Path) -> None:
     for row, types in zip(made.images, made.types, strict=True):
         top, left, height, width = strip(OCCLUSION_TYPES[int(types[1])], *SIZE)
         cut = row[1, :, top : top + height, left : left + width]
-        torch.testing.assert_close(cut, black_pixel().view(3, 1, 1).expand_as(cut), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(cut, fill_colour("black").view(3, 1, 1).expand_as(cut), atol=1e-5, rtol=1e-5)
 
 
 def test_moving_and_normalising_do_not_disturb_each_other(embedded_root: Path) -> None:
@@ -225,9 +225,17 @@ def test_the_hosts_own_models_are_ranked_by_the_core_as_by_the_host(
 def test_queries_meet_the_gallery_occluded_as_they_are(embedded_root: Path) -> None:
     engine = build(embedded_root)
     liven(engine.model)
-    found = engine.evaluate(TARGETS[0], keep=True)
+    found = engine.evaluate(TARGETS[0])
     assert len(found.scores["query_types"]) > 1, "the scorer should find several types here"
     model, row = engine.model.eval(), 5
+    pids, cameras = (torch.tensor([getattr(one, name) for one in found.gallery]) for name in ("pid", "camid"))
+    own = found.query[row]
+
+    def first_rank(distances: torch.Tensor) -> int:
+        counted = (pids != own.pid) | (cameras != own.camid)
+        order = distances[counted].argsort(stable=True)
+        return 1 + int((pids[counted][order] == own.pid).nonzero()[0])
+
     queries, gallery = (
         torch.cat([batch["img"] for batch in engine.test_loader[TARGETS[0]][part]]) for part in ("query", "gallery")
     )
@@ -235,21 +243,22 @@ def test_queries_meet_the_gallery_occluded_as_they_are(embedded_root: Path) -> N
         features = model.encode(queries[row : row + 1])
         _, logits = model.attend(features)
         torch.testing.assert_close(logits, found.queries.logits[row : row + 1], atol=1e-5, rtol=1e-5)
-        occluded = black_out(gallery, OCCLUSION_TYPES[int(found.queries.types[row])])
+        occluded = cover_strip(gallery, OCCLUSION_TYPES[int(found.queries.types[row])], fill_colour("black"))
         expected = (model(queries[row : row + 1]) - model(occluded)).square().sum(1)
-    torch.testing.assert_close(found.distances[row], expected, atol=1e-5, rtol=1e-4)
-    engine.options = type(engine.model.options)(**{**vars(engine.model.options), "unify": False})
-    plain = engine.evaluate(TARGETS[0], keep=True)
+    assert found.result.first_rank[row] == first_rank(expected)
+    engine.unification = Unification("none")
+    plain = engine.evaluate(TARGETS[0])
     with torch.no_grad():
         expected = (model(queries[row : row + 1]) - model(gallery)).square().sum(1)
-    torch.testing.assert_close(plain.distances[row], expected, atol=1e-5, rtol=1e-4)
+    assert plain.result.first_rank[row] == first_rank(expected)
 
 
-def test_rank_lists_are_drawn_by_the_host_and_reranked_by_the_core(embedded_root: Path, tmp_path: Path) -> None:
+def test_a_test_alone_reranks_and_leaves_no_weights(embedded_root: Path, tmp_path: Path) -> None:
     engine = build(embedded_root)
-    engine.run(save_dir=str(tmp_path), test_only=True, visrank=True, visrank_topk=3, rerank=True)
-    assert len(list((tmp_path / f"visrank_{TARGETS[0]}").glob("*.jpg"))) == 12
+    engine.run(save_dir=str(tmp_path), test_only=True, rerank=True)
     assert not (tmp_path / "model_final.pth").exists()
+    with pytest.raises(ConfigError, match="tools/visualize.py ranks"):
+        engine.test(visrank=True)
     with pytest.raises(ConfigError, match=r"test\.dist_metric must be one of euclidean, cosine"):
         engine.test(dist_metric="manhattan")
     with pytest.raises(ConfigError, match="use_metric_cuhk03"):

@@ -12,7 +12,7 @@ import torch
 from index_crops import contents, make_crops, make_encoder
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.retrieval import evaluate_ranking, unify
+from oamn_plugin.retrieval import evaluate_ranking
 from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError
 from oamn_plugin.search.gallery import GalleryImage, numbered, read_gallery
 from oamn_plugin.search.index import GalleryIndex, exact_search
@@ -55,13 +55,12 @@ def test_scores_are_the_evaluators(built, encoder, queries):
     images, described = queries
     assert len(set(described.type_names)) > 2, "the queries must differ in type for this test to say anything"
     gallery = built.images
-    batches = [pixels(encoder, gallery[start : start + 32]) for start in (0, 32)]
-    both = unify(encoder.model, [pixels(encoder, images)], batches, encoder.options)
+    batches = [torch.stack([encoder.read(image.path) for image in gallery[start : start + 32]]) for start in (0, 32)]
+    parts = [encoder.gallery(batch, encoder.types) for batch in batches]
+    sides = {name: torch.cat([part[name] for part in parts]).numpy() for name in encoder.types}
     pids = numbered([i.pid for i in images], [i.pid for i in gallery])
     cams = numbered([i.camid for i in images], [i.camid for i in gallery])
-    expected = evaluate_ranking(
-        both.queries.descriptors, both.gallery, *pids, *cams, query_types=both.queries.type_names
-    )
+    expected = evaluate_ranking(described.descriptors, sides, *pids, *cams, query_types=described.type_names)
     found = built.evaluate(described, images)
     for name, array in expected.per_query().items():
         np.testing.assert_array_equal(found.per_query()[name], array)
