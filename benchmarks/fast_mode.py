@@ -27,7 +27,7 @@ def load_encoder(arguments: argparse.Namespace) -> tuple[Any, Any]:
     from oamn_plugin.hosts.fastreid import data
     from oamn_plugin.hosts.fastreid.config import load_config
     from oamn_plugin.hosts.fastreid.inference import encoder_of, without_training
-    from oamn_plugin.hosts.fastreid.trainer import load_weights
+    from oamn_plugin.hosts.shared.weights import load_weights
     from oamn_plugin.retrieval.encoder import packaged_encoder
 
     opts = ["DATASETS.EMBEDDED.SIZE", arguments.embedded_size, "MODEL.DEVICE", arguments.device]

@@ -23,11 +23,12 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.fastreid.checkpoint import write_atomically
-from oamn_plugin.hosts.fastreid.config import ConfigError, oamn_options
+from oamn_plugin.files import write_atomically
+from oamn_plugin.hosts.fastreid.config import oamn_options
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.truth import truth_scores
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.modeling.precision import mixed_precision
 from oamn_plugin.presets import Options
 from oamn_plugin.retrieval import RankingResult, Reranking, evaluate_ranking, expand_all, tpr_at_fpr

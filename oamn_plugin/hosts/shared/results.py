@@ -11,7 +11,7 @@ import numpy as np
 from tabulate import tabulate
 
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.shared.files import write_atomically
+from oamn_plugin.files import write_atomically
 from oamn_plugin.retrieval import RankingResult
 from oamn_plugin.retrieval.unification import QueryDescriptors
 

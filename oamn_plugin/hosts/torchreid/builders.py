@@ -214,5 +214,6 @@ def build_engine(cfg: CfgNode, datamanager: Any, model: nn.Module) -> Any:
         engine = TripletEngine(datamanager, wrapped, optimizer, label_smooth=smooth, **weights, **arguments)
     engine.options = oamn_options(cfg)
     engine.fast, engine.chunk_size = cfg.test.fast, cfg.test.chunk_size or None
-    engine.channels_last, engine.keep = cfg.model.channels_last, cfg.train.keep_checkpoints
+    engine.channels_last = cfg.model.channels_last
+    engine.keep, engine.run_seed = cfg.train.keep_checkpoints, cfg.train.seed
     return engine

@@ -8,7 +8,8 @@ import torch
 from tiny_fastreid import changed, tiny_config
 
 from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.fastreid.preflight import PreflightError, preflight
+from oamn_plugin.hosts.fastreid.preflight import preflight
+from oamn_plugin.hosts.shared.preflight import PreflightError
 
 
 def findings(cfg: Any, train: bool = True) -> list[str]:

@@ -16,6 +16,7 @@ import torchreid  # noqa: E402
 
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest  # noqa: E402
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError  # noqa: E402
+from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid import ImageOAMNEngine, SoftmaxEngine, TripletEngine, register  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
     build_datamanager,
@@ -24,7 +25,6 @@ from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
     build_optimizer,
     register_from,
 )
-from oamn_plugin.hosts.torchreid.checkpoint import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid.compat import host_module  # noqa: E402
 from oamn_plugin.hosts.torchreid.main import train_or_test  # noqa: E402
 from oamn_plugin.occlusion import OCCLUSION_TYPES, strip  # noqa: E402
