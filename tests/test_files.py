@@ -43,7 +43,7 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
 
 
 def test_errors_of_a_full_disk_from_anywhere_are_one_message_and_others_stay() -> None:
-    with pytest.raises(WriteError, match="cannot write log.txt: full"), files.clear_write_errors():
+    with pytest.raises(WriteError, match=r"cannot write log\.txt: full"), files.clear_write_errors():
         raise OSError(errno.ENOSPC, "full", "log.txt")
     with pytest.raises(ConnectionResetError), files.clear_write_errors():
         raise ConnectionResetError

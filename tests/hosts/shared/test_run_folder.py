@@ -38,10 +38,8 @@ def test_two_trainings_in_one_folder_and_a_killed_one(tmp_path: Path) -> None:
     owner = holder(tmp_path)
     assert owner is not None
     assert owner.startswith(f"process {process.pid} on ")
-    with (
-        pytest.raises(RunFolderBusyError, match=f"belongs to a training that runs, process {process.pid} on "),
-        holding(tmp_path),
-    ):
+    busy = f"belongs to a training that runs, process {process.pid} on "
+    with pytest.raises(RunFolderBusyError, match=busy), holding(tmp_path):
         pass
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
