@@ -14,18 +14,8 @@ from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.ranges import wrong_choices, wrong_combinations, wrong_lists, wrong_ranges
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
+from oamn_plugin.hosts.shared import preflight as shared
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.preflight import (
-    failure,
-    missing_file,
-    refuse,
-    split_table,
-    too_small_batch,
-    unknown_name,
-    unusable_folder,
-    wrong_seed,
-    wrong_split,
-)
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
 
@@ -41,9 +31,9 @@ def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    refuse(check_settings(cfg, train, processes))
-    refuse(check_weights(cfg, train))  # read only when the settings can work, as the data is
-    refuse(check_data(cfg, train))
+    shared.refuse(check_settings(cfg, train, processes))
+    shared.refuse(check_weights(cfg, train))  # read only when the settings can work, as the data is
+    shared.refuse(check_data(cfg, train))
 
 
 def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
@@ -53,16 +43,16 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
         found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
-    found += missing_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS) + wrong_seed("SEED", cfg.SEED, -(2**31))
+    found += shared.missing_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS) + shared.wrong_seed("SEED", cfg.SEED, -(2**31))
     if train:
-        found += too_small_batch("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH)
+        found += shared.too_small_batch("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH)
     path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
     if train and cfg.MODEL.BACKBONE.PRETRAIN:
         hint = " (`make weights` makes it)" if path == "weights/mobilenetv2_imagenet.pth" else ""
-        found += missing_file("MODEL.BACKBONE.PRETRAIN_PATH", path, hint)
+        found += shared.missing_file("MODEL.BACKBONE.PRETRAIN_PATH", path, hint)
     if not cfg.DATASETS.TESTS:
         found.append("DATASETS.TESTS is empty: nothing would be evaluated")
-    return found + unusable_folder("OUTPUT_DIR", cfg.OUTPUT_DIR, train)
+    return found + shared.unusable_folder("OUTPUT_DIR", cfg.OUTPUT_DIR, train)
 
 
 def check_weights(cfg: CfgNode, train: bool) -> list[str]:
@@ -75,9 +65,9 @@ def check_weights(cfg: CfgNode, train: bool) -> list[str]:
     alone.MODEL.DEVICE = "cpu"
     with same_random_numbers():
         if cfg.MODEL.WEIGHTS:
-            found += failure(lambda: load_weights(build_model(alone), cfg.MODEL.WEIGHTS))
+            found += shared.failure(lambda: load_weights(build_model(alone), cfg.MODEL.WEIGHTS))
         if train and cfg.MODEL.BACKBONE.PRETRAIN:
-            found += failure(lambda: build_backbone(cfg))
+            found += shared.failure(lambda: build_backbone(cfg))
     return found
 
 
@@ -94,7 +84,7 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
         finding
         for key, registry, names in registries
         for n in names
-        for finding in unknown_name(key, n, registry._obj_map)
+        for finding in shared.unknown_name(key, n, registry._obj_map)
     ]
 
 
@@ -118,10 +108,11 @@ def check_data(cfg: CfgNode, train: bool) -> list[str]:
             continue
         query, gallery = ([Record(*one) for one in part] for part in (split.query, split.gallery))
         parts |= {(name, "query"): query, (name, "gallery"): gallery}
-        found += wrong_split(name, query, gallery, data.logger.warning)
+        found += shared.wrong_split(name, query, gallery, data.logger.warning)
     if train:
         found += _check_training(cfg, parts)
-    print(split_table(parts), flush=True)
+    if parts:
+        print(shared.split_table(parts), flush=True)
     return found
 
 

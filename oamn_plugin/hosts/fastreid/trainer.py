@@ -36,6 +36,7 @@ from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, Confi
 from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.results import write_results
 from oamn_plugin.hosts.shared.run_folder import set_aside, trim_metrics
+from oamn_plugin.hosts.shared.schedule import scheduler_state
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.modeling.precision import has_bfloat16, split_strides
 
@@ -204,7 +205,7 @@ class Trainer(DefaultTrainer):
         return {
             "model": self.bare_model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "schedulers": {name: _plain_state(one) for name, one in self.scheduler.items()},
+            "schedulers": {name: scheduler_state(one) for name, one in self.scheduler.items()},
             "scaler": scaler.state_dict() if scaler else {},
             "random": random_state({"augmentation": self.loader.generator}),
             "step": self.iter + 1,
@@ -276,8 +277,3 @@ def distribute(model: nn.Module, device: torch.device) -> nn.Module:
         logger.warning("%d layers normalise each process's share by itself, such as %s", len(apart), apart[0])
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=bool(apart), static_graph=True)
-
-
-def _plain_state(scheduler: Any) -> dict[str, Any]:
-    names = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
-    return {name: scheduler.__dict__[name] for name in names if name in scheduler.__dict__}

@@ -10,17 +10,7 @@ from yacs.config import CfgNode
 
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.shared.preflight import (
-    failure,
-    missing_file,
-    refuse,
-    split_table,
-    too_small_batch,
-    unknown_name,
-    unusable_folder,
-    wrong_seed,
-    wrong_split,
-)
+from oamn_plugin.hosts.shared import preflight as shared
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_model
@@ -38,9 +28,9 @@ def check_settings(cfg: CfgNode) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    refuse(_unknown_names(cfg) + _wrong_values(cfg) + _missing_files(cfg))
+    shared.refuse(_unknown_names(cfg) + _wrong_values(cfg) + _missing_files(cfg))
     if cfg.model.load_weights:  # before any data is read
-        refuse(failure(lambda: _load_alone(cfg)))
+        shared.refuse(shared.failure(lambda: _load_alone(cfg)))
 
 
 def _load_alone(cfg: CfgNode) -> None:
@@ -65,9 +55,10 @@ def check_data(cfg: CfgNode, datamanager: Any) -> None:
     for name, sets in datamanager.test_dataset.items():
         query, gallery = _records(sets["query"]), _records(sets["gallery"])
         parts |= {(name, "query"): query, (name, "gallery"): gallery}
-        found += wrong_split(name, query, gallery, print)
-    print(split_table(parts), flush=True)
-    refuse(found)
+        found += shared.wrong_split(name, query, gallery, print)
+    if parts:
+        print(shared.split_table(parts), flush=True)
+    shared.refuse(found)
 
 
 def _records(items: Iterable[Any]) -> list[Record]:
@@ -90,7 +81,7 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
         *(("data.targets", name, image_datasets()) for name in cfg.data.targets),
         *(("data.transforms", name, (*HOST_TRANSFORMS, *TRANSFORMS)) for name in cfg.data.transforms),
     ]
-    return [finding for key, word, known in words for finding in unknown_name(key, word, known)]
+    return [finding for key, word, known in words for finding in shared.unknown_name(key, word, known)]
 
 
 def _wrong_values(cfg: CfgNode) -> list[str]:
@@ -103,9 +94,9 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
         "sampler.num_instances": cfg.sampler.num_instances,
     }
     found = [f"{key} must be above 0, got {value}" for key, value in positive.items() if value <= 0]
-    found += wrong_seed("train.seed", cfg.train.seed, 0)
+    found += shared.wrong_seed("train.seed", cfg.train.seed, 0)
     if not cfg.test.evaluate:
-        found += too_small_batch("train.batch_size", cfg.train.batch_size)
+        found += shared.too_small_batch("train.batch_size", cfg.train.batch_size)
     if not 0 <= cfg.data.occlusion_probability <= 1:
         found.append(f"data.occlusion_probability must lie in [0, 1], got {cfg.data.occlusion_probability}")
     if not cfg.data.sources:
@@ -119,10 +110,11 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
 
 
 def _missing_files(cfg: CfgNode) -> list[str]:
-    found = [finding for key in ("load_weights", "resume") for finding in missing_file(f"model.{key}", cfg.model[key])]
+    found = shared.missing_file("model.load_weights", cfg.model.load_weights)
+    found += shared.missing_file("model.resume", cfg.model.resume)
     if cfg.test.evaluate and not cfg.model.load_weights:
         found.append("test.evaluate tests model.load_weights: name the file of the weights")
-    found += unusable_folder("data.save_dir", cfg.data.save_dir, train=not cfg.test.evaluate)
+    found += shared.unusable_folder("data.save_dir", cfg.data.save_dir, train=not cfg.test.evaluate)
     if cfg.use_gpu and not torch.cuda.is_available():
         print("use_gpu: there is no CUDA device, the CPU is used")
     return found

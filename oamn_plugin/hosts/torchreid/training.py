@@ -16,6 +16,7 @@ from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
 from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.run_folder import METRICS, set_aside, trim_metrics
+from oamn_plugin.hosts.shared.schedule import scheduler_state
 from oamn_plugin.hosts.torchreid.models import TorchreidOAMN, ceil_pooling, restore_pooling
 from oamn_plugin.hosts.torchreid.testing import CoreTesting
 
@@ -139,7 +140,7 @@ class CoreTraining(CoreTesting):
             **model_state(self.bare_model),
             "epoch": self.epoch + 1,
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": plain_schedule(self.scheduler),
+            "scheduler": scheduler_state(self.scheduler),
             "random": random_state(self.generators, every_gpu=True),
             **({} if self.run_seed is None else {"seed": self.run_seed}),
         }
@@ -183,9 +184,3 @@ def model_state(model: nn.Module) -> dict[str, Any]:
     if isinstance(model, TorchreidOAMN) and ceil_pooling(model):
         state[CEIL_POOLING] = True
     return state
-
-
-def plain_schedule(scheduler: Any) -> dict[str, Any]:
-    """What a learning rate scheduler has to remember; empty without one."""
-    names = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
-    return {name: vars(scheduler)[name] for name in names if name in vars(scheduler)} if scheduler else {}

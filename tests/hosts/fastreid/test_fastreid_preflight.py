@@ -8,7 +8,6 @@ import torch
 from fastreid.modeling.backbones import build_backbone
 from tiny_fastreid import changed, tiny_config
 
-from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.fastreid.preflight import check_data, preflight
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import save_checkpoint
@@ -139,8 +138,7 @@ def custom(tmp_path: Path, rows: list[tuple[str, int, int, str]], embedded_root:
 
 def test_an_empty_gallery(tmp_path: Path, embedded_root: Path) -> None:
     rows = [("a.jpg", 1, 1, "query"), ("b.jpg", 2, 1, "train")]
-    with pytest.raises(ExpectedError, match="gallery"):
-        check_data(custom(tmp_path, rows, embedded_root), train=False)
+    assert "gallery" in check_data(custom(tmp_path, rows, embedded_root), train=False)[0]
 
 
 def test_queries_that_nothing_can_find(tmp_path: Path, embedded_root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -194,10 +192,10 @@ def test_pretrained_weights_that_do_not_fit_no_longer_mean_random_ones(cfg: Any,
     loaded = build_backbone(wanted).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in state.items())
     for content, message in (
-        ({"model": {f"backbone.{name}": value for name, value in state.items()}}, "102 of its 122 tensors are missing"),
+        ({"model": {f"backbone.{name}": value for name, value in state.items()}}, "100 of its 120 tensors are missing"),
         (
             {**state, "conv1.weight": torch.ones(1)},
-            "1 of its 122 tensors are missing or of another shape (conv1.w",
+            "1 of its 120 tensors are missing or of another shape (conv1.w",
         ),
         ({name: v for name, v in state.items() if "layer4" not in name}, "(layer4.0.conv1.weight, "),
         ({"state_dict": Path("x")}, "is not a checkpoint of plain tensors and numbers"),
