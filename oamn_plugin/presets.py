@@ -7,9 +7,10 @@ its own. Plain Python: no torch, no configuration object.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from oamn_plugin.errors import did_you_mean
 
 PRESETS = ("paper", "official", "plus")
 UNIFICATIONS = ("none", "typed", "matched")
@@ -192,6 +193,5 @@ def preset(name: str = "paper", **overrides: Any) -> Options:
     known = [field.name for field in fields(Options)]
     for key in overrides:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise ValueError(f"unknown option {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(f"unknown option {key!r}.{did_you_mean(key, known)}")
     return replace(Options(), **{**_OVERRIDES[name], **overrides})

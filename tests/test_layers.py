@@ -15,6 +15,7 @@ PACKAGE = ROOT / "oamn_plugin"
 HOSTS = {"fastreid", "torchreid", "yacs"}
 LAYERS = (
     {"errors"},
+    {"files"},
     {"occlusion", "presets"},
     {"augmentation", "datasets", "views"},
     {"losses", "modeling"},
@@ -78,7 +79,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["oamn_plugin", "oamn_plugin.occlusion", "oamn_plugin.presets", "oamn_plugin.errors"]
+    "module", ["oamn_plugin", "oamn_plugin.occlusion", "oamn_plugin.presets", "oamn_plugin.errors", "oamn_plugin.files"]
 )
 def test_the_ground_floor_loads_nothing_heavy(module: str) -> None:
     assert not {"torch", "numpy", "fastreid", "torchreid"} & loaded_by(f"import {module}")

@@ -54,7 +54,7 @@ def test_options_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"triplet_groupin": "plain"}, "did you mean 'triplet_grouping'"),
+        ({"triplet_groupin": "plain"}, "Did you mean 'triplet_grouping'"),
         ({"pooling": "median"}, "pooling must be one of max, avg, gem, got 'median'"),
         ({"classifier": "arc"}, "classifier must be one of linear, circle"),
         ({"triplet_form": "hard"}, "triplet_form must be one of hinge, soft"),

@@ -40,8 +40,6 @@ def main() -> int:
         print(convert(args.source, args.target, args.pooling))
     except ExpectedError as error:
         print(f"convert_checkpoint: {args.source}: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"convert_checkpoint: cannot write {args.target}: {error.strerror}", file=sys.stderr)
     else:
         return 0
     return 2

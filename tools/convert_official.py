@@ -11,7 +11,6 @@ MODEL.WEIGHTS converted.pth`. Entries that only the released code has (its unuse
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,14 @@ EXTRAS = "official_extras"
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code: 0, or 2 for a file that cannot be converted."""
     arguments = parse_arguments(argv)
+    from oamn_plugin.errors import ExpectedError
+    from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
+
     try:
-        content = read(arguments.source)
-        write(to_official(content) if arguments.reverse else from_official(content), arguments.target)
-    except OSError as error:
-        print(f"error: {error.filename or arguments.target}: {error.strerror or error}", file=sys.stderr)
+        content = load_checkpoint(arguments.source)
+        save_checkpoint(arguments.target, to_official(content) if arguments.reverse else from_official(content))
+    except ExpectedError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except ValueError as error:
         print(f"error: {arguments.source}: {error}", file=sys.stderr)
@@ -42,26 +44,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--reverse", action="store_true", help="from this project to the released code")
     return parser.parse_args(argv)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Loads a checkpoint without running any code that may be in it.
-
-    Raises:
-        ValueError: not a checkpoint, or one that holds more than tensors and plain values.
-    """
-    import pickle
-
-    import torch
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"cannot be loaded as plain weights ({reason}): save its state dicts alone") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"holds a {type(content).__name__}, not a dictionary of weights")
-    return content
 
 
 def from_official(content: dict[str, Any]) -> dict[str, Any]:
@@ -104,20 +86,6 @@ def build(num_classes: int) -> Any:
     from oamn_plugin.modeling import OAMN
 
     return OAMN("resnet50", num_classes, (256, 128), "official")
-
-
-def write(content: dict[str, Any], path: Path) -> None:
-    """Writes a checkpoint beside its place and moves it there, so that no half-written file is ever found."""
-    import torch
-
-    part = path.with_name(f"{path.name}.part")
-    try:
-        torch.save(content, part)
-        os.replace(part, path)
-    except RuntimeError as error:  # torch's own word for a folder that does not exist
-        raise OSError(str(error)) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

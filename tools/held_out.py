@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_intermixed_args(argv)  # keys may follow a flag
     import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
     from oamn_plugin.hosts.fastreid.held_out import held_out_scores
-    from oamn_plugin.hosts.fastreid.results import results_table, write_results
+    from oamn_plugin.hosts.shared.results import results_table, write_results
 
     try:
         output = args.output or args.run / "held_out"

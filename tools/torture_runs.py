@@ -123,7 +123,7 @@ def check_same(found: Path, wanted: Path) -> None:
     """Asserts that two runs have equal weights to the bit, equal results and every step once in their metrics."""
     import torch
 
-    from oamn_plugin.hosts.fastreid.checkpoint import load_checkpoint
+    from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
 
     states = [load_checkpoint(folder / "model_final.pth")["model"] for folder in (wanted, found)]
     assert states[0].keys() == states[1].keys(), "other entries"

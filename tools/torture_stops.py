@@ -131,7 +131,7 @@ class Stops:
         return [("disk full, then made larger", self._full), ("output folder read-only", self._read_only)]
 
     def _full(self) -> str:
-        from oamn_plugin.hosts.fastreid.checkpoint import load_checkpoint, step_files
+        from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, step_files
 
         state = max(step_files(self.reference.output)).stat().st_size
         with small_disk(self.work / "small", int(2.5 * state)) as disk:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.reporting.page import slug
 
 
@@ -256,5 +255,4 @@ def _integer(value: Any, place: str) -> int:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}"
+    return did_you_mean(name, known, cutoff=0.5) or f" Known: {', '.join(known)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from oamn_plugin.datasets.readers import (
     read_partial_reid,
 )
 from oamn_plugin.datasets.records import Split, counts
+from oamn_plugin.errors import did_you_mean
 
 _logger = logging.getLogger(__name__)
 
@@ -181,13 +181,11 @@ def find_entry(name: str) -> Entry:
     >>> find_entry("partial-ilids").name
     'PartialiLIDS'
     """
-    known = {_plain(key): key for entry in _ENTRIES for key in (entry.name, *entry.layout.folders)}
     owners = {_plain(key): entry.name for entry in reversed(_ENTRIES) for key in (*entry.layout.folders, entry.name)}
     key = _plain(name)
     if key in owners:
         return CATALOGUE[owners[key]]
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f" Did you mean {owners[near[0]]}?" if near else ""
+    hint = did_you_mean(name, owners.values())
     raise ValueError(f"unknown data set {name!r}.{hint} Known: {', '.join(CATALOGUE)}")
 
 

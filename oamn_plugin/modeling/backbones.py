@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import torchvision
 from torch import nn
+
+from oamn_plugin.errors import did_you_mean
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 BACKBONES = (*RESNETS, "mobilenet_v2")
@@ -36,9 +37,8 @@ def build_backbone(name: str, last_stride: int = 2, input_size: tuple[int, int] 
     if name.startswith(TIMM_PREFIX):
         return _build_timm(name[len(TIMM_PREFIX) :], input_size)
     if name not in BACKBONES:
-        near = difflib.get_close_matches(name, BACKBONES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown backbone {name!r}: {hint}known are {', '.join(BACKBONES)} and {TIMM_PREFIX}<name>")
+        hint = did_you_mean(name, BACKBONES)
+        raise ValueError(f"unknown backbone {name!r}.{hint} Known: {', '.join(BACKBONES)} and {TIMM_PREFIX}<name>")
     backbone = getattr(torchvision.models, name)(weights=None)
     if last_stride == 1:
         _unstride(backbone.layer4[0])
@@ -58,7 +58,6 @@ def _build_timm(name: str, input_size: tuple[int, int] | None) -> nn.Module:
     except ImportError as error:
         raise ImportError(f"the backbone 'timm:{name}' needs timm: pip install timm") from error
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1)
-        raise ValueError(f"timm has no model {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+        raise ValueError(f"timm has no model {name!r}.{did_you_mean(name, timm.list_models())}")
     sized: dict[str, Any] = {"img_size": input_size} if input_size and name.startswith(("vit_", "deit")) else {}
     return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **sized)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.retrieval.significance import bootstrap_intervals, paired_test
 
 from .runs import QueryScores, Run, read_run
@@ -139,9 +138,8 @@ def load_comparison(run_dirs: Mapping[str, Sequence[str | Path]], baseline: str)
         ComparisonError: the baseline is not among the methods, or no method has a result.
     """
     if baseline not in run_dirs:
-        near = difflib.get_close_matches(baseline, list(run_dirs), n=1, cutoff=0.3)
-        hint = f": did you mean {near[0]!r}?" if near else ""
-        raise ComparisonError(f"the baseline {baseline!r} is not among the methods{hint} ({', '.join(run_dirs)})")
+        hint = did_you_mean(baseline, run_dirs, cutoff=0.3)
+        raise ComparisonError(f"the baseline {baseline!r} is none of the methods {', '.join(run_dirs)}.{hint}")
     methods, notes = {}, []
     for name, folders in run_dirs.items():
         runs = [read_run(folder) for folder in folders]

@@ -35,7 +35,7 @@ def test_names_are_found_in_any_spelling(given: str, name: str) -> None:
 
 
 def test_a_misspelt_name_gets_the_nearest() -> None:
-    with pytest.raises(ValueError, match="Did you mean OccludedREID"):
+    with pytest.raises(ValueError, match="Did you mean 'OccludedREID'"):
         find_entry("OcludedREID")
 
 

@@ -198,7 +198,7 @@ def test_a_root_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_misspelt_sizes_and_impossible_counts_are_named(tmp_path):
-    with pytest.raises(ValueError, match="did you mean 'benchmark'"):
+    with pytest.raises(ValueError, match="Did you mean 'benchmark'"):
         ensure(tmp_path, "benchmrk")
     with pytest.raises(ValueError, match="another camera"):
         Size(2, 2, 2, 2, 2, cameras=1)

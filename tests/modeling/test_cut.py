@@ -170,7 +170,7 @@ def test_a_backbone_with_hidden_steps_is_refused() -> None:
 
 
 def test_misspelt_names_and_strides() -> None:
-    with pytest.raises(ValueError, match="did you mean 'resnet50'"):
+    with pytest.raises(ValueError, match="Did you mean 'resnet50'"):
         build_backbone("resnt50")
     with pytest.raises(ValueError, match="last_stride 1 exists for"):
         build_backbone("mobilenet_v2", last_stride=1)

@@ -90,7 +90,7 @@ def test_circle_classifier_gives_scaled_cosines() -> None:
 
 
 def test_names_are_checked() -> None:
-    with pytest.raises(ValueError, match="did you mean 'mask_floor'"):
+    with pytest.raises(ValueError, match="Did you mean 'mask_floor'"):
         OAMN("resnet18", mask_flor=1)
     with pytest.raises(ValueError, match="unknown preset"):
         OAMN("resnet18", preset="papers")

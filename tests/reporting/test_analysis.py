@@ -68,7 +68,7 @@ def test_holm_against_its_definition() -> None:
 
 
 def test_misspelt_baseline_names_the_nearest() -> None:
-    with pytest.raises(ComparisonError, match="did you mean 'bagtricks'"):
+    with pytest.raises(ComparisonError, match="Did you mean 'bagtricks'"):
         load_comparison({"bagtricks": [], "OAMN": []}, "bagtrick")
 
 

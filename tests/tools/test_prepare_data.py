@@ -57,7 +57,7 @@ def test_check_finds_missing_and_unreadable_images(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "Partial_iLIDZ"], "Did you mean PartialiLIDS"),
+        (["check", "Partial_iLIDZ"], "Did you mean 'PartialiLIDS'"),
         (["check", "Market1501", "--root", "nowhere"], "Market-1501 was not found"),
         (["occlude", "nowhere"], "has no bounding_box_train"),
         (["occluded-duke", "none.zip", "nowhere"], "cannot read the list of names"),

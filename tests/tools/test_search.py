@@ -35,7 +35,8 @@ def test_scores_are_those_of_the_evaluator(world, tmp_path):
     from oamn_plugin.hosts.fastreid import load_config
     from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator
     from oamn_plugin.hosts.fastreid.inference import without_training
-    from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights
+    from oamn_plugin.hosts.fastreid.trainer import Trainer
+    from oamn_plugin.hosts.shared.weights import load_weights
 
     _, run, data = world
     cfg = without_training(load_config(str(run / "config.yaml"), ["OUTPUT_DIR", str(tmp_path)]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
+
+from oamn_plugin.errors import did_you_mean
 
 FORMAT = 2
 """Version of the pictures. It is part of the folder's name: a change of a single pixel must raise it."""
@@ -109,7 +110,6 @@ def counts_of(size: str | Size) -> Size:
     if isinstance(size, Size):
         return size
     if size not in SIZES:
-        near = difflib.get_close_matches(size, SIZES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(SIZES)}"
-        raise ValueError(f"the embedded data set has no size {size!r}: {hint}")
+        hint = did_you_mean(size, SIZES)
+        raise ValueError(f"the embedded data set has no size {size!r}.{hint} Known: {', '.join(SIZES)}")
     return SIZES[size]

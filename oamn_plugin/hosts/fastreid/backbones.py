@@ -1,16 +1,27 @@
-"""Backbones that fastreid lacks, in its own registry: timm's, and torchvision's layout (the released OAMN's)."""
+"""Backbones that fastreid lacks, in its own registry, and pretrained weights for all of them that really fit.
+
+The host's builders read ``MODEL.BACKBONE.PRETRAIN_PATH`` with a bare ``torch.load`` and keep random weights where names
+or shapes differ. Each is wrapped: the file is read by this plugin's loader, and must hold every tensor.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
-from oamn_plugin.hosts.fastreid.checkpoint import load_checkpoint
-from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.random_state import same_random_numbers
+from oamn_plugin.hosts.shared.weights import load_pretrained
 from oamn_plugin.modeling.backbones import build_backbone
+
+NOT_PRETRAINED = r"NL_\d|fc\.|classifier\.|head\.|pos_embed$"
+"""Non-local blocks, which ImageNet networks lack; heads, which are not used; positions, which depend on the size."""
 
 
 def timm(cfg: CfgNode) -> nn.Module:
@@ -37,32 +48,64 @@ def _build(cfg: CfgNode, name: str, last_stride: int) -> nn.Module:
     except (ValueError, ImportError) as error:
         raise ConfigError(f"MODEL.BACKBONE: {error}") from error
     if cfg.MODEL.BACKBONE.PRETRAIN:
-        path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
-        state = load_checkpoint(path) if path else _download(name)
-        result = backbone.load_state_dict({k: v for k, v in state.items() if "fc." not in k}, strict=False)
-        missing = [key for key in result.missing_keys if "fc." not in key and "classifier." not in key]
-        if missing:
-            raise ConfigError(
-                f"MODEL.BACKBONE.PRETRAIN_PATH {path}: {len(missing)} weights missing, such as {missing[0]}"
-            )
+        backbone.load_state_dict({k: v for k, v in _download(name).items() if "fc." not in k}, strict=False)
     return backbone
 
 
 def _download(name: str) -> dict[str, Any]:
+    if name.startswith("timm:"):
+        import timm as timm_library
+
+        return timm_library.create_model(name.removeprefix("timm:"), pretrained=True).state_dict()
+    import torchvision as torchvision_library
+
+    return torchvision_library.models.get_model(name, weights="IMAGENET1K_V1").state_dict()
+
+
+def with_fitting_weights(builder: Callable[[CfgNode], nn.Module]) -> Callable[[CfgNode], nn.Module]:
+    """A builder of the registry whose ``PRETRAIN_PATH`` must fit and whose downloads fail with one message.
+
+    The builder raises:
+        CheckpointError: a file that is missing, damaged, hostile or of another backbone.
+        ConfigError: weights that cannot be downloaded.
+    """
+
+    @functools.wraps(builder)
+    def build(cfg: CfgNode) -> nn.Module:
+        settings = cfg.MODEL.BACKBONE
+        if not settings.PRETRAIN:
+            return builder(cfg)
+        if not settings.PRETRAIN_PATH:
+            return _downloaded(builder, cfg)
+        bare = cfg.clone()
+        bare.defrost()
+        bare.MODEL.BACKBONE.PRETRAIN = False
+        if settings.NAME != "build_vit_backbone":
+            backbone = builder(bare)
+            load_pretrained(backbone, settings.PRETRAIN_PATH, NOT_PRETRAINED)
+            return backbone
+        with same_random_numbers():
+            load_pretrained(builder(bare), settings.PRETRAIN_PATH, NOT_PRETRAINED)
+        return builder(cfg)  # which resizes the positions
+
+    return build
+
+
+def _downloaded(builder: Callable[[CfgNode], nn.Module], cfg: CfgNode) -> nn.Module:
     try:
-        if name.startswith("timm:"):
-            import timm as timm_library
-
-            return timm_library.create_model(name.removeprefix("timm:"), pretrained=True).state_dict()
-        import torchvision as torchvision_library
-
-        return torchvision_library.models.get_model(name, weights="IMAGENET1K_V1").state_dict()
+        return builder(cfg)
+    except ExpectedError:
+        raise
     except Exception as error:  # whatever a network or a hub raises
+        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"the ImageNet weights of {name} could not be downloaded ({type(error).__name__}: {error}). Put a copy "
-            "on disk and name it with MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch: PRETRAIN False"
+            f"the ImageNet weights of MODEL.BACKBONE {cfg.MODEL.BACKBONE.NAME} could not be downloaded "
+            f"({type(error).__name__}: {reason}). Put a copy on disk and name it with MODEL.BACKBONE.PRETRAIN_PATH, or "
+            "train from scratch: MODEL.BACKBONE.PRETRAIN False"
         ) from error
 
 
 for _builder in (timm, torchvision):
     BACKBONE_REGISTRY.register(_builder)
+for _name, _builder in list(BACKBONE_REGISTRY._obj_map.items()):
+    BACKBONE_REGISTRY._obj_map[_name] = with_fitting_weights(_builder)

@@ -25,15 +25,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.errors import HostMissingError
 
 SUPPORTED = "1.4.0"
 INSTALL_COMMAND = f"pip install --no-deps fastreid=={SUPPORTED}"
 _MODULES = ("fastreid.engine", "fastreid.modeling", "fastreid.data", "fastreid.evaluation", "fastreid.config")
-
-
-class HostMissingError(ExpectedError, ImportError):
-    """A toolbox that an adapter needs is not installed; the message names the command that installs it."""
 
 
 @contextmanager

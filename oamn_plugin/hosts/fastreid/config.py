@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import yaml
 from fastreid.config import CfgNode, get_cfg
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.config import all_keys, nearest_key, option_value, read_yaml
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import Options, preset
 from oamn_plugin.retrieval.unification import Unification
 
@@ -24,10 +23,6 @@ OAMN_LOSSES: dict[str, tuple[str, ...]] = {
     "OcclusionScoreLoss": ("score_weight",),
 }
 """Losses that ``MODEL.LOSSES.NAME`` may list for OAMN, and the weights that vanish when one is left out."""
-
-
-class ConfigError(ExpectedError, ValueError):
-    """A configuration that cannot work; the message says which key, in which file, and what would be valid."""
 
 
 def add_oamn_config(cfg: CfgNode) -> None:
@@ -154,9 +149,9 @@ def oamn_options(cfg: CfgNode) -> Options:
         ConfigError: unknown preset or a value out of range.
     """
     given = {
-        field.name: _cast(cfg.MODEL.OAMN[field.name.upper()], field.type, f"MODEL.OAMN.{field.name.upper()}")
+        field.name: option_value(f"MODEL.OAMN.{field.name.upper()}", value, str(field.type))
         for field in fields(Options)
-        if cfg.MODEL.OAMN[field.name.upper()] is not None
+        if (value := cfg.MODEL.OAMN[field.name.upper()]) is not None
     }
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
         given |= _options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), given)
@@ -207,19 +202,6 @@ def _options_of_losses(names: tuple[str, ...], given: dict[str, Any]) -> dict[st
     return found
 
 
-def _cast(value: Any, type_name: Any, key: str) -> Any:
-    """A YAML value as the field's type: keys without a default take whatever YAML parses."""
-    kind, accepted, word = {
-        "bool": (bool, (bool,), "True or False"),
-        "float": (float, (int, float), "a number"),
-        "int": (int, (int,), "a whole number"),
-        "str": (str, (str,), "a word"),
-    }[str(type_name)]
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{key} must be {word}, got {value!r}")
-    return kind(value)
-
-
 def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     """A frozen configuration from defaults, a YAML file (with its ``_BASE_`` chain) and ``KEY VALUE`` pairs.
 
@@ -239,7 +221,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
-    content = _read_yaml(path)
+    content = read_yaml(path)
     _check_keys(content, cfg, path)
     content.pop("_BASE_", None)
     try:
@@ -252,30 +234,19 @@ def config_chain(config_file: str) -> list[str]:
     """The file and the files it is based on, nearest first.
 
     Raises:
-        ConfigError: a file of the chain is missing or is based on itself.
+        ConfigError: a file of the chain is missing, unreadable or based on itself.
     """
     chain: list[str] = []
     path: str | None = config_file
     while path:
-        if path in chain:
+        if os.path.realpath(path) in map(os.path.realpath, chain):
             raise ConfigError(f"{chain[-1]}: _BASE_ leads back to {path}")
         chain.append(path)
-        base = _read_yaml(path).get("_BASE_")
+        base = read_yaml(path).get("_BASE_")
+        if not isinstance(base, str | None):
+            raise ConfigError(f"{path}: _BASE_ must name one file, got {base!r}")
         path = os.path.join(os.path.dirname(path), os.path.expanduser(base)) if base else None
     return chain
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path!r}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no keys")
-    return content
 
 
 def _check_keys(content: dict[str, Any], cfg: CfgNode, path: str, prefix: str = "") -> None:
@@ -303,18 +274,7 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
             raise ConfigError(f"{key} on the command line: {error}") from error
 
 
-def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
-    """Full names of every key, such as ``MODEL.BACKBONE.DEPTH``."""
-    names: list[str] = []
-    for key, value in cfg.items():
-        names += all_keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
-    return names
-
-
 def _nearest(key: str) -> str:
     cfg = get_cfg()
     add_oamn_config(cfg)
-    names = all_keys(cfg)
-    same_word = [name for name in names if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]  # in the wrong place
-    near = difflib.get_close_matches(key, same_word or names, n=1, cutoff=0.0 if same_word else 0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return nearest_key(key, all_keys(cfg))

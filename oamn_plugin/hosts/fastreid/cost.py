@@ -10,7 +10,7 @@ from fastreid.config import CfgNode
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from oamn_plugin.hosts.fastreid.checkpoint import write_atomically
+from oamn_plugin.files import write_atomically
 
 
 def write_cost(cfg: CfgNode, model: nn.Module, folder: Path) -> None:

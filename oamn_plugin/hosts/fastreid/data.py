@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import defaultdict
 from typing import Any
 
 from fastreid.config import CfgNode
@@ -14,9 +13,10 @@ from fastreid.data.datasets.bases import ImageDataset
 from oamn_plugin.datasets import catalogue
 from oamn_plugin.datasets.custom import read_custom
 from oamn_plugin.datasets.embedded import ensure, read_embedded
-from oamn_plugin.datasets.records import DataSetError, Record, Split
-from oamn_plugin.hosts.fastreid.config import ConfigError
-from oamn_plugin.hosts.fastreid.registries import nearest
+from oamn_plugin.datasets.records import Record, Split
+from oamn_plugin.errors import did_you_mean
+from oamn_plugin.hosts.shared.datasets import published_split
+from oamn_plugin.hosts.shared.errors import ConfigError
 
 logger = logging.getLogger("fastreid.oamn")
 VALIDATION = "Validation"
@@ -70,22 +70,11 @@ class CustomReID(RecordDataset):
 def _published(name: str) -> type[RecordDataset]:
     class Published(RecordDataset):
         def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
-            split = catalogue.load(name, root)
-            if not split.train:
-                split = split._replace(train=_borrowed_train(catalogue.CATALOGUE[name].trains_on, root))
-            super().__init__(split, **{k: v for k, v in kwargs.items() if k != "cfg"})
+            super().__init__(published_split(name, root), **{k: v for k, v in kwargs.items() if k != "cfg"})
 
     Published.__name__ = Published.__qualname__ = name
     Published.__doc__ = catalogue.CATALOGUE[name].title
     return Published
-
-
-def _borrowed_train(name: str, root: str) -> list[Record]:
-    """Training images of the set that is used for one without; none where it is not there, to test all the same."""
-    try:
-        return catalogue.load(name, root).train
-    except DataSetError:
-        return []
 
 
 for _name in catalogue.CATALOGUE:
@@ -109,7 +98,7 @@ def build_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     """
     if name not in DATASET_REGISTRY._obj_map:
         known = sorted(DATASET_REGISTRY._obj_map)
-        raise ConfigError(f"no data set named {name!r}.{nearest(name, known)} Known: {', '.join(known)}")
+        raise ConfigError(f"no data set named {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
     kind = DATASET_REGISTRY.get(name)
     try:
         return kind(root=data_root(cfg), **({"cfg": cfg} if issubclass(kind, RecordDataset) else {}))
@@ -126,11 +115,3 @@ def training_records(cfg: CfgNode) -> list[Record]:
     if cfg.DATASETS.MAX_TRAIN_IDS:
         records = [record for record in records if record.pid < cfg.DATASETS.MAX_TRAIN_IDS]
     return records
-
-
-def without_match(split_query: list[Record], split_gallery: list[Record]) -> list[Record]:
-    """Queries whose identity is not in the gallery under another camera: no method can find them."""
-    cameras = defaultdict(set)
-    for record in split_gallery:
-        cameras[record.pid].add(record.camid)
-    return [record for record in split_query if not cameras[record.pid] - {record.camid}]

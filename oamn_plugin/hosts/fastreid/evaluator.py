@@ -16,10 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.embedding import Embedding, embedding_of
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet, Settings, evaluate
 from oamn_plugin.hosts.shared.results import write_per_query
 from oamn_plugin.hosts.shared.truth import truth_scores

@@ -14,8 +14,8 @@ import torch
 from fastreid.engine.train_loop import HookBase
 from torch import nn
 
-from oamn_plugin.hosts.fastreid.config import ConfigError
-from oamn_plugin.hosts.fastreid.registries import nearest
+from oamn_plugin.errors import did_you_mean
+from oamn_plugin.hosts.shared.errors import ConfigError
 
 STATUS = "freeze_status"
 """Key of an optimiser's parameter group: ``freeze`` or ``normal``, the host's words."""
@@ -39,7 +39,7 @@ def mark_groups(groups: Sequence[dict[str, Any]], model: nn.Module, layers: Sequ
     known = [name for name, _ in model.named_modules() if name]
     for layer in layers:
         if layer not in known:
-            raise ConfigError(f"MODEL.FREEZE_LAYERS: the model has no layer {layer!r}.{nearest(layer, known)}")
+            raise ConfigError(f"MODEL.FREEZE_LAYERS: the model has no layer {layer!r}.{did_you_mean(layer, known)}")
     resting = {id(parameter) for name, parameter in model.named_parameters() if in_layers(name, layers)}
     for group in groups:
         group[STATUS] = "freeze" if id(group["params"][0]) in resting else "normal"

@@ -10,11 +10,13 @@ from PIL import Image
 
 from oamn_plugin.datasets.occlude import ObjectOccluder
 from oamn_plugin.datasets.validation import Occluded, QueryCutter, QueryOccluder
-from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
-from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights
+from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.weights import load_weights
 
 CONDITIONS = ("crops", "objects", "partial", "whole")
 """Queries behind crops of other people's images, behind drawn objects, cut at one side, and as they are."""
@@ -51,7 +53,7 @@ def held_out_scores(run: Path, conditions: Sequence[str], opts: Sequence[str], o
     cfg.freeze()
     model = Trainer.build_model(cfg)
     best = run / "model_best.pth"
-    load_weights(model, str(best if best.is_file() else run / "model_final.pth"))
+    load_weights(model, best if best.is_file() else run / "model_final.pth")
     occluders = _occluders(cfg.DATASETS.VALIDATION.SEED, [record.path for record in held_out.train])
     evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
     return {

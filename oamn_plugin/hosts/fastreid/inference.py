@@ -8,10 +8,11 @@ from typing import Any
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
-from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
-from oamn_plugin.hosts.fastreid.trainer import load_weights
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.search.encoder import ImageEncoder
 
 

@@ -21,7 +21,8 @@ import torch.distributed as dist
 from fastreid.utils import comm
 
 from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.fastreid.resume import INTERRUPTED, SIGNALS
+from oamn_plugin.hosts.fastreid.resume import SIGNALS
+from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
 
 TIMEOUT = datetime.timedelta(hours=2)
 """How long a process waits for another that is alive and silent, such as the first one while it ranks a gallery."""

@@ -19,9 +19,9 @@ from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid.config import oamn_options
 from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
-from oamn_plugin.hosts.fastreid.together import gather, share
 from oamn_plugin.hosts.fastreid.transforms import Step, build_pipeline
 from oamn_plugin.hosts.fastreid.workers import ImageLoader
+from oamn_plugin.hosts.shared.distributed import gather, share
 from oamn_plugin.views import Geometry, TrainingTransform
 
 logger = logging.getLogger("fastreid.oamn")

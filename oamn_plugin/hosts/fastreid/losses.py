@@ -10,9 +10,10 @@ from fastreid.config import CfgNode
 from fastreid.modeling.heads import EmbeddingHead
 from torch import Tensor, nn
 
-from oamn_plugin.hosts.fastreid.config import OAMN_LOSSES, ConfigError
+from oamn_plugin.hosts.fastreid.config import OAMN_LOSSES
 from oamn_plugin.hosts.fastreid.registries import LOSS_REGISTRY
-from oamn_plugin.hosts.fastreid.together import gather
+from oamn_plugin.hosts.shared.distributed import gather
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.losses import GroupedTripletLoss
 from oamn_plugin.modeling.precision import keep_precise, precisely
 

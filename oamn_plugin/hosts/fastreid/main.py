@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import random
 from argparse import Namespace
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,19 @@ from fastreid.config import CfgNode
 from fastreid.engine import default_setup
 from fastreid.utils import comm
 
-from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.fastreid.checkpoint import WriteError
+from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.fastreid.config import load_config
+from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
-from oamn_plugin.hosts.fastreid.results import results_table
 from oamn_plugin.hosts.fastreid.resume import leaving_on_signals
-from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights
+from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.checkpoint import load_newest
+from oamn_plugin.hosts.shared.results import results_table
+from oamn_plugin.hosts.shared.run_folder import holding
+from oamn_plugin.hosts.shared.weights import load_weights
 
 logger = logging.getLogger("fastreid.oamn")
-WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def run(args: Namespace) -> None:
@@ -45,34 +46,23 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 
     Raises:
         WriteError: the disk is full, or a file or folder cannot be written.
+        RunFolderBusyError: another training runs in ``OUTPUT_DIR``.
         SystemExit: a signal asked the run to stop.
     """
     logging.raiseExceptions = False  # a log file that cannot be written must not bury the error under tracebacks
-    with leaving_on_signals(), clear_write_errors():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(leaving_on_signals())
+        stack.enter_context(clear_write_errors())
+        if not args.eval_only and comm.is_main_process():
+            stack.enter_context(holding(Path(cfg.OUTPUT_DIR)))
         return _main(args, cfg)
 
 
-@contextlib.contextmanager
-def clear_write_errors() -> Iterator[None]:
-    """Turns the errors of a full or read-only disk, wherever they come from, into one message."""
-    try:
-        yield
-    except ExpectedError:
-        raise
-    except OSError as error:
-        if error.errno not in WRITE_ERRORS:
-            raise
-        raise WriteError(
-            f"cannot write {error.filename or 'a file'}: {error.strerror}. Checkpoints saved before are intact: make "
-            "room or choose another OUTPUT_DIR (or TMPDIR), then go on with --resume"
-        ) from error
-
-
 def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
-    default_setup(cfg, args)
-    cfg = set_seed(cfg)
+    _set_up(args, cfg)
+    cfg = set_seed(cfg, args.resume)
     if args.eval_only:
-        cfg = _classes_of_weights(cfg)
+        cfg = without_training(cfg)
         model = Trainer.build_model(cfg)
         load_weights(model, cfg.MODEL.WEIGHTS)
         results = Trainer.test(cfg, model, note={"weights": cfg.MODEL.WEIGHTS})
@@ -83,25 +73,24 @@ def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
     return results
 
 
-def set_seed(cfg: CfgNode) -> CfgNode:
-    """Seeds every generator from ``SEED``; a negative one is drawn, logged and put into the configuration."""
+def _set_up(args: Namespace, cfg: CfgNode) -> None:
+    """The host's set-up, which would log the file beside the whole configuration; our own loggers join its log."""
+    words = {("config" if name == "config_file" else name): value for name, value in vars(args).items()}
+    default_setup(cfg, Namespace(**words))
+    logging.getLogger("oamn_plugin").handlers = logging.getLogger("fastreid").handlers
+    logging.getLogger("oamn_plugin").setLevel(logging.INFO)
+
+
+def set_seed(cfg: CfgNode, resume: bool = False) -> CfgNode:
+    """Seeds every generator from ``SEED``; a negative one becomes the resumed run's own, or else a drawn one."""
     cfg = cfg.clone()
     cfg.defrost()
     if cfg.SEED < 0:
-        cfg.SEED = comm.shared_random_seed() % 2**31
-        logger.info("SEED is negative: drew %d", cfg.SEED)
+        own = (load_newest(Path(cfg.OUTPUT_DIR)) or {}).get("seed") if resume else None
+        cfg.SEED = comm.shared_random_seed() % 2**31 if own is None else own
+        logger.info("SEED is negative: %s %d", "drew" if own is None else "the run's own is", cfg.SEED)
     cfg.freeze()
     random.seed(cfg.SEED)
     np.random.seed(cfg.SEED % 2**32)  # noqa: NPY002 the host draws from it
     torch.manual_seed(cfg.SEED)
-    return cfg
-
-
-def _classes_of_weights(cfg: CfgNode) -> CfgNode:
-    """For evaluation: no ImageNet weights are fetched, and the classifier, which is not used, is as small as can be."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.MODEL.HEADS.NUM_CLASSES = cfg.MODEL.HEADS.NUM_CLASSES or 1
-    cfg.freeze()
     return cfg

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 from fastreid.config import CfgNode
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 
+from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
-from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.ranges import wrong_choices, wrong_combinations, wrong_lists, wrong_ranges
-from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY, nearest
+from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
-
-
-class PreflightError(ConfigError):
-    """What stands in the way of a run, one line a finding."""
+from oamn_plugin.hosts.shared import preflight as shared
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.random_state import same_random_numbers
+from oamn_plugin.hosts.shared.weights import load_weights
 
 
 def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
-    """Checks names, ranges and combinations, then the data.
+    """Checks names, ranges and combinations, then the weights, then the data.
 
     Args:
         cfg: the configuration.
@@ -33,11 +31,9 @@ def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    # data is read only when the settings can work
-    for check in (lambda: check_settings(cfg, train, processes), lambda: check_data(cfg, train)):
-        findings = check()
-        if findings:
-            raise PreflightError("this run cannot work:\n" + "\n".join(f"  - {finding}" for finding in findings))
+    shared.refuse(check_settings(cfg, train, processes))
+    shared.refuse(check_weights(cfg, train))  # read only when the settings can work, as the data is
+    shared.refuse(check_data(cfg, train))
 
 
 def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
@@ -47,19 +43,31 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
         found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
-    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
-        found.append(f"MODEL.WEIGHTS: there is no file {cfg.MODEL.WEIGHTS}")
+    found += shared.missing_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS) + shared.wrong_seed("SEED", cfg.SEED, -(2**31))
+    if train:
+        found += shared.too_small_batch("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH)
     path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
-    if train and cfg.MODEL.BACKBONE.PRETRAIN and path and not os.path.isfile(path):
+    if train and cfg.MODEL.BACKBONE.PRETRAIN:
         hint = " (`make weights` makes it)" if path == "weights/mobilenetv2_imagenet.pth" else ""
-        found.append(f"MODEL.BACKBONE.PRETRAIN_PATH: there is no file {path}{hint}")
+        found += shared.missing_file("MODEL.BACKBONE.PRETRAIN_PATH", path, hint)
     if not cfg.DATASETS.TESTS:
         found.append("DATASETS.TESTS is empty: nothing would be evaluated")
-    output = next(
-        folder for folder in [Path(cfg.OUTPUT_DIR), *Path(cfg.OUTPUT_DIR).absolute().parents] if folder.exists()
-    )
-    if not output.is_dir() or not os.access(output, os.W_OK):
-        found.append(f"OUTPUT_DIR {cfg.OUTPUT_DIR} is not writable")
+    return found + shared.unusable_folder("OUTPUT_DIR", cfg.OUTPUT_DIR, train)
+
+
+def check_weights(cfg: CfgNode, train: bool) -> list[str]:
+    """Findings in the files of weights: missing, damaged, of another model; ImageNet weights are downloaded here."""
+    if not train and not cfg.MODEL.WEIGHTS:
+        return ["--eval-only tests MODEL.WEIGHTS: name the file of the weights"]
+    found = []
+    alone = without_training(cfg)
+    alone.defrost()
+    alone.MODEL.DEVICE = "cpu"
+    with same_random_numbers():
+        if cfg.MODEL.WEIGHTS:
+            found += shared.failure(lambda: load_weights(build_model(alone), cfg.MODEL.WEIGHTS))
+        if train and cfg.MODEL.BACKBONE.PRETRAIN:
+            found += shared.failure(lambda: build_backbone(cfg))
     return found
 
 
@@ -73,10 +81,10 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
         ("TEST.EVALUATOR", EVALUATOR_REGISTRY, [cfg.TEST.EVALUATOR]),
     ]
     return [
-        f"{key}: there is no {name!r}.{nearest(name, registry._obj_map)} Known: {', '.join(sorted(registry._obj_map))}"
+        finding
         for key, registry, names in registries
-        for name in names
-        if name not in registry._obj_map
+        for n in names
+        for finding in shared.unknown_name(key, n, registry._obj_map)
     ]
 
 
@@ -90,35 +98,32 @@ def _wrong_pipeline(cfg: CfgNode) -> list[str]:
 
 def check_data(cfg: CfgNode, train: bool) -> list[str]:
     """Findings in the data: missing folders, empty splits, queries that nothing can find, too large batches."""
-    found = []
+    found: list[str] = []
+    parts: dict[tuple[str, str], list[Record]] = {}
     for name in cfg.DATASETS.TESTS:
         try:
             split = data.build_dataset(cfg, name)
         except (ValueError, RuntimeError, OSError) as error:
             found.append(f"{name}: {error}")
             continue
-        query, gallery = [data.Record(*r) for r in split.query], [data.Record(*r) for r in split.gallery]
-        if not query or not gallery:
-            found.append(f"{name}: {len(query)} queries and {len(gallery)} gallery images")
-            continue
-        lost = data.without_match(query, gallery)
-        if len(lost) == len(query):
-            found.append(f"{name}: no query has its identity in the gallery under another camera")
-        elif lost:
-            data.logger.warning(
-                "%s: %d of %d queries have no match under another camera and count in no score, such as %s",
-                *(name, len(lost), len(query), lost[0].path),
-            )
-    return found + (_check_training(cfg) if train else [])
+        query, gallery = ([Record(*one) for one in part] for part in (split.query, split.gallery))
+        parts |= {(name, "query"): query, (name, "gallery"): gallery}
+        found += shared.wrong_split(name, query, gallery, data.logger.warning)
+    if train:
+        found += _check_training(cfg, parts)
+    if parts:
+        print(shared.split_table(parts), flush=True)
+    return found
 
 
-def _check_training(cfg: CfgNode) -> list[str]:
+def _check_training(cfg: CfgNode, parts: dict[tuple[str, str], list[Record]]) -> list[str]:
+    name = " + ".join(cfg.DATASETS.NAMES)
     try:
-        records = data.training_records(cfg)
+        parts[name, "train"] = records = data.training_records(cfg)
     except (ValueError, RuntimeError, OSError) as error:
-        return [f"{' + '.join(cfg.DATASETS.NAMES)}: {error}"]
+        return [f"{name}: {error}"]
     if not records:
-        return [f"{' + '.join(cfg.DATASETS.NAMES)}: no training images"]
+        return [f"{name}: no training images"]
     found = []
     people, held = len({record.pid for record in records}), cfg.DATASETS.VALIDATION.NUM_IDS
     if held >= people:

@@ -66,7 +66,6 @@ def wrong_ranges(cfg: CfgNode) -> list[str]:
         (SHARES, "lie in [0, 1]", lambda x: 0 <= x <= 1),
         (BELOW_1, "lie in [0, 1)", lambda x: 0 <= x < 1),
         (("INPUT.ROTATION",), "lie in [0, 180]", lambda x: 0 <= x <= 180),
-        (("SEED",), "be below 2**63", lambda x: -(2**63) <= x < 2**63),
     ]
     return [
         f"{key} must {words}, got {value_of(cfg, key)}"
@@ -127,6 +126,13 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
     found += [f"TEST: {problem}" for problem in wrong_tests(cfg, settings)]
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
         found.append("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
+    if solver.SCHED == OAMN_SCHEDULE and solver.WARMUP_ITERS:
+        found.append(f"SOLVER.SCHED {OAMN_SCHEDULE} warms up by itself: it goes with SOLVER.WARMUP_ITERS 0 only")
+    sizes = list(cfg.INPUT.SIZE_TRAIN), list(cfg.INPUT.SIZE_TEST)
+    if cfg.MODEL.META_ARCHITECTURE == "OAMN" and sizes[0] != sizes[1]:
+        found.append(
+            f"INPUT.SIZE_TEST {sizes[1]} must be INPUT.SIZE_TRAIN {sizes[0]}: OAMN's mask is bound to the input size"
+        )
     if not isinstance(getattr(torch.optim, solver.OPT, None), type):
         found.append(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
     return found

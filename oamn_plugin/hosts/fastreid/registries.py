@@ -5,17 +5,11 @@ The host's entries are in them too, so that a YAML file names ours and the host'
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from fastreid.utils.registry import Registry
 
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The words " Did you mean ...?" with the most similar known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+from oamn_plugin.errors import did_you_mean
 
 
 class NamedRegistry(Registry):
@@ -28,7 +22,7 @@ class NamedRegistry(Registry):
             KeyError: no such entry; the message names the nearest one and lists all.
         """
         if name not in self._obj_map:
-            hint = nearest(name, self._obj_map)
+            hint = did_you_mean(name, self._obj_map)
             raise KeyError(f"no {self._name.lower()} named {name!r}.{hint} Known: {', '.join(sorted(self._obj_map))}")
         return self._obj_map[name]
 

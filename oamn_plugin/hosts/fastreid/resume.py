@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,12 +13,11 @@ from fastreid.engine.hooks import PeriodicWriter
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils import comm
 
-from oamn_plugin.hosts.fastreid.checkpoint import METRICS, save_checkpoint, save_step, write_atomically
-from oamn_plugin.hosts.fastreid.together import any_process
+from oamn_plugin.hosts.shared.checkpoint import save_checkpoint, save_step
+from oamn_plugin.hosts.shared.distributed import any_process
+from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
 
 logger = logging.getLogger("fastreid.oamn")
-INTERRUPTED = 75
-"""Exit code of a run that was asked to stop, saved its state and can be resumed (``EX_TEMPFAIL``)."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -48,24 +45,6 @@ def _leave_now(number: int, frame: FrameType | None) -> None:
 
 def _name(number: int) -> str:
     return signal.Signals(number).name
-
-
-def trim_metrics(folder: Path, step: int) -> None:
-    """Removes from ``metrics.json`` the lines of steps that a resumed run will take again, and a half-written line."""
-    path = folder / METRICS
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and _is_before(line, step)]
-    if len(kept) < len(lines):
-        write_atomically(path, "".join(kept).encode())
-
-
-def _is_before(line: str, step: int) -> bool:
-    try:
-        return int(json.loads(line)["iteration"]) < step
-    except (ValueError, TypeError, KeyError):
-        return False
 
 
 class WriterHook(PeriodicWriter):

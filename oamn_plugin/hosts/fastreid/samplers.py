@@ -17,8 +17,8 @@ from fastreid.config import CfgNode
 from fastreid.data import samplers as host
 from torch.utils.data import Sampler
 
-from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.registries import SAMPLER_REGISTRY
+from oamn_plugin.hosts.shared.errors import ConfigError
 
 Items = Sequence[tuple[Any, ...]]
 

@@ -13,8 +13,8 @@ from fastreid.solver.build import get_default_optimizer_params, maybe_add_gradie
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.freeze import mark_groups
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.schedule import oamn_rate
 
 OAMN_SCHEDULE = "OAMNSteps"

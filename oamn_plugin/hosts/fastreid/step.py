@@ -12,12 +12,8 @@ from fastreid.utils import comm
 from fastreid.utils.events import get_event_storage
 from torch import nn
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.errors import BadLossError
 from oamn_plugin.modeling.precision import mixed_precision
-
-
-class BadLossError(ExpectedError, FloatingPointError):
-    """A loss or gradient that is not a finite number; the message names the step, the terms and the images."""
 
 
 class Stepper:

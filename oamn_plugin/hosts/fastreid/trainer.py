@@ -20,9 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from oamn_plugin.datasets.validation import HeldOut, QueryOccluder, split_identities
-from oamn_plugin.hosts.fastreid import checkpoint, data, solver
-from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError
-from oamn_plugin.hosts.fastreid.config import ConfigError
+from oamn_plugin.hosts.fastreid import data, solver
 from oamn_plugin.hosts.fastreid.cost import write_cost
 from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator
 from oamn_plugin.hosts.fastreid.freeze import FreezeHook
@@ -30,13 +28,21 @@ from oamn_plugin.hosts.fastreid.loaders import TrainLoader
 from oamn_plugin.hosts.fastreid.losses import attach_losses
 from oamn_plugin.hosts.fastreid.progress import ProgressPrinter
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
-from oamn_plugin.hosts.fastreid.results import write_results
-from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, WriterHook, trim_metrics
-from oamn_plugin.hosts.fastreid.step import BadLossError, Stepper
-from oamn_plugin.hosts.fastreid.together import compute_as_one
+from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, WriterHook
+from oamn_plugin.hosts.fastreid.step import Stepper
+from oamn_plugin.hosts.shared.checkpoint import load_newest, require_keys, save_checkpoint, step_files
+from oamn_plugin.hosts.shared.distributed import compute_as_one
+from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
+from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
+from oamn_plugin.hosts.shared.results import write_results
+from oamn_plugin.hosts.shared.run_folder import set_aside, trim_metrics
+from oamn_plugin.hosts.shared.schedule import scheduler_state
+from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.modeling.precision import has_bfloat16, split_strides
 
 logger = logging.getLogger("fastreid.oamn")
+STATE_KEYS = ("model", "optimizer", "schedulers", "scaler", "random", "step", "best")
+"""Entries of a checkpoint that can be resumed."""
 
 
 class Trainer(DefaultTrainer):
@@ -75,8 +81,8 @@ class Trainer(DefaultTrainer):
             self._resume()
         else:
             if comm.is_main_process():
-                checkpoint.set_aside(self.output)
-            load_weights(self.bare_model, cfg.MODEL.WEIGHTS)
+                set_aside(self.output)
+            self._start_from_weights()
         self.register_hooks(self.build_hooks())
 
     @staticmethod
@@ -138,7 +144,7 @@ class Trainer(DefaultTrainer):
                 while self.iter < self.max_iter:
                     self._train_epoch()
             except BadLossError as error:
-                files = checkpoint.step_files(self.output)
+                files = step_files(self.output)
                 good = f"Last good checkpoint: {files[0]}" if files else "No checkpoint was saved before"
                 raise BadLossError(f"{error}\n{good}") from None
             finally:
@@ -159,12 +165,12 @@ class Trainer(DefaultTrainer):
     def finish(self) -> OrderedDict[str, Any]:
         """Writes the last weights, takes the best ones where validation chose any, and tests."""
         if comm.is_main_process():
-            checkpoint.save_checkpoint(self.output / "model_final.pth", {"model": self.bare_model.state_dict()})
+            save_checkpoint(self.output / "model_final.pth", {"model": self.bare_model.state_dict()})
             write_cost(self.cfg, self.bare_model, self.output)
         best = self.output / "model_best.pth"
         chosen = f"last epoch ({self.max_epoch})"
         if self.best["epoch"] >= 0 and best.exists():
-            load_weights(self.bare_model, str(best))
+            load_weights(self.bare_model, best)
             chosen = f"epoch {self.best['epoch'] + 1}, best on held-out training identities"
         logger.info("Testing the weights of the %s", chosen)
         return self.test(self.cfg, self.bare_model, note={"weights": chosen})
@@ -199,29 +205,35 @@ class Trainer(DefaultTrainer):
         return {
             "model": self.bare_model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "schedulers": {name: _plain_state(one) for name, one in self.scheduler.items()},
+            "schedulers": {name: scheduler_state(one) for name, one in self.scheduler.items()},
             "scaler": scaler.state_dict() if scaler else {},
-            "random": checkpoint.random_state({"augmentation": self.loader.generator}),
+            "random": random_state({"augmentation": self.loader.generator}),
             "step": self.iter + 1,
-            "seed": self.cfg.SEED,
             "best": self.best,
             **self._identity(),
         }
 
     def _resume(self) -> None:
-        state = checkpoint.load_newest(self.output)
+        state = load_newest(self.output)
+        if state is not None:
+            require_keys(state, STATE_KEYS, self.output)
         step = state["step"] if state else 0
         if any(other != step for other in comm.all_gather(step)):
             raise CheckpointError(f"the processes find different checkpoints in {self.output}: all must see one folder")
         if state is None:
             logger.warning("There is no checkpoint to resume from in %s: training starts afresh", self.output)
-            load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
+            self._start_from_weights()
         else:
             self._check_same_run(state)
             self._restore(state)
             logger.info("Resumed after step %d of %d", step, self.max_iter)
         if comm.is_main_process():
-            trim_metrics(self.output, step)
+            trim_metrics(self.output, "iteration", step)
+
+    def _start_from_weights(self) -> None:
+        if self.cfg.MODEL.WEIGHTS:
+            load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
+            logger.info("Loaded weights from %s", self.cfg.MODEL.WEIGHTS)
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
         """Raises ConfigError where another step would follow than in the run that was stopped."""
@@ -229,13 +241,14 @@ class Trainer(DefaultTrainer):
         changed = [f"{name} {state[name]} then, {now[name]} now" for name in now if state.get(name) != now[name]]
         if changed:
             raise ConfigError(
-                f"the run in {self.output} cannot go on with other data or batches ({'; '.join(changed)}): resume with "
-                "the configuration it was started with, or start in another OUTPUT_DIR"
+                f"the run in {self.output} cannot go on with another seed, data or batches ({'; '.join(changed)}): "
+                "resume with the configuration it was started with, or start in another OUTPUT_DIR"
             )
 
     def _identity(self) -> dict[str, Any]:
-        """What the order of images depends on, beside the seed."""
+        """What the order of images depends on."""
         return {
+            "seed": self.cfg.SEED,
             "iters_per_epoch": self.iters_per_epoch,
             "images": len(self.held_out.train),
             "batch": self.cfg.SOLVER.IMS_PER_BATCH,
@@ -245,70 +258,22 @@ class Trainer(DefaultTrainer):
         try:
             self.bare_model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            for name, one in self.scheduler.items():
+                one.__dict__.update(state["schedulers"][name])
+            if self._trainer.grad_scaler and state["scaler"]:
+                self._trainer.grad_scaler.load_state_dict(state["scaler"])
+            set_random_state(state["random"], {"augmentation": self.loader.generator})
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
                 f"the checkpoint in {self.output} is of another model or optimiser: {error}"
             ) from error
-        for name, one in self.scheduler.items():
-            one.__dict__.update(state["schedulers"][name])
-        if self._trainer.grad_scaler and state["scaler"]:
-            self._trainer.grad_scaler.load_state_dict(state["scaler"])
-        if state["seed"] != self.cfg.SEED:  # a negative SEED draws a new one at every start
-            logger.warning("Going on with the run's own seed %d", state["seed"])
-            self.cfg.defrost()
-            self.cfg.SEED = state["seed"]
-            self.cfg.freeze()
-            self.loader = TrainLoader(self.cfg, self.held_out.train, torch.device(self.cfg.MODEL.DEVICE))
-        checkpoint.set_random_state(state["random"], {"augmentation": self.loader.generator})
         self.start_step, self.best = state["step"], state["best"]
 
 
 def distribute(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model as one of several processes trains it: together they compute what one does, see together.py."""
+    """The model as one of several processes trains it: together they compute what one does, see distributed.py."""
     apart = compute_as_one(model)
     if apart:
         logger.warning("%d layers normalise each process's share by itself, such as %s", len(apart), apart[0])
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=bool(apart), static_graph=True)
-
-
-def _plain_state(scheduler: Any) -> dict[str, Any]:
-    names = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
-    return {name: scheduler.__dict__[name] for name in names if name in scheduler.__dict__}
-
-
-def load_weights(model: nn.Module, path: str) -> None:
-    """Loads the weights of a checkpoint into a model; an empty path loads none.
-
-    A classifier of another size is left as it is (another data set), anything else must fit.
-
-    Raises:
-        CheckpointError: missing, damaged or of another model; the message lists what differs.
-    """
-    if not path:
-        return
-    content = checkpoint.load_checkpoint(path)
-    state = content.get("model", content) if isinstance(content, dict) else content
-    own = model.state_dict()
-    if not isinstance(state, dict) or not any(name in own for name in state):
-        raise CheckpointError(f"{path} does not hold weights of this model: none of its entries is known")
-    state = {name: value for name, value in state.items() if not _is_other_classifier(name, value, own)}
-    wrong = [name for name in state if name in own and state[name].shape != own[name].shape]
-    missing = [name for name in own if name not in state and not _is_classifier(name)]
-    unknown = [name for name in state if name not in own and not _is_classifier(name)]
-    if wrong or missing or unknown:
-        parts = [("of another shape", wrong), ("missing", missing), ("unknown", unknown)]
-        raise CheckpointError(
-            f"{path} does not fit this model: "
-            + "; ".join(f"{len(names)} {what} ({', '.join(names[:4])}, ...)" for what, names in parts if names)
-        )
-    model.load_state_dict(state, strict=False)
-    logger.info("Loaded weights from %s", path)
-
-
-def _is_classifier(name: str) -> bool:
-    return "classifier." in name or (name.endswith("heads.weight") or name.endswith("_head.weight"))
-
-
-def _is_other_classifier(name: str, value: torch.Tensor, own: dict[str, torch.Tensor]) -> bool:
-    return _is_classifier(name) and (name not in own or value.shape != own[name].shape)

@@ -13,8 +13,8 @@ from fastreid.data.transforms.transforms import AugMix, RandomPatch, ToTensor
 from torchvision.transforms import InterpolationMode
 
 from oamn_plugin.augmentation import RandomOcclusion
-from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.registries import TRANSFORM_REGISTRY
+from oamn_plugin.hosts.shared.errors import ConfigError
 
 Step = Callable[[Any], Any]
 RESAMPLE = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}

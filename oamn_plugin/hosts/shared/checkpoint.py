@@ -1,64 +1,95 @@
-"""Checkpoints that survive: written aside, synced, renamed, with a checksum; the newest whole one is found again."""
+"""Checkpoints that survive: written aside, synced, renamed, with checksums inside; the newest whole one is found again.
+
+The checksums are those of the zip file that ``torch.save`` writes (a CRC-32 of every entry), so that a file and its
+checksum cannot come apart; torch itself does not look at them when it loads.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import re
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
-from torch import Tensor, nn
+from safetensors import SafetensorError
 
+from oamn_plugin.files import write_atomically
 from oamn_plugin.hosts.shared.errors import CheckpointError
-from oamn_plugin.hosts.shared.files import write_atomically
 
 logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
-_NAME = re.compile(r"step_(\d+)\.pth$")
+_NAME = re.compile(r"^step_(\d+)\.pth$")
+_FORBIDDEN = re.compile(r"(?:GLOBAL|class|function|type)\W+([\w.]+\.\w+)")
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes a state of tensors, numbers, strings, lists and dicts, and its SHA-256 beside it.
+    """Writes a state of tensors, numbers, strings, lists and dicts.
 
     Raises:
-        WriteError: see :func:`~oamn_plugin.hosts.shared.files.write_atomically`.
+        WriteError: see :func:`oamn_plugin.files.write_atomically`.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    content = buffer.getvalue()
-    write_atomically(_checksum_file(path), hashlib.sha256(content).hexdigest().encode())
-    write_atomically(path, content)
+    write_atomically(path, buffer.getbuffer())
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Reads a checkpoint without executing anything that it holds.
+    """Reads a checkpoint of ``torch.save``, or a ``.safetensors`` file, without executing anything that it holds.
 
     Raises:
-        CheckpointError: missing, damaged (its checksum differs or it does not parse) or holding more than data.
+        CheckpointError: missing, damaged (a checksum differs or it does not parse) or holding more than data.
     """
     path = Path(path).expanduser()
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
-    checksum = _checksum_file(path)
-    if checksum.exists() and checksum.read_text().strip() != hashlib.sha256(content).hexdigest():
-        raise CheckpointError(f"the checkpoint {path} is damaged: its checksum differs from {checksum.name}")
+    damage = _damage(content)
+    if damage:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {damage}")
     try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load(content)
         with _numpy_scalars():
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a checkpoint of plain tensors and numbers: {reason}") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+    except Exception as error:  # a damaged pickle raises whatever it likes
+        raise CheckpointError(f"{path} is not a checkpoint of plain tensors and numbers: {_reason(error)}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dictionary of weights")
     return state
+
+
+def _reason(error: Exception) -> str:
+    """Torch's reason in our words: its own advise to load the file without ``weights_only``, which would run it."""
+    text = str(error)
+    if "weights_only" not in text and "Weights only" not in text:
+        return text.splitlines()[0] if text else type(error).__name__
+    named = _FORBIDDEN.search(text)
+    return f"it holds {named[1]}, which is no data" if named else "it holds more than data, or torch did not write it"
+
+
+def _damage(content: bytes) -> str:
+    """What is wrong with the bytes of a file; nothing for formats without checksums (old ``torch.save``)."""
+    if not content:
+        return "the file is empty"
+    if content[:2] != b"PK":
+        return ""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entry = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        return f"it is cut off or overwritten ({error})"
+    return f"the checksum of its entry {entry} differs" if entry else ""
 
 
 def _numpy_scalars() -> AbstractContextManager[None]:
@@ -72,56 +103,56 @@ def _numpy_scalars() -> AbstractContextManager[None]:
     return torch.serialization.safe_globals(allowed)
 
 
-def _checksum_file(path: Path) -> Path:
-    """``x.pth`` to ``x.sha256``; any other name keeps its ending, which may be all that tells two files apart."""
-    return path.with_suffix(".sha256") if path.suffix == ".pth" else path.with_name(f"{path.name}.sha256")
+def require_keys(state: Mapping[str, Any], keys: Iterable[str], source: object) -> None:
+    """Raises CheckpointError where a resumable state lacks entries: a file of weights only, for one."""
+    lacking = [key for key in keys if key not in state]
+    if lacking:
+        raise CheckpointError(
+            f"{source} cannot be resumed, it lacks {', '.join(lacking)}: load its weights alone with MODEL.WEIGHTS "
+            "(fastreid) or model.load_weights (torchreid)"
+        )
+
+
+def step_number(path: Path) -> int:
+    """The step (or epoch) in the name of a resumable checkpoint."""
+    return int(_NAME.findall(path.name)[0])
 
 
 def save_step(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
-    """Saves the resumable state of a step (or epoch) and removes all but the newest ``keep``."""
+    """Saves the resumable state of a step (or epoch); of the others only the newest before it stay, ``keep`` in all.
+
+    Raises:
+        WriteError: see :func:`oamn_plugin.files.write_atomically`; no older checkpoint is removed.
+    """
     save_checkpoint(folder / FOLDER / f"step_{step:08d}.pth", state)
-    for old in step_files(folder)[keep:]:
+    files = step_files(folder)
+    later = [path for path in files if step_number(path) > step]  # damaged ones, or of a run that went back
+    for old in [*later, *files[len(later) + keep :]]:
         old.unlink(missing_ok=True)
-        _checksum_file(old).unlink(missing_ok=True)
+        old.with_suffix(".sha256").unlink(missing_ok=True)  # which earlier releases wrote
 
 
 def step_files(folder: Path) -> list[Path]:
     """Resumable checkpoints of a run, newest first."""
-    found = [path for path in (folder / FOLDER).glob("step_*.pth") if _NAME.search(path.name)]
-    return sorted(found, reverse=True)
+    found = [path for path in (folder / FOLDER).glob("step_*.pth") if _NAME.match(path.name)]
+    return sorted(found, key=step_number, reverse=True)
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest whole checkpoint of a run, or None; a damaged one is named in a warning and the one before it used."""
-    for path in step_files(folder):
+    """The newest whole checkpoint of a run, or None; a damaged one is named in a warning and the one before it used.
+
+    Raises:
+        CheckpointError: there are checkpoints and none is whole. To start afresh then is a decision, not a default.
+    """
+    files = step_files(folder)
+    for path in files:
         try:
             return load_checkpoint(path)
         except CheckpointError as error:
-            logger.warning("%s; the one before it is used", error)
+            logger.warning("%s%s", error, "; the one before it is used" if path != files[-1] else "")
+    if files:
+        raise CheckpointError(
+            f"none of the {len(files)} checkpoints in {folder / FOLDER} is whole: copy one back, or start afresh "
+            "without --resume"
+        )
     return None
-
-
-def load_weights(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
-    """Loads a state dict into a model; its classifier may be of another size (another data set), the rest must fit.
-
-    Args:
-        model: what is loaded into.
-        state: entry names to tensors; a ``module.`` that DataParallel put before them is taken off.
-        source: the file, for the message.
-
-    Raises:
-        CheckpointError: the weights are of another model; the message lists what differs.
-    """
-    own = model.state_dict()
-    state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
-    if not any(name in own for name in state):
-        raise CheckpointError(f"{source} does not hold weights of this model: none of its entries is known")
-    differing = {name for name, value in state.items() if name in own and own[name].shape != value.shape}
-    wrong = sorted(name for name in differing if "classifier" not in name)
-    missing = [name for name in own if name not in state and "classifier" not in name]
-    unknown = [name for name in state if name not in own and "classifier" not in name]
-    parts = {"of another shape": wrong, "missing": missing, "unknown": unknown}
-    if any(parts.values()):
-        listed = "; ".join(f"{len(names)} {what} ({', '.join(names[:4])})" for what, names in parts.items() if names)
-        raise CheckpointError(f"{source} does not fit this model: {listed}")
-    model.load_state_dict({n: v for n, v in state.items() if n in own and n not in differing}, strict=False)

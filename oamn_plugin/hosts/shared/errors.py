@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 from oamn_plugin.errors import ExpectedError
 
 
@@ -21,14 +18,4 @@ class CheckpointError(ExpectedError, RuntimeError):
 
 
 class BadLossError(ExpectedError, FloatingPointError):
-    """A loss that is not a finite number; the message names the step, the terms and the images."""
-
-
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The words " Did you mean ...?" with the most similar known name, or nothing.
-
-    >>> nearest("train.max_epochs", ["train.max_epoch", "train.lr"])
-    " Did you mean 'train.max_epoch'?"
-    """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """A loss or gradient that is not a finite number; the message names the step, the terms and the images."""

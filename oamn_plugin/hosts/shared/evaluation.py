@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.distributed import gather_arrays, gather_objects, rank, world_size
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.retrieval import Reranking, evaluate_ranking, expand_all, tpr_at_fpr
 from oamn_plugin.retrieval.counting import WHOLE, Shard
@@ -148,7 +148,7 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings 
     names = needed_types(queries, settings.unification)
     alone = settings.rerank is not None or settings.expansion is not None or settings.rates
     bounds = [0, len(gallery.records)] if alone else shard_bounds(len(gallery.records), world_size())
-    number = 0 if alone else process_number()
+    number = 0 if alone else rank()
     shard = WHOLE if alone or world_size() == 1 else Shard(bounds[number], gather_arrays)
     with DescriptorStore() as store:
         started = time.perf_counter()
@@ -178,7 +178,7 @@ def _describe_queries(
     kept: list[int] = []
     size, world = query.batch_size, world_size()
     batches = -(-len(query.records) // size)
-    first, last = (batches * (process_number() + step) // world * size for step in (0, 1))
+    first, last = (batches * (rank() + step) // world * size for step in (0, 1))
     images = _images(query.load(first, min(last, len(query.records))), kept, skipped) if first < last else iter(())
     start = next(images, None)  # None: no share, or nothing in it can be read
     own = None
@@ -308,35 +308,6 @@ def _images(batches: Iterable[Batch], kept: list[int], skipped: list[str]) -> It
 def _chain(first: Tensor, rest: Iterable[Tensor]) -> Iterator[Tensor]:
     yield first
     yield from rest
-
-
-def world_size() -> int:
-    """Processes that share the work."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def process_number() -> int:
-    """Which of them this one is, from 0."""
-    return dist.get_rank() if world_size() > 1 else 0
-
-
-def gather_objects(content: Any) -> list[Any]:
-    """Something of every process, in their order."""
-    if world_size() == 1:
-        return [content]
-    everywhere: list[Any] = [None] * world_size()
-    dist.all_gather_object(everywhere, content)
-    return everywhere
-
-
-def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
-    """An array of every process, all of one shape and type."""
-    own = torch.from_numpy(np.ascontiguousarray(array))
-    if dist.get_backend() == "nccl":
-        own = own.cuda()
-    parts = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(parts, own)
-    return [part.cpu().numpy() for part in parts]
 
 
 def without_match(query: Sequence[Record], gallery: Sequence[Record]) -> list[Record]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from oamn_plugin.files import write_atomically
 from oamn_plugin.hosts.shared.evaluation import Evaluation, column
-from oamn_plugin.hosts.shared.files import write_atomically
 
 SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mAP_trapezoid", "mINP")
 

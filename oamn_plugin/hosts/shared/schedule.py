@@ -1,6 +1,8 @@
-"""The learning rate of the released OAMN code, for any toolbox's scheduler of factors."""
+"""The learning rate of the released OAMN code, and what a scheduler has to remember."""
 
 from __future__ import annotations
+
+from typing import Any
 
 
 def oamn_rate(epoch: int, max_epoch: int = 30) -> float:
@@ -15,3 +17,9 @@ def oamn_rate(epoch: int, max_epoch: int = 30) -> float:
     if at < 10:
         return 0.008 * at / 10
     return 1.0 if at < 17 else 0.01 if at < 24 else 0.001
+
+
+def scheduler_state(scheduler: Any) -> dict[str, Any]:
+    """What a learning rate scheduler has to remember, as plain data; empty without one."""
+    names = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
+    return {name: vars(scheduler)[name] for name in names if name in vars(scheduler)} if scheduler else {}

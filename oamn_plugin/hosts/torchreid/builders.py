@@ -213,5 +213,5 @@ def build_engine(cfg: CfgNode, datamanager: Any, model: nn.Module) -> Any:
         smooth = cfg.loss.softmax.label_smooth
         engine = TripletEngine(datamanager, wrapped, optimizer, label_smooth=smooth, **weights, **arguments)
     engine.unification, engine.chunk_size = unification(cfg), cfg.test.chunk_size or None
-    engine.keep = cfg.train.keep_checkpoints
+    engine.keep, engine.run_seed = cfg.train.keep_checkpoints, cfg.train.seed
     return engine

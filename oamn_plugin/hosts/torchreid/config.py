@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
-from oamn_plugin.hosts.shared.errors import ConfigError, nearest
+from oamn_plugin.hosts.shared.config import all_keys, nearest_key, option_value, read_yaml
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import Options, preset
 from oamn_plugin.retrieval.unification import Unification
 
@@ -118,7 +118,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     """
     cfg = default_config()
     if config_file:
-        for key, value in _flat(_read_yaml(config_file), cfg):
+        for key, value in _flat(read_yaml(config_file), cfg):
             _set(cfg, key, value, config_file)
     if len(opts) % 2:
         raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
@@ -127,19 +127,6 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     unification(cfg)
     cfg.freeze()
     return cfg
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path!r}") from error
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no keys")
-    return content
 
 
 def _flat(content: dict[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:
@@ -157,7 +144,7 @@ def _flat(content: dict[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
     known = all_keys(cfg)
     if key not in known:
-        raise ConfigError(f"unknown key {key!r} in {source}.{_nearest_key(key, known)}")
+        raise ConfigError(f"unknown key {key!r} in {source}.{nearest_key(key, known)}")
     if isinstance(value, tuple):
         value = list(value)
     *groups, name = key.split(".")
@@ -177,22 +164,6 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
         raise ConfigError(f"{key} in {source}: {error}") from error
 
 
-def _nearest_key(key: str, known: list[str]) -> str:
-    hint = nearest(key, known, cutoff=0.6)
-    if not hint:  # right word, wrong place
-        same = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-        hint = f" Did you mean {same[0]!r}?" if same else ""
-    return hint
-
-
-def all_keys(cfg: CfgNode, prefix: str = "") -> list[str]:
-    """Full names of every key, such as ``train.max_epoch``."""
-    names: list[str] = []
-    for key, value in cfg.items():
-        names += all_keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
-    return names
-
-
 def given_options(cfg: CfgNode) -> dict[str, Any]:
     """The fields of the method's options that a configuration states.
 
@@ -203,22 +174,8 @@ def given_options(cfg: CfgNode) -> dict[str, Any]:
     for one in fields(Options):
         value = cfg.oamn[one.name]
         if value is not None:
-            found[one.name] = _cast(f"oamn.{one.name}", value, str(one.type))
+            found[one.name] = option_value(f"oamn.{one.name}", value, str(one.type))
     return found
-
-
-def _cast(key: str, value: Any, kind: str) -> Any:
-    wanted = {"bool": "True or False", "float": "a number", "int": "a whole number", "str": "a word"}[kind]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    fits = {
-        "bool": isinstance(value, bool),
-        "float": number,
-        "int": number and value == int(value),
-        "str": isinstance(value, str),
-    }[kind]
-    if not fits:
-        raise ConfigError(f"{key} must be {wanted}, got {value!r}")
-    return {"bool": bool, "float": float, "int": int, "str": str}[kind](value)
 
 
 def oamn_options(cfg: CfgNode) -> Options:

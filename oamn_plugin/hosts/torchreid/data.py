@@ -10,7 +10,8 @@ from oamn_plugin.datasets import catalogue
 from oamn_plugin.datasets.custom import read_custom
 from oamn_plugin.datasets.embedded import ensure, read_embedded
 from oamn_plugin.datasets.images import read_image
-from oamn_plugin.datasets.records import DataSetError, Record, Split
+from oamn_plugin.datasets.records import DataSetError, Split
+from oamn_plugin.hosts.shared.datasets import published_split
 from oamn_plugin.hosts.torchreid.compat import image_datasets
 from oamn_plugin.hosts.torchreid.settings import SETTINGS
 
@@ -76,22 +77,11 @@ class CustomReID(RecordDataset):
 def _published(name: str) -> type[RecordDataset]:
     class Published(RecordDataset):
         def __init__(self, root: str = "", **kwargs: Any) -> None:
-            split = catalogue.load(name, root or ".")
-            if not split.train:
-                split = split._replace(train=_borrowed_train(catalogue.CATALOGUE[name].trains_on, root or "."))
-            super().__init__(split, **kwargs)
+            super().__init__(published_split(name, root or "."), **kwargs)
 
     Published.__name__ = Published.__qualname__ = name
     Published.__doc__ = catalogue.CATALOGUE[name].title
     return Published
-
-
-def _borrowed_train(name: str, root: str) -> list[Record]:
-    """Training images of the set that is used for one without; none where it is not there, to test all the same."""
-    try:
-        return catalogue.load(name, root).train
-    except DataSetError:
-        return []
 
 
 DATASETS: dict[str, type[RecordDataset]] = {

@@ -10,21 +10,22 @@ from torch import Tensor, nn
 
 from oamn_plugin.augmentation import Views, augmentation_of
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.torchreid.testing import CoreTesting, normalisation
+from oamn_plugin.hosts.torchreid.testing import normalisation
+from oamn_plugin.hosts.torchreid.training import CoreTraining
 from oamn_plugin.losses import OAMNObjective
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.views import Geometry, TrainingTransform
 
 
-class SoftmaxEngine(CoreTesting, torchreid.engine.ImageSoftmaxEngine):
+class SoftmaxEngine(CoreTraining, torchreid.engine.ImageSoftmaxEngine):
     """The host's softmax engine, tested by the core."""
 
 
-class TripletEngine(CoreTesting, torchreid.engine.ImageTripletEngine):
+class TripletEngine(CoreTraining, torchreid.engine.ImageTripletEngine):
     """The host's triplet engine, tested by the core."""
 
 
-class ImageOAMNEngine(CoreTesting, torchreid.engine.Engine):
+class ImageOAMNEngine(CoreTraining, torchreid.engine.Engine):
     """Trains OAMN on all views of each image and tests it with occlusion unification.
 
     Args:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import build_model, register_from
-from oamn_plugin.hosts.torchreid.checkpoint import load_weights
 from oamn_plugin.hosts.torchreid.config import load_config, unification
+from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.testing import embedding_of
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.search.encoder import ImageEncoder
@@ -30,7 +31,7 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
     cfg = load_config(config_file, [*opts, "model.pretrained", "False", "use_gpu", "False"])
     register_from(cfg)
     model = build_model(cfg, 1).eval()
-    load_weights(model, weights)
+    restore_pooling(model, load_weights(model, weights))
     settings, size = unification(cfg), (cfg.data.height, cfg.data.width)
     if not cfg.test.unification and not isinstance(model, OAMN):
         settings = replace(settings, kind="matched", place=cfg.test.blank or "features", fill=cfg.test.fill or "mean")

@@ -13,25 +13,26 @@ from typing import Any, TextIO
 import torch
 from yacs.config import CfgNode
 
+from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
+from oamn_plugin.hosts.shared.run_folder import INTERRUPTED, holding
+from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
-from oamn_plugin.hosts.torchreid.checkpoint import load_weights
 from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import load_config
+from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings
-
-INTERRUPTED = 75
-"""Exit code of a run that was asked to stop and can be resumed (``EX_TEMPFAIL``)."""
 
 
 def run(args: Namespace) -> int:
     """Runs the command line of ``tools/train_torchreid.py``.
 
     Returns:
-        0, or :data:`INTERRUPTED` after Ctrl-C or SIGTERM.
+        0, or :data:`~oamn_plugin.hosts.shared.run_folder.INTERRUPTED` after Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError: see there; each is one clear message.
+        ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError, RunFolderBusyError, WriteError: see
+            there; each is one clear message.
     """
     cfg = _with_flags(load_config(args.config_file, args.opts), args)
     register_from(cfg)
@@ -39,7 +40,8 @@ def run(args: Namespace) -> int:
     folder = Path(cfg.data.save_dir)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with _logged(folder / ("test.log.txt" if cfg.test.evaluate else "log.txt"), append=args.resume):
+        log = folder / ("test.log.txt" if cfg.test.evaluate else "log.txt")
+        with clear_write_errors(), _holding(cfg), _logged(log, append=args.resume):
             train_or_test(cfg, resume=args.resume)
     except KeyboardInterrupt:
         print(f"\nstopped; finished epochs are kept in {folder}: go on with --resume", file=sys.stderr)
@@ -67,7 +69,7 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
     check_data(cfg, datamanager)
     model = build_model(cfg, datamanager.num_train_pids)
     if cfg.model.load_weights:
-        load_weights(model, cfg.model.load_weights)
+        restore_pooling(model, load_weights(model, cfg.model.load_weights))
         print(f"Loaded weights from {cfg.model.load_weights}")
     engine = build_engine(cfg, datamanager, model)
     start = cfg.train.start_epoch if cfg.test.evaluate else _resume(cfg, engine, resume)
@@ -84,12 +86,16 @@ def _with_flags(cfg: CfgNode, args: Namespace) -> CfgNode:
     return cfg
 
 
+def _holding(cfg: CfgNode) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if cfg.test.evaluate else holding(Path(cfg.data.save_dir))
+
+
 def _resume(cfg: CfgNode, engine: Any, newest: bool) -> int:
     """Restores the state asked for; returns the epoch to start with."""
     if cfg.model.resume:
         state, source = load_checkpoint(cfg.model.resume), cfg.model.resume
-    elif newest and (state := load_newest(Path(cfg.data.save_dir))) is not None:  # type: ignore[assignment]
-        source = cfg.data.save_dir
+    elif newest and (found := load_newest(Path(cfg.data.save_dir))) is not None:
+        state, source = found, cfg.data.save_dir
     else:
         if newest:
             print(f"There is no checkpoint to resume from in {cfg.data.save_dir}: training starts afresh")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from oamn_plugin.hosts.shared.errors import ConfigError, nearest
+from oamn_plugin.errors import did_you_mean
+from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.torchreid.compat import model_factory
 from oamn_plugin.hosts.torchreid.settings import SETTINGS
 from oamn_plugin.modeling import OAMN
@@ -67,7 +70,7 @@ class TorchreidOAMN(OAMN):
         **options: Any,
     ) -> None:
         if loss not in LOSSES:
-            raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}.{nearest(loss, LOSSES)}")
+            raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}.{did_you_mean(loss, LOSSES)}")
         super().__init__(backbone, num_classes, input_size, preset, **options)
         self.loss = loss
 
@@ -143,12 +146,14 @@ def ceil_pooling(model: TorchreidOAMN) -> bool:
     return bool(getattr(pool, "ceil_mode", False)) and getattr(pool, "padding", 1) == 0
 
 
-def set_ceil_pooling(model: TorchreidOAMN) -> None:
-    """Lets a ResNet's stem pool as fastreid's own ResNet does, for weights that were trained there.
+def restore_pooling(model: nn.Module, content: Mapping[str, Any]) -> None:
+    """Lets a ResNet's stem pool as fastreid's own ResNet does, where a checkpoint says that its weights need it.
 
     Raises:
         ConfigError: the backbone has no such pooling.
     """
+    if not content.get(CEIL_POOLING) or not isinstance(model, TorchreidOAMN):
+        return
     if not isinstance(getattr(model.encoder_low, "maxpool", None), nn.MaxPool2d):
         raise ConfigError("only a ResNet has the stem pooling that weights of fastreid's ResNet ask for")
     model.encoder_low.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
@@ -159,7 +164,7 @@ def _build_host(name: str, pretrained: bool, use_gpu: bool) -> nn.Module:
         raise ConfigError(f"{name} cannot carry OAMN: its layers do not simply follow each other")
     if name not in carriers():
         raise ConfigError(
-            f"torchreid has no backbone {name!r}.{nearest(name, carriers())} Known: {', '.join(carriers())}"
+            f"torchreid has no backbone {name!r}.{did_you_mean(name, carriers())} Known: {', '.join(carriers())}"
         )
     try:
         return model_factory()[name](num_classes=1, loss="softmax", pretrained=pretrained, use_gpu=use_gpu)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -12,18 +10,16 @@ from yacs.config import CfgNode
 
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.shared.errors import ConfigError, nearest
-from oamn_plugin.hosts.shared.evaluation import without_match
-from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE
+from oamn_plugin.hosts.shared import preflight as shared
+from oamn_plugin.hosts.shared.random_state import same_random_numbers
+from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_model
 from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, model_factory
+from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.testing import METRICS
 from oamn_plugin.hosts.torchreid.transforms import HOST_TRANSFORMS, TRANSFORMS
 
 SINGLE_STAGE = ("softmax", "triplet")
-
-
-class PreflightError(ConfigError):
-    """What stands in the way of a run, one line a finding."""
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -32,7 +28,15 @@ def check_settings(cfg: CfgNode) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    _raise(_unknown_names(cfg) + _wrong_values(cfg) + _missing_files(cfg))
+    shared.refuse(_unknown_names(cfg) + _wrong_values(cfg) + _missing_files(cfg))
+    if cfg.model.load_weights:  # before any data is read
+        shared.refuse(shared.failure(lambda: _load_alone(cfg)))
+
+
+def _load_alone(cfg: CfgNode) -> None:
+    with same_random_numbers():
+        model = build_model(cfg, 1)
+        restore_pooling(model, load_weights(model, cfg.model.load_weights))
 
 
 def check_data(cfg: CfgNode, datamanager: Any) -> None:
@@ -41,27 +45,24 @@ def check_data(cfg: CfgNode, datamanager: Any) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    found = []
-    if not cfg.test.evaluate and not len(datamanager.train_loader):
-        found.append(f"train.batch_size {cfg.train.batch_size} is larger than the training data: an epoch has no step")
-    for name, parts in datamanager.test_dataset.items():
-        query, gallery = ([Record(*one[:3]) for one in parts[part]] for part in ("query", "gallery"))
-        lost = without_match(query, gallery)
-        if len(lost) == len(query):
-            found.append(f"{name}: no query has its identity in the gallery under another camera")
-        elif lost:
-            print(
-                f"{name}: {len(lost)} of {len(query)} queries have no match under another camera and count in no "
-                f"score, such as {lost[0].path}"
-            )
-    _raise(found)
+    found: list[str] = []
+    parts: dict[tuple[str, str], list[Record]] = {}
+    if not cfg.test.evaluate:
+        parts[" + ".join(cfg.data.sources), "train"] = _records(datamanager.train_loader.dataset.train)
+        if not len(datamanager.train_loader):
+            batch = cfg.train.batch_size
+            found.append(f"train.batch_size {batch} is larger than the training data: an epoch has no step")
+    for name, sets in datamanager.test_dataset.items():
+        query, gallery = _records(sets["query"]), _records(sets["gallery"])
+        parts |= {(name, "query"): query, (name, "gallery"): gallery}
+        found += shared.wrong_split(name, query, gallery, print)
+    if parts:
+        print(shared.split_table(parts), flush=True)
+    shared.refuse(found)
 
 
-def _raise(findings: list[str]) -> None:
-    if len(findings) == 1:
-        raise PreflightError(findings[0])
-    if findings:
-        raise PreflightError("this run cannot work:\n" + "\n".join(f"  - {finding}" for finding in findings))
+def _records(items: Iterable[Any]) -> list[Record]:
+    return [Record(*one[:3]) for one in items]
 
 
 def _unknown_names(cfg: CfgNode) -> list[str]:
@@ -80,11 +81,7 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
         *(("data.targets", name, image_datasets()) for name in cfg.data.targets),
         *(("data.transforms", name, (*HOST_TRANSFORMS, *TRANSFORMS)) for name in cfg.data.transforms),
     ]
-    return [
-        f"{key}: there is no {word!r}.{nearest(str(word), known) or ' Known: ' + ', '.join(known)}"
-        for key, word, known in words
-        if word not in known
-    ]
+    return [finding for key, word, known in words for finding in shared.unknown_name(key, word, known)]
 
 
 def _wrong_values(cfg: CfgNode) -> list[str]:
@@ -97,6 +94,9 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
         "sampler.num_instances": cfg.sampler.num_instances,
     }
     found = [f"{key} must be above 0, got {value}" for key, value in positive.items() if value <= 0]
+    found += shared.wrong_seed("train.seed", cfg.train.seed, 0)
+    if not cfg.test.evaluate:
+        found += shared.too_small_batch("train.batch_size", cfg.train.batch_size)
     if not 0 <= cfg.data.occlusion_probability <= 1:
         found.append(f"data.occlusion_probability must lie in [0, 1], got {cfg.data.occlusion_probability}")
     if not cfg.data.sources:
@@ -110,17 +110,11 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
 
 
 def _missing_files(cfg: CfgNode) -> list[str]:
-    found = []
-    for key in ("load_weights", "resume"):
-        path = cfg.model[key]
-        if path and not os.path.isfile(os.path.expanduser(path)):
-            found.append(f"model.{key}: there is no file {path}")
+    found = shared.missing_file("model.load_weights", cfg.model.load_weights)
+    found += shared.missing_file("model.resume", cfg.model.resume)
     if cfg.test.evaluate and not cfg.model.load_weights:
         found.append("test.evaluate tests model.load_weights: name the file of the weights")
-    folder = Path(cfg.data.save_dir).absolute()
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        found.append(f"data.save_dir {cfg.data.save_dir} is not writable")
+    found += shared.unusable_folder("data.save_dir", cfg.data.save_dir, train=not cfg.test.evaluate)
     if cfg.use_gpu and not torch.cuda.is_available():
         print("use_gpu: there is no CUDA device, the CPU is used")
     return found

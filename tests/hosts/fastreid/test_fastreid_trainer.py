@@ -12,11 +12,10 @@ import pytest
 import torch
 from tiny_fastreid import CONFIGS, tiny_config
 
-from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError, load_checkpoint, step_files
-from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.main import main, set_seed
-from oamn_plugin.hosts.fastreid.step import BadLossError
 from oamn_plugin.hosts.fastreid.trainer import Trainer, hooks
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, step_files
+from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
 
 GROUPED = ["CrossEntropyLoss", "TripletLoss", "GroupedTripletLoss"]
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {

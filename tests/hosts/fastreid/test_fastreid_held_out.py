@@ -13,7 +13,7 @@ from tiny_fastreid import tiny_config
 from oamn_plugin.hosts.fastreid.held_out import CONDITIONS
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "held_out.py"
+TOOL = Path(__file__).resolve().parents[3] / "tools" / "held_out.py"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import nn
 
 from oamn_plugin.hosts.fastreid.compat import INSTALL_COMMAND
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

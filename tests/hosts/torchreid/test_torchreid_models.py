@@ -115,7 +115,7 @@ def test_options_of_the_registration_reach_models_built_by_name() -> None:
     assert (model.options.pooling, model.options.mask_floor, model.options.axes) == ("avg", 0.5, 1)
     register(input_size=SIZE)
     assert torchreid.models.build_model("oamn_osnet_x0_25", 5, pretrained=False).options.pooling == "max"
-    with pytest.raises(ConfigError, match="did you mean 'pooling'"):
+    with pytest.raises(ConfigError, match="Did you mean 'pooling'"):
         register(poolin="avg")
     with pytest.raises(ConfigError, match="Did you mean 'triplet'"):
         torchreid.models.build_model("oamn_osnet_x0_25", 5, loss="triplets", pretrained=False)

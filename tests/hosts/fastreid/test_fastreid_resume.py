@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -16,13 +15,12 @@ import torch
 from fastreid.config import CfgNode
 from tiny_fastreid import CONFIGS, tiny_config
 
-from oamn_plugin.hosts.fastreid import checkpoint
-from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError, WriteError, load_checkpoint, load_newest, save_step
-from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.main import set_seed
-from oamn_plugin.hosts.fastreid.resume import INTERRUPTED, CheckpointHook, HookBase, trim_metrics
-from oamn_plugin.hosts.fastreid.step import BadLossError
+from oamn_plugin.hosts.fastreid.resume import CheckpointHook, HookBase
 from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, save_step, step_files
+from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
+from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
 
 SMALL = {
     "MODEL__BACKBONE__NAME": "build_mobilenetv2_backbone", "MODEL__BACKBONE__DEPTH": "0.1x",
@@ -98,12 +96,23 @@ def test_a_drawn_seed_is_kept_and_other_batches_or_models_are_refused(embedded_r
     with pytest.raises(Killed):
         trainer.train()
     drawn = trainer.cfg.SEED
-    again = Trainer(config(embedded_root, tmp_path, SEED=-1), resume=True)
+    again = Trainer(
+        set_seed(tiny_config("OAMN", embedded_root, tmp_path, **(SMALL | {"SEED": -1})), resume=True), resume=True
+    )
     assert drawn == again.loader.cfg.SEED
+    with pytest.raises(ConfigError, match=f"another seed, data or batches .seed {drawn} then, {drawn + 1} now"):
+        Trainer(config(embedded_root, tmp_path, SEED=drawn + 1), resume=True)
+    same = {"SEED": drawn}
     with pytest.raises(ConfigError, match="batch 8 then, 4 now"):
-        Trainer(config(embedded_root, tmp_path, SOLVER__IMS_PER_BATCH=4), resume=True)
+        Trainer(config(embedded_root, tmp_path, SOLVER__IMS_PER_BATCH=4, **same), resume=True)
     with pytest.raises(CheckpointError, match="of another model"):
-        Trainer(config(embedded_root, tmp_path, MODEL__OAMN__HEAD="bnneck"), resume=True)
+        Trainer(config(embedded_root, tmp_path, MODEL__OAMN__HEAD="bnneck", **same), resume=True)
+    state = load_newest(tmp_path)
+    assert state is not None
+    for key, message in (("optimizer", "it lacks optimizer"), ("random", "it lacks random")):
+        save_step(tmp_path, 9, {name: value for name, value in state.items() if name != key}, keep=1)
+        with pytest.raises(CheckpointError, match=message):
+            Trainer(config(embedded_root, tmp_path, **same), resume=True)
 
 
 def command(root: Path, output: Path, *opts: str) -> list[str]:
@@ -157,132 +166,12 @@ def test_a_fresh_start_moves_an_earlier_run_aside(embedded_root: Path, tmp_path:
     save_step(tmp_path, 9000, {"step": 9000}, keep=2)
     (tmp_path / "metrics.json").write_text('{"iteration": 8999}\n')
     Trainer(config(embedded_root, tmp_path))
-    assert checkpoint.step_files(tmp_path) == []
+    assert step_files(tmp_path) == []
     assert load_newest(tmp_path / "before_1") == {"step": 9000}
     assert (tmp_path / "before_1" / "metrics.json").exists()
 
 
-# files
-
-
-def state(step: int) -> dict[str, Any]:
-    return {"step": step, "model": {"weight": torch.full((64, 64), float(step))}}
-
-
-def test_the_last_ones_are_kept_and_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
-    for step in range(1, 6):
-        save_step(tmp_path, step, state(step), keep=3)
-        (tmp_path / "checkpoints" / f".step_{step}.pth.1.tmp").write_bytes(b"half")
-    save_step(tmp_path, 6, state(6), keep=3)
-    assert [path.name for path in checkpoint.step_files(tmp_path)] == [f"step_0000000{step}.pth" for step in (6, 5, 4)]
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 3
-
-
-def damage(path: Path, how: str) -> None:
-    content = bytearray(path.read_bytes())
-    if how == "empty":
-        content = bytearray()
-    elif how == "truncated":
-        content = content[: len(content) // 2]
-    elif how == "one bit":
-        content[len(content) // 2] ^= 16
-    elif how == "zeros":
-        content[-4096:] = bytes(4096)
-    elif how == "noise":
-        content = bytearray(os.urandom(len(content)))
-    path.write_bytes(bytes(content))
-
-
-@pytest.mark.parametrize("how", ["empty", "truncated", "one bit", "zeros", "noise"])
-def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(
-    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for step in (1, 2):
-        save_step(tmp_path, step, state(step), keep=2)
-    damage(checkpoint.step_files(tmp_path)[0], how)
-    logging.getLogger("fastreid.oamn").propagate = True
-    with caplog.at_level(logging.WARNING):
-        assert load_newest(tmp_path)["step"] == 1  # type: ignore[index]
-    assert "step_00000002.pth" in caplog.text
-    assert "the one before it is used" in caplog.text
-
-
-def test_every_single_damaged_byte_of_the_content_is_noticed(tmp_path: Path) -> None:
-    checkpoint.save_checkpoint(tmp_path / "a.pth", state(7))
-    content = (tmp_path / "a.pth").read_bytes()
-    wanted = state(7)
-    for position in range(0, len(content), 97):
-        broken = bytearray(content)
-        broken[position] ^= 0x41
-        (tmp_path / "b.pth").write_bytes(bytes(broken))
-        try:
-            found = load_checkpoint(tmp_path / "b.pth")
-        except CheckpointError:
-            continue
-        # dates, padding and the like: what the file says is what was saved
-        assert found["step"] == 7
-        assert torch.equal(found["model"]["weight"], wanted["model"]["weight"])
-
-
-def test_when_none_is_whole_the_run_does_not_start_afresh_by_itself(tmp_path: Path) -> None:
-    save_step(tmp_path, 1, state(1), keep=2)
-    damage(checkpoint.step_files(tmp_path)[0], "truncated")
-    with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
-        load_newest(tmp_path)
-    assert load_newest(tmp_path / "nowhere") is None
-
-
-def test_metrics_are_cut_at_the_step_that_is_taken_again(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    path.write_text("".join(f'{{"iteration": {step}}}\n' for step in range(6)) + '{"itera')
-    trim_metrics(tmp_path, 4)
-    assert [json.loads(line)["iteration"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
-    trim_metrics(tmp_path / "nowhere", 4)
-
-
-def test_random_numbers_go_on_where_they_were() -> None:
-    import random
-
-    import numpy as np
-
-    def draw() -> list[float]:
-        return [float(torch.rand(())), random.random(), float(np.random.rand()), float(torch.rand((), generator=own))]  # noqa: NPY002
-
-    own = torch.Generator().manual_seed(3)
-    before = checkpoint.random_state({"own": own})
-    first = draw()
-    checkpoint.set_random_state(before, {"own": own})
-    assert draw() == first
-
-
-# disks and numbers
-
-
-def test_a_full_disk_leaves_the_earlier_file_and_no_other(tmp_path: Path) -> None:
-    checkpoint.write_atomically(tmp_path / "a.json", b"old")
-    code = f"""
-import resource, signal, sys
-from pathlib import Path
-from oamn_plugin.hosts.fastreid.checkpoint import WriteError, write_atomically
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    write_atomically(Path({str(tmp_path)!r}) / "a.json", bytes(5000))
-except WriteError as error:
-    print(error)
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CONFIGS.parent, check=True)
-    assert "cannot write" in found.stdout
-    assert "a.json" in found.stdout
-    assert "--resume" in found.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_bytes() == b"old"
-
-
-def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(WriteError, match=r"cannot write .*/file/a.pth: .*intact"):
-        checkpoint.write_atomically(tmp_path / "file" / "a.pth", b"x")
+# numbers
 
 
 class Poison(HookBase):

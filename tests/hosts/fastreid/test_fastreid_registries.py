@@ -12,7 +12,7 @@ from tiny_fastreid import changed, tiny_config
 from oamn_plugin.datasets import catalogue
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.hosts.fastreid import data
-from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.data import DATASET_REGISTRY
 from oamn_plugin.hosts.fastreid.losses import attach_losses
 from oamn_plugin.hosts.fastreid.preflight import BACKBONE_REGISTRY, META_ARCH_REGISTRY
@@ -24,6 +24,7 @@ from oamn_plugin.hosts.fastreid.registries import (
 )
 from oamn_plugin.hosts.fastreid.trainer import EventStorage, Trainer
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
+from oamn_plugin.hosts.shared.errors import ConfigError
 
 ITEMS = [(f"{pid}_{k}.jpg", pid, k % 2) for pid in range(6) for k in range(4)]
 

@@ -1,4 +1,4 @@
-"""Several processes that compute what one computes, up to the order of sums.
+"""Distributed training that matches one process up to summation order.
 
 Each process sends its share of the batch through the network; wherever an image's result depends on the other images
 of the batch, the processes exchange what is needed:
@@ -15,30 +15,59 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from fastreid.utils import comm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from oamn_plugin.losses.common import full_precision
 
 
+def world_size() -> int:
+    """How many processes train together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
 def share(count: int) -> slice:
     """The rows of this process out of the ``count`` rows of the whole batch, which the processes divide evenly."""
-    own = count // comm.get_world_size()
-    return slice(comm.get_rank() * own, (comm.get_rank() + 1) * own)
+    own = count // world_size()
+    return slice(rank() * own, (rank() + 1) * own)
 
 
 def any_process(value: int) -> int:
     """The largest of the processes' values (0 or above), so that all take the same decision at the same step."""
-    if comm.get_world_size() == 1:
+    if world_size() == 1:
         return value
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     largest = torch.tensor([value], device=device)
     dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return int(largest)
+
+
+def gather_objects(content: Any) -> list[Any]:
+    """Something of every process, in their order."""
+    if world_size() == 1:
+        return [content]
+    everywhere: list[Any] = [None] * world_size()
+    dist.all_gather_object(everywhere, content)
+    return everywhere
+
+
+def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
+    """An array of every process, all of one shape and type."""
+    own = torch.from_numpy(np.ascontiguousarray(array))
+    if dist.get_backend() == "nccl":
+        own = own.cuda()
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(parts, own)
+    return [part.cpu().numpy() for part in parts]
 
 
 def gather(tree: Any) -> Any:
@@ -47,7 +76,7 @@ def gather(tree: Any) -> Any:
     Backward gives each process the gradient of its own rows, times the number of processes: the mean that
     ``DistributedDataParallel`` takes of the parameters' gradients becomes their sum.
     """
-    if comm.get_world_size() == 1:
+    if world_size() == 1:
         return tree
     if isinstance(tree, Tensor):
         return _Gather.apply(tree) if tree.ndim else tree
@@ -63,13 +92,13 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         tensor = tensor.contiguous()
-        parts = [torch.empty_like(tensor) for _ in range(comm.get_world_size())]
+        parts = [torch.empty_like(tensor) for _ in range(world_size())]
         dist.all_gather(parts, tensor)
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return gradient[share(len(gradient))] * comm.get_world_size()
+        return gradient[share(len(gradient))] * world_size()
 
 
 def compute_as_one(model: nn.Module) -> list[str]:
@@ -114,7 +143,7 @@ class _SharedDropout:
     def forward(self: Any, images: Tensor) -> Tensor:
         if not self.training or not self.p:
             return images
-        ones = images.new_ones(len(images) * comm.get_world_size(), *images.shape[1:])
+        ones = images.new_ones(len(images) * world_size(), *images.shape[1:])
         return images * F.dropout(ones, self.p)[share(len(ones))]
 
 
@@ -126,7 +155,7 @@ class _SharedNorm:
             return super().forward(images)  # type: ignore[misc]
         out, mean, variance = _Normalise.apply(images, self.weight, self.bias, self.eps)
         if self.track_running_stats:
-            self._track(mean, variance, images.numel() // images.shape[1] * comm.get_world_size())
+            self._track(mean, variance, images.numel() // images.shape[1] * world_size())
         return self.act(self.drop(out)) if hasattr(self, "act") else out
 
     @torch.no_grad()
@@ -146,7 +175,7 @@ class _Normalise(torch.autograd.Function):
         ctx: Any, images: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         own = torch.stack(torch.var_mean(full_precision(images), _without_channels(images), correction=0))
-        parts = [torch.empty_like(own) for _ in range(comm.get_world_size())]
+        parts = [torch.empty_like(own) for _ in range(world_size())]
         dist.all_gather(parts, own)
         variances, means = torch.stack(parts, 1)
         mean = means.mean(0)
@@ -164,7 +193,7 @@ class _Normalise(torch.autograd.Function):
         own = torch.stack([gradient.sum(dims), (gradient * unit).sum(dims)])
         both = own.clone()
         dist.all_reduce(both)
-        both /= images.numel() // images.shape[1] * comm.get_world_size()
+        both /= images.numel() // images.shape[1] * world_size()
         inner = gradient - both[0].view(shape) - unit * both[1].view(shape)
         inner *= (scale if weight is None else scale * weight).view(shape)
         return inner.to(images.dtype), *((own[1], own[0]) if weight is not None else (None, None)), None

@@ -5,18 +5,23 @@ from typing import Any
 
 import pytest
 import torch
+from fastreid.modeling.backbones import build_backbone
 from tiny_fastreid import changed, tiny_config
 
-from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.fastreid.preflight import PreflightError, preflight
+from oamn_plugin.hosts.fastreid.preflight import check_data, preflight
+from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.checkpoint import save_checkpoint
+from oamn_plugin.hosts.shared.errors import CheckpointError
+from oamn_plugin.hosts.shared.preflight import PreflightError
+from oamn_plugin.hosts.shared.run_folder import holding
 
 
 def findings(cfg: Any, train: bool = True) -> list[str]:
     with pytest.raises(PreflightError) as caught:
         preflight(cfg, train)
     first, *rest = str(caught.value).splitlines()
-    assert first == "this run cannot work:"
-    return rest
+    assert first.startswith("this run cannot work:")
+    return rest or [first.removeprefix("this run cannot work: ")]
 
 
 @pytest.fixture
@@ -26,8 +31,17 @@ def cfg(embedded_root: Path, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("base", ["OAMN", "bagtricks"])
 @pytest.mark.parametrize("train", [True, False])
-def test_a_run_that_can_work_passes(base: str, train: bool, embedded_root: Path, tmp_path: Path) -> None:
-    preflight(tiny_config(base, embedded_root, tmp_path / "out"), train)
+def test_a_run_that_can_work_passes(
+    base: str, train: bool, embedded_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = tiny_config(base, embedded_root, tmp_path / "out")
+    save_checkpoint(
+        tmp_path / "w.pth", {"model": Trainer.build_model(changed(cfg, MODEL__HEADS__NUM_CLASSES=3)).state_dict()}
+    )
+    preflight(cfg if train else changed(cfg, MODEL__WEIGHTS=str(tmp_path / "w.pth")), train)
+    told = capsys.readouterr().out
+    assert ["OccludedPedestrians", "gallery", "6", "24", "4"] in [line.split() for line in told.splitlines()], told
+    assert ("train" in told) == train
 
 
 @pytest.mark.parametrize(
@@ -56,6 +70,10 @@ def test_a_run_that_can_work_passes(base: str, train: bool, embedded_root: Path,
             "MODEL.BACKBONE.PRETRAIN_PATH: there is no file /nowhere/r50.pth",
         ),
         ({"DATASETS__TESTS": []}, "DATASETS.TESTS is empty"),
+        ({"SEED": 99999999999}, "SEED must lie between -2147483648 and 2147483647, got 99999999999"),
+        ({"SOLVER__IMS_PER_BATCH": 1, "DATALOADER__NUM_INSTANCE": 1}, "SOLVER.IMS_PER_BATCH must be 2 or more"),
+        ({"INPUT__SIZE_TEST": [128, 32]}, "INPUT.SIZE_TEST [128, 32] must be INPUT.SIZE_TRAIN [64, 32]"),
+        ({"SOLVER__SCHED": "OAMNSteps", "SOLVER__WARMUP_ITERS": 5}, "it goes with SOLVER.WARMUP_ITERS 0 only"),
         ({"DATASETS__VALIDATION__NUM_IDS": 3}, "the held-out identities would never be evaluated"),
         ({"TEST__FLIP__ENABLED": True}, "TEST.FLIP.ENABLED does not go with occlusion unification"),
     ],
@@ -69,7 +87,7 @@ def test_each_wrong_setting_is_one_line(cfg: Any, changes: dict[str, Any], messa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_missing_gpu_names_the_key_that_helps(cfg: Any) -> None:
     assert findings(changed(cfg, MODEL__DEVICE="cuda")) == [
-        "  - MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu"
+        "MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu"
     ]
 
 
@@ -86,7 +104,7 @@ def test_an_output_folder_that_is_a_file(cfg: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Market1501", "MSMT17", "OccludedDuke", "PartialREID"])
 def test_missing_data_names_the_folder(cfg: Any, name: str, tmp_path: Path) -> None:
     found = findings(changed(cfg, DATASETS__NAMES=[name], DATASETS__TESTS=[name], DATASETS__ROOT=str(tmp_path)))
-    assert len(found) == 2  # the test and the training split
+    assert len(found) == 1  # though both the test and the training need it
     assert str(tmp_path) in found[0]
 
 
@@ -98,7 +116,7 @@ def test_a_batch_larger_than_the_set(cfg: Any) -> None:
     found = findings(changed(cfg, SOLVER__IMS_PER_BATCH=64))
     assert "SOLVER.IMS_PER_BATCH 64 is larger than the 48 training images" in found[0]
     assert "a batch wants 32 identities (64 / 2), there are 12" in found[1]
-    preflight(changed(cfg, SOLVER__IMS_PER_BATCH=64), train=False)
+    assert check_data(changed(cfg, SOLVER__IMS_PER_BATCH=64), train=False) == []
 
 
 def test_validation_that_leaves_nobody(cfg: Any) -> None:
@@ -120,15 +138,80 @@ def custom(tmp_path: Path, rows: list[tuple[str, int, int, str]], embedded_root:
 
 def test_an_empty_gallery(tmp_path: Path, embedded_root: Path) -> None:
     rows = [("a.jpg", 1, 1, "query"), ("b.jpg", 2, 1, "train")]
-    with pytest.raises(ExpectedError, match="gallery"):
-        preflight(custom(tmp_path, rows, embedded_root), train=False)
+    assert "gallery" in check_data(custom(tmp_path, rows, embedded_root), train=False)[0]
 
 
 def test_queries_that_nothing_can_find(tmp_path: Path, embedded_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [("a.jpg", 1, 1, "query"), ("b.jpg", 1, 1, "gallery"), ("c.jpg", 2, 2, "gallery")]
-    found = findings(custom(tmp_path, rows, embedded_root), train=False)
+    found = check_data(custom(tmp_path, rows, embedded_root), train=False)
     assert "no query has its identity in the gallery under another camera" in found[0]
     rows.append(("d.jpg", 2, 1, "query"))  # this one can be found: the other is named, the run goes on
-    preflight(custom(tmp_path, rows, embedded_root), train=False)
+    assert check_data(custom(tmp_path, rows, embedded_root), train=False) == []
     assert "1 of 2 queries have no match" in caplog.text
     assert "a.jpg" in caplog.text
+
+
+def test_pids_beyond_64_bits_are_found_before_training(tmp_path: Path, embedded_root: Path) -> None:
+    rows = [("a.jpg", 2**63, 1, "query"), ("b.jpg", 2**63, 2, "gallery")]
+    assert "exceeds 64 bits" in check_data(custom(tmp_path, rows, embedded_root), train=False)[0]
+
+
+def test_evaluation_without_weights_does_not_test_random_ones(cfg: Any) -> None:
+    assert findings(cfg, train=False) == ["--eval-only tests MODEL.WEIGHTS: name the file of the weights"]
+
+
+def test_weights_that_do_not_fit_are_found_before_data_is_read(cfg: Any, tmp_path: Path) -> None:
+    nowhere = changed(cfg, DATASETS__ROOT=str(tmp_path / "nowhere"), MODEL__WEIGHTS=str(tmp_path / "w.pth"))
+    for content, message in (
+        ({"model": {"backbone.conv1.weight": torch.ones(3)}}, "none of its entries is known"),
+        ({"model": {"oamn.feat_bn.weight": torch.ones(3)}}, "does not fit this model: 1 of another shape"),
+        ({"state_dict": {"feat_bn.weight": torch.ones(3)}}, "python tools/convert_checkpoint.py"),
+        ({"epoch": 3}, "does not hold a state dict of tensors"),
+        ({"model": Path("x")}, "is not a checkpoint of plain tensors and numbers"),
+    ):
+        torch.save(content, tmp_path / "w.pth")
+        for train in (True, False):
+            assert message in findings(nowhere, train)[0]
+
+
+def test_a_running_training_keeps_its_folder(cfg: Any) -> None:
+    with holding(Path(cfg.OUTPUT_DIR)):
+        assert "belongs to a training that runs, process " in findings(cfg)[0]
+
+
+def backbone_file(cfg: Any, path: Path, **changes: Any) -> dict[str, torch.Tensor]:
+    state = {name: torch.randn_like(v) if v.ndim > 1 else v for name, v in build_backbone(cfg).state_dict().items()}
+    torch.save({**state, **changes}, path)
+    return state
+
+
+def test_pretrained_weights_that_do_not_fit_no_longer_mean_random_ones(cfg: Any, tmp_path: Path) -> None:
+    path = tmp_path / "r18.pth"
+    wanted = changed(cfg, MODEL__BACKBONE__PRETRAIN=True, MODEL__BACKBONE__PRETRAIN_PATH=str(path))
+    state = backbone_file(cfg, path, **{"fc.weight": torch.ones(1000, 512)})
+    loaded = build_backbone(wanted).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in state.items())
+    for content, message in (
+        ({"model": {f"backbone.{name}": value for name, value in state.items()}}, "100 of its 120 tensors are missing"),
+        (
+            {**state, "conv1.weight": torch.ones(1)},
+            "1 of its 120 tensors are missing or of another shape (conv1.w",
+        ),
+        ({name: v for name, v in state.items() if "layer4" not in name}, "(layer4.0.conv1.weight, "),
+        ({"state_dict": Path("x")}, "is not a checkpoint of plain tensors and numbers"),
+    ):
+        torch.save(content, path)
+        assert message in findings(wanted)[0]
+        with pytest.raises(CheckpointError):
+            build_backbone(wanted)
+
+
+def test_weights_that_cannot_be_downloaded_are_one_message(
+    cfg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))  # where no download can be kept
+    found = findings(changed(cfg, MODEL__BACKBONE__PRETRAIN=True))
+    assert len(found) == 1
+    assert "the ImageNet weights of MODEL.BACKBONE build_resnet_backbone could not be downloaded" in found[0]
+    assert "MODEL.BACKBONE.PRETRAIN_PATH" in found[0]

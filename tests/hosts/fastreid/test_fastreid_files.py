@@ -24,11 +24,14 @@ from oamn_plugin.datasets.archives import UnsafeArchiveError, extract_archive
 from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.fastreid import ranges
-from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError, load_checkpoint
-from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.main import set_seed
-from oamn_plugin.hosts.fastreid.preflight import PreflightError, check_settings, preflight
-from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights
+from oamn_plugin.hosts.fastreid.preflight import check_settings, preflight
+from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
+from oamn_plugin.hosts.shared.errors import CheckpointError, ConfigError
+from oamn_plugin.hosts.shared.preflight import PreflightError
+from oamn_plugin.hosts.shared.weights import load_weights
 
 TINIEST = {
     "MODEL__BACKBONE__NAME": "build_mobilenetv2_backbone", "MODEL__BACKBONE__DEPTH": "0.1x",

@@ -20,9 +20,10 @@ from torch import nn
 from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.hosts.fastreid.launch import ProcessDiedError, launch
 from oamn_plugin.hosts.fastreid.main import set_seed
-from oamn_plugin.hosts.fastreid.resume import INTERRUPTED, leaving_on_signals
-from oamn_plugin.hosts.fastreid.together import any_process, compute_as_one, gather, share
+from oamn_plugin.hosts.fastreid.resume import leaving_on_signals
 from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.distributed import any_process, compute_as_one, gather, share
+from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
 
 STEPS = 2
 BATCHES = (5, 7, 100)  # uneven last batches; one batch for two processes

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oamn_plugin.hosts.fastreid.config import ConfigError, load_config
+from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.registries import SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
+from oamn_plugin.hosts.shared.errors import ConfigError
 
 ITEMS = [(f"{pid}_{k}.jpg", pid, k % 2) for pid in range(8) for k in range(4)]
 NAMES = SAMPLER_REGISTRY.names()

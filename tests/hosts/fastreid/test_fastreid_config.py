@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from oamn_plugin.hosts.fastreid import load_config
-from oamn_plugin.hosts.fastreid.config import ConfigError, all_keys, oamn_options
+from oamn_plugin.hosts.fastreid.config import all_keys, oamn_options
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import Options, preset
 
 OAMN_LOSSES = ["CrossEntropyLoss", "GroupedTripletLoss", "MaskConsistencyLoss", "OcclusionScoreLoss"]
@@ -169,3 +170,14 @@ def test_all_keys_are_full_names() -> None:
     keys = all_keys(load_config())
     assert {"SEED", "MODEL.BACKBONE.DEPTH", "DATASETS.VALIDATION.NUM_IDS"} <= set(keys)
     assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [("b.yml", "_BASE_ leads back"), ("../{name}/b.yml", "_BASE_ leads back"), ("[1]", "must name one file"),
+     ("3", "must name one file"), ("./", "cannot read the configuration")],
+)  # fmt: skip
+def test_a_base_that_is_no_file_or_a_circle_is_one_message(base: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "b.yml").write_text(f"_BASE_: {base.format(name=tmp_path.name)}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(tmp_path / "b.yml"))

@@ -14,8 +14,9 @@ require_torchreid()
 
 import torchreid  # noqa: E402
 
-from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest  # noqa: E402
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, step_files  # noqa: E402
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError  # noqa: E402
+from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid import ImageOAMNEngine, SoftmaxEngine, TripletEngine, register  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
     build_datamanager,
@@ -24,7 +25,6 @@ from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
     build_optimizer,
     register_from,
 )
-from oamn_plugin.hosts.torchreid.checkpoint import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid.compat import host_module  # noqa: E402
 from oamn_plugin.hosts.torchreid.main import train_or_test  # noqa: E402
 from oamn_plugin.occlusion import OCCLUSION_TYPES, strip  # noqa: E402
@@ -116,13 +116,38 @@ def test_resuming_a_finished_run_keeps_its_epoch(embedded_root: Path, tmp_path: 
     assert same(engine.model.state_dict(), again.model.state_dict())
 
 
-def test_a_fresh_run_forgets_what_an_earlier_one_left(embedded_root: Path, tmp_path: Path) -> None:
+def test_a_fresh_run_moves_an_earlier_one_aside(embedded_root: Path, tmp_path: Path) -> None:
     build(embedded_root).run(save_dir=str(tmp_path), max_epoch=2)
     build(embedded_root).run(save_dir=str(tmp_path), max_epoch=1)
-    state = load_newest(tmp_path)
-    assert state is not None
-    assert state["epoch"] == 1
-    assert all(json.loads(line)["epoch"] == 0 for line in (tmp_path / "metrics.json").read_text().splitlines())
+    assert load_newest(tmp_path)["epoch"] == 1  # type: ignore[index]
+    assert load_newest(tmp_path / "before_1")["epoch"] == 2  # type: ignore[index]
+    epochs = {
+        folder: {json.loads(line)["epoch"] for line in (tmp_path / folder / "metrics.json").read_text().splitlines()}
+        for folder in (".", "before_1")
+    }
+    assert epochs == {".": {0}, "before_1": {0, 1}}
+
+
+def test_resume_survives_a_half_written_line_and_refuses_damage_and_another_seed(
+    embedded_root: Path, tmp_path: Path
+) -> None:
+    cfg = tiny_config(embedded_root, tmp_path, train__max_epoch=1, data__targets=TARGETS[:1])
+    register_from(cfg)
+    train_or_test(cfg)
+    with open(tmp_path / "metrics.json", "a") as file:
+        file.write('{"iteration": 6, "epo')
+    longer = tiny_config(embedded_root, tmp_path, train__max_epoch=2, data__targets=TARGETS[:1])
+    train_or_test(longer, resume=True)
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert sorted(set(epochs)) == [0, 1]
+    with pytest.raises(ConfigError, match=r"another seed \(1 then, 2 now\)"):
+        train_or_test(tiny_config(embedded_root, tmp_path, train__seed=2, data__targets=TARGETS[:1]), resume=True)
+    files = step_files(tmp_path)
+    for path in files:
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="none of the 2 checkpoints"):
+        train_or_test(longer, resume=True)
+    assert step_files(tmp_path) == files
 
 
 @pytest.mark.parametrize(("preset", "axes"), [("paper", 2), ("official", 2), ("plus", 1), ("plus", 0)])

@@ -18,15 +18,15 @@ if importlib.util.find_spec("fastreid") is None:
 
 import oamn_plugin.hosts.fastreid  # noqa: E402,F401 makes the host importable
 from oamn_plugin.datasets.records import Record  # noqa: E402
-from oamn_plugin.hosts.fastreid.checkpoint import save_checkpoint  # noqa: E402
 from oamn_plugin.hosts.fastreid.config import load_config  # noqa: E402
 from oamn_plugin.hosts.fastreid.data import build_dataset  # noqa: E402
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader  # noqa: E402
-from oamn_plugin.hosts.fastreid.trainer import Trainer, load_weights  # noqa: E402
-from oamn_plugin.hosts.shared.checkpoint import load_checkpoint  # noqa: E402
+from oamn_plugin.hosts.fastreid.trainer import Trainer  # noqa: E402
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from  # noqa: E402
-from oamn_plugin.hosts.torchreid.checkpoint import load_weights as load_torchreid_weights  # noqa: E402
-from oamn_plugin.hosts.torchreid.checkpoint import model_state  # noqa: E402
+from oamn_plugin.hosts.torchreid.models import restore_pooling  # noqa: E402
+from oamn_plugin.hosts.torchreid.training import model_state  # noqa: E402
 
 TOOL = ROOT / "tools" / "convert_checkpoint.py"
 PAIRS = {
@@ -85,7 +85,7 @@ def test_a_checkpoint_moves_there_and_back_and_nothing_changes(pair: str, embedd
     pooling = ["--pooling", "padded"] if pair == "torchvision" else []
     assert "model.load_weights" in convert(tmp_path / "theirs.pth", tmp_path / "ours.pth", *pooling)
     engine = torchreid_engine(embedded_root, tmp_path / "torchreid", name)
-    load_torchreid_weights(engine.model, tmp_path / "ours.pth")
+    restore_pooling(engine.model, load_weights(engine.model, tmp_path / "ours.pth"))
 
     evaluator = Trainer.build_evaluator(cfg, "OccludedPedestrians")
     expected = evaluator.run(theirs)

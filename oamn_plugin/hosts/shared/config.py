@@ -1,0 +1,66 @@
+"""What the configurations of both hosts have in common: the YAML file, the names of keys, values of the method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from oamn_plugin.errors import did_you_mean
+from oamn_plugin.hosts.shared.errors import ConfigError
+
+_KINDS: dict[str, tuple[type, tuple[type, ...], str]] = {
+    "bool": (bool, (bool,), "True or False"),
+    "float": (float, (int, float), "a number"),
+    "int": (int, (int,), "a whole number"),
+    "str": (str, (str,), "a word"),
+}
+
+
+def read_yaml(path: str) -> dict[Any, Any]:
+    """The keys of a YAML file; nothing in it is executed.
+
+    Raises:
+        ConfigError: missing, unreadable, no YAML or no mapping of keys.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path!r}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path!r}: {error.strerror}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not readable as YAML: it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # impossible dates and numbers are ValueErrors
+        raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no keys")
+    return content
+
+
+def all_keys(cfg: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Full names of every key of a configuration, such as ``MODEL.BACKBONE.DEPTH``."""
+    names: list[str] = []
+    for key, value in cfg.items():
+        names += all_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
+    return names
+
+
+def nearest_key(key: str, known: Sequence[str]) -> str:
+    """The words " Did you mean ...?": the key of that name in another place, or else the most similar one."""
+    same_word = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    return did_you_mean(key, same_word or known, cutoff=0.0 if same_word else 0.5)
+
+
+def option_value(key: str, value: Any, kind: str) -> Any:
+    """A YAML value as a field of :class:`oamn_plugin.presets.Options`: its keys take whatever YAML parses.
+
+    Raises:
+        ConfigError: of another kind than the field.
+    """
+    convert, accepted, words = _KINDS[kind]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and convert is not bool):
+        raise ConfigError(f"{key} must be {words}, got {value!r}")
+    return convert(value)

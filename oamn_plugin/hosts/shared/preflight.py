@@ -1,0 +1,113 @@
+"""Findings that every host can make before the first step; a host adds those of its own keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from oamn_plugin.datasets.records import Record
+from oamn_plugin.errors import ExpectedError, did_you_mean
+from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.evaluation import without_match
+from oamn_plugin.hosts.shared.run_folder import busy, holder
+
+SEED_LIMIT = 2**31
+"""numpy's old generator, which the hosts draw from, takes no larger seed from every process."""
+LABEL_LIMIT = 2**63
+
+
+class PreflightError(ConfigError):
+    """What stands in the way of a run, one line a finding."""
+
+
+def refuse(findings: Sequence[str]) -> None:
+    """Raises PreflightError with every finding once; one finding is one line."""
+    findings = list(dict.fromkeys(findings))
+    if len(findings) == 1:
+        raise PreflightError(f"this run cannot work: {findings[0]}")
+    if findings:
+        raise PreflightError("this run cannot work:\n" + "\n".join(f"  - {finding}" for finding in findings))
+
+
+def unknown_name(key: str, name: str, known: Collection[str]) -> list[str]:
+    """A finding where a registry has no such name."""
+    if name in known:
+        return []
+    return [f"{key}: there is no {name!r}.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}"]
+
+
+def wrong_seed(key: str, seed: int, lowest: int) -> list[str]:
+    """A finding where a seed is out of range."""
+    fits = lowest <= seed < SEED_LIMIT
+    return [] if fits else [f"{key} must lie between {lowest} and {SEED_LIMIT - 1}, got {seed}"]
+
+
+def too_small_batch(key: str, images: int) -> list[str]:
+    """A finding where a training batch is one image: batch normalisation and triplets need more."""
+    return [f"{key} must be 2 or more: one image has no batch statistics"] if images == 1 else []
+
+
+def missing_file(key: str, path: str, hint: str = "") -> list[str]:
+    """A finding where a named file is not there."""
+    return [f"{key}: there is no file {path}{hint}"] if path and not os.path.isfile(os.path.expanduser(path)) else []
+
+
+def unusable_folder(key: str, folder: str, train: bool) -> list[str]:
+    """A finding where the run folder cannot be written to, or a training that runs holds it."""
+    place = Path(folder).absolute()
+    existing = next(one for one in (place, *place.parents) if one.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return [f"{key} {folder} is not writable"]
+    owner = holder(place) if train else None
+    return [f"{key} {busy(Path(folder), owner)}"] if owner else []
+
+
+def failure(check: Callable[[], object]) -> list[str]:
+    """The message of the expected error that a call ends with; nothing where it ends well."""
+    try:
+        check()
+    except ExpectedError as error:
+        return [str(error)]
+    return []
+
+
+def wrong_split(
+    name: str, query: Sequence[Record], gallery: Sequence[Record], tell: Callable[[str], object]
+) -> list[str]:
+    """Findings in a data set to be tested on.
+
+    Args:
+        name: of the data set.
+        query, gallery: its records.
+        tell: is given what is odd and no reason to stop: queries that nothing can find.
+    """
+    if not query or not gallery:
+        return [f"{name}: {len(query)} queries and {len(gallery)} gallery images"]
+    for record in (*query, *gallery):
+        if not all(-LABEL_LIMIT <= label < LABEL_LIMIT for label in (record.pid, record.camid)):
+            return [f"{name}: identity {record.pid} or camera {record.camid} of {record.path} exceeds 64 bits"]
+    lost = without_match(query, gallery)
+    if len(lost) == len(query):
+        return [f"{name}: no query has its identity in the gallery under another camera"]
+    if lost:
+        tell(
+            f"{name}: {len(lost)} of {len(query)} queries have no match under another camera and count in no score, "
+            f"such as {lost[0].path}"
+        )
+    return []
+
+
+def split_table(parts: Mapping[tuple[str, str], Sequence[Record]]) -> str:
+    """Identities, images and cameras of every split as a table for the terminal.
+
+    Args:
+        parts: (data set, ``train``, ``query`` or ``gallery``) to its records.
+    """
+    rows = [
+        [*name, len({one.pid for one in records}), len(records), len({one.camid for one in records})]
+        for name, records in parts.items()
+    ]
+    return tabulate(rows, headers=["data set", "split", "identities", "images", "cameras"])

@@ -1,0 +1,150 @@
+"""Weights into a model, whatever toolbox wrote them: pure functions on state dicts, and the one that loads a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
+from oamn_plugin.hosts.shared.errors import CheckpointError
+
+State = Mapping[str, Tensor]
+WRAPPINGS = ("model", "state_dict", "model_state")
+"""Under which entry a checkpoint keeps its weights: fastreid, torchreid, fastreid's RegNet files."""
+NOT_WEIGHTS = ("pixel_mean", "pixel_std")
+"""Entries that earlier releases of fastreid saved; today the configuration has them."""
+_OLD_NECK = re.compile(r"^(.*\b\w*heads?)\.bnneck\.")
+_OLD_CLASSIFIER = re.compile(r"^(.*\b\w*heads?)\.classifier\.weight$")
+_CLASSIFIER = re.compile(r"(^|\.)classifier|(^|[._])heads?\.weight$")
+
+
+def state_of(content: Mapping[str, Any], source: object) -> dict[str, Tensor]:
+    """The weights of a checkpoint, without what DataParallel put before their names.
+
+    Raises:
+        CheckpointError: it holds none.
+    """
+    inner = next((content[key] for key in WRAPPINGS if isinstance(content.get(key), Mapping)), content)
+    state = {str(name).removeprefix("module."): value for name, value in inner.items() if isinstance(value, Tensor)}
+    if not state:
+        raise CheckpointError(f"{source} does not hold a state dict of tensors")
+    return state
+
+
+def current_names(state: State) -> dict[str, Tensor]:
+    """Entries of fastreid's zoo under today's names.
+
+    ``heads.bnneck.`` becomes ``heads.bottleneck.0.`` (``1`` behind a reduction) and ``heads.classifier.weight``
+    ``heads.weight``, in each head of a network; what is named as today stays.
+    """
+
+    def rename(name: str) -> str:
+        neck = _OLD_NECK.match(name)
+        if neck:
+            place = 1 if f"{neck[1]}.bottleneck.0.weight" in state else 0
+            return f"{neck[1]}.bottleneck.{place}.{name[neck.end() :]}"
+        return _OLD_CLASSIFIER.sub(r"\1.weight", name)
+
+    return {rename(name): value for name, value in state.items()}
+
+
+def is_classifier(name: str) -> bool:
+    """Whether an entry belongs to the identity classifier, which is of another size for another data set.
+
+    >>> [is_classifier(name) for name in ("oamn.classifier.weight", "b1_head.weight", "heads.bottleneck.0.bias")]
+    [True, True, False]
+    """
+    return _CLASSIFIER.search(name) is not None
+
+
+def missing_entries(own: State, state: State) -> list[str]:
+    """Entries of a model that a state lacks or holds in another shape; counters of batches do not count."""
+    return [
+        name
+        for name, value in own.items()
+        if (name not in state or state[name].shape != value.shape) and not name.endswith(".num_batches_tracked")
+    ]
+
+
+def fitting(own: State, state: State, source: object) -> dict[str, Tensor]:
+    """What of a state goes into a model; its classifier may be of another size, the rest must fit.
+
+    Args:
+        own: the model's state dict.
+        state: entry names to tensors, today's or those of fastreid's zoo.
+        source: the file, for the message.
+
+    Raises:
+        CheckpointError: the weights are of another model; the message lists what differs.
+    """
+    state = {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] not in NOT_WEIGHTS}
+    if any(name not in own for name in state):
+        state = current_names(state)
+    if not any(name in own for name in state):
+        raise CheckpointError(
+            f"{source} does not hold weights of this model: none of its entries is known"
+            + _of_other_toolbox(own, state, source)
+        )
+    lacking = [name for name in missing_entries(own, state) if not is_classifier(name)]
+    parts = {
+        "of another shape": [name for name in lacking if name in state],
+        "missing": [name for name in lacking if name not in state],
+        "unknown": [name for name in state if name not in own and not is_classifier(name)],
+    }
+    if any(parts.values()):
+        listed = "; ".join(f"{len(names)} {what} ({_first(names)})" for what, names in parts.items() if names)
+        raise CheckpointError(f"{source} does not fit this model: {listed}")
+    return {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+
+
+def _first(names: Iterable[str], count: int = 4) -> str:
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _of_other_toolbox(own: State, state: State, source: object) -> str:
+    if any(f"oamn.{name}" in own or name.removeprefix("oamn.") in own for name in state):
+        return f". It is of the other toolbox: python tools/convert_checkpoint.py {source} TARGET.pth converts it"
+    return ""
+
+
+def load_weights(model: nn.Module, path: Path | str) -> dict[str, Any]:
+    """Loads the weights of a checkpoint into a model; see :func:`fitting` for what may differ.
+
+    Returns:
+        the content of the file, which may say more than weights do.
+
+    Raises:
+        CheckpointError: missing, damaged or of another model; the message lists what differs.
+    """
+    content = load_checkpoint(path)
+    model.load_state_dict(fitting(model.state_dict(), state_of(content, path), path), strict=False)
+    return content
+
+
+def load_pretrained(backbone: nn.Module, path: Path | str, optional: str = r"$^") -> None:
+    """Loads the weights of a file into a backbone, all of its tensors; whatever else the file holds is left.
+
+    Args:
+        backbone: what is loaded into.
+        path: a file of ImageNet weights.
+        optional: matches the names of tensors that need not be in the file.
+
+    Raises:
+        CheckpointError: missing, damaged, or lacking tensors; the message names the first of them.
+    """
+    state, own = state_of(load_checkpoint(path), path), backbone.state_dict()
+    if not set(own) & set(state):  # contrastive pretraining, which fastreid's ResNeXt takes
+        state = {name.removeprefix("encoder."): value for name, value in state.items()}
+    lacking = [name for name in missing_entries(own, state) if not re.match(optional, name)]
+    if lacking:
+        raise CheckpointError(
+            f"{path} is not of this backbone: {len(lacking)} of its {len(own)} tensors are missing or of another shape "
+            f"({_first(lacking)})"
+        )
+    fit = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    backbone.load_state_dict(fit, strict=False)
