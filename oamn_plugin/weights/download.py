@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from oamn_plugin.weights.catalogue import File, WeightsError, entry_of
+from oamn_plugin.weights.entries import File, WeightsError, entry_of
 
 VARIABLE = "OAMN_WEIGHTS"
 """Environment variable: the folder of weights. Files put there by hand are used as they are, without the network."""
@@ -87,9 +87,10 @@ def _download(url: str, part: Path) -> None:
         have = have if response.status == 206 else 0  # a server that cannot resume sends everything
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        with open(part, "ab" if have else "wb") as file, tqdm(
-            total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None
-        ) as bar:
+        with (
+            open(part, "ab" if have else "wb") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+        ):
             while block := response.read(BLOCK):
                 file.write(block)
                 bar.update(len(block))

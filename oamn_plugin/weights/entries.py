@@ -43,8 +43,8 @@ class Entry:
 
     Attributes:
         name: as in ``oamn weights get NAME``.
-        host: toolbox of the file's own model: fastreid, torchreid, torchvision or openvino.
         files: one file, or several that belong together; weights are in the first.
+        host: toolbox of the file's own model: fastreid, torchreid, torchvision or openvino.
         licence: of the weights, as their publisher states it.
         trained_on: data set.
         scores: data set to published scores in percent, Rank-1 and mAP.
@@ -54,8 +54,8 @@ class Entry:
     """
 
     name: str
-    host: str
     files: tuple[File, ...]
+    host: str
     licence: str
     trained_on: str
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -79,14 +79,10 @@ def catalogue(path: Path = CATALOGUE) -> dict[str, Entry]:
 
 
 def _entry(name: str, content: dict[str, Any]) -> Entry:
-    urls = content.pop("url")
-    hashes, prefix = content.pop("sha256", None) or {}, content.pop("sha256_prefix", "")
-    names = content.pop("file", None)
-    files = []
-    for url in [urls] if isinstance(urls, str) else urls:
-        file = names or url.rpartition("/")[2]
-        files.append(File(file, url, hashes if isinstance(hashes, str) else hashes.get(file, ""), prefix))
-    return Entry(name, files=tuple(files), **content)
+    urls, hashes, prefix = content.pop("url"), content.pop("sha256", {}), content.pop("sha256_prefix", "")
+    given = content.pop("file", "")  # where the address does not end in a name
+    named = [(given or url.rpartition("/")[2], url) for url in ([urls] if isinstance(urls, str) else urls)]
+    return Entry(name, tuple(File(file, url, hashes.get(file, ""), prefix) for file, url in named), **content)
 
 
 def entry_of(name: str) -> Entry:
