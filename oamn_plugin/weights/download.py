@@ -34,6 +34,19 @@ def locate(weights: str) -> Path:
     return path if path.is_file() else fetch(weights)[0]
 
 
+def missing_weights(weights: str) -> list[str]:
+    """Why :func:`locate` cannot give a file, for a list of findings; empty where it can, and for an empty word.
+
+    A catalogue name is downloaded here, once, before a training starts its processes.
+    """
+    try:
+        if weights:
+            locate(weights)
+    except WeightsError as error:
+        return [str(error)]
+    return []
+
+
 def fetch(name: str, say: Callable[[str], None] = print) -> list[Path]:
     """The files of a catalogue entry in :func:`weights_folder`; what is missing is downloaded.
 

@@ -95,5 +95,5 @@ def entry_of(name: str) -> Entry:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else " `oamn weights list` shows all names."
-        raise WeightsError(f"there is no file and no catalogue entry {name!r}.{hint}")
+        raise WeightsError(f"there is no file {name}, nor weights of that name.{hint}")
     return known[name]

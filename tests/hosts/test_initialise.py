@@ -214,3 +214,53 @@ def test_the_stem_pooling_of_the_file_is_told() -> None:
     found = initialise(padded, source.state_dict(), "market.pth")
     assert "pools its stem with padding" in found.table()
     assert not initialise(fastreid_model("oamn_R50"), source.state_dict(), "market.pth").note
+
+
+def test_a_training_of_fastreid_starts_from_a_file(embedded_root: Path, tmp_path: Path, caplog: Any) -> None:
+    """MODEL.INIT takes what fits; PRETRAIN_PATH, which the host takes in silence, refuses what does not."""
+    pytest.importorskip("fastreid")
+    import torchvision
+    from tiny_fastreid import tiny_config
+
+    from oamn_plugin.hosts.fastreid.trainer import Trainer
+
+    source = torchvision.models.resnet18(weights=None)
+    torch.save(source.state_dict(), tmp_path / "r18.pth")
+    torch.save({"model": torchvision.models.mobilenet_v2(weights=None).state_dict()}, tmp_path / "other.pth")
+    cfg = tiny_config("OAMN", embedded_root, tmp_path / "run", MODEL__INIT=tmp_path / "r18.pth")
+    with caplog.at_level("INFO", logger="fastreid.oamn"):
+        trainer = Trainer(cfg)
+    assert_same_backbone(trainer.bare_model, source)
+    assert "Started from" in caplog.text
+    given = {"MODEL__BACKBONE__PRETRAIN": True, "MODEL__HEADS__NUM_CLASSES": 3}
+    given["MODEL__BACKBONE__PRETRAIN_PATH"] = tmp_path / "r18.pth"
+    for base in ("OAMN", "bagtricks"):
+        model = Trainer.build_model(tiny_config(base, embedded_root, tmp_path / base, **given))
+        assert_same_backbone(model, source)
+    given["MODEL__BACKBONE__PRETRAIN_PATH"] = tmp_path / "other.pth"
+    with pytest.raises(CheckpointError, match=r"other\.pth is of another architecture"):
+        Trainer.build_model(tiny_config("bagtricks", embedded_root, tmp_path / "bad", **given))
+
+
+def test_a_training_of_torchreid_starts_from_a_file(embedded_root: Path, tmp_path: Path, capsys: Any) -> None:
+    from tiny_torchreid import require_torchreid
+    from tiny_torchreid import tiny_config as tiny_torchreid_config
+
+    require_torchreid()
+    import torchreid
+
+    from oamn_plugin.hosts.torchreid.builders import register_from
+    from oamn_plugin.hosts.torchreid.main import train_or_test
+    from oamn_plugin.hosts.torchreid.preflight import PreflightError, check_settings
+
+    source = torchreid.models.build_model("osnet_x0_25", 5, pretrained=False)
+    path = save_as_torchreid(source, tmp_path / "zoo.pth")
+    given = {"model__pretrained": True, "train__max_epoch": 1}  # no weights of ImageNet are fetched beside it
+    cfg = tiny_torchreid_config(embedded_root, tmp_path / "run", model__init=path, **given)
+    register_from(cfg)
+    check_settings(cfg)
+    train_or_test(cfg)
+    assert f"Started from {path}\n  taken backbone: 464 tensors" in capsys.readouterr().out
+    cfg = tiny_torchreid_config(embedded_root, tmp_path / "run", model__init="osnet_x1_0_markt", **given)
+    with pytest.raises(PreflightError, match=r"model\.init: there is no file.*Did you mean 'osnet_x1_0_market'"):
+        check_settings(cfg)

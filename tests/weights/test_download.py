@@ -147,7 +147,7 @@ def test_a_folder_of_files_needs_no_network(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(WeightsError, match=r"no file and no catalogue entry 'market_bot_r50'.*'market_bot_R50'"):
+    with pytest.raises(WeightsError, match=r"no file market_bot_r50, nor weights of that name.*'market_bot_R50'"):
         locate("market_bot_r50")
     with pytest.raises(WeightsError, match="oamn weights list"):
         entry_of("zzzz")

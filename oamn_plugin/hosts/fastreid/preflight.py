@@ -16,6 +16,7 @@ from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.ranges import wrong_choices, wrong_combinations, wrong_lists, wrong_ranges
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY, nearest
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
+from oamn_plugin.weights import missing_weights
 
 
 class PreflightError(ConfigError):
@@ -47,8 +48,10 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
         found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
-    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
-        found.append(f"MODEL.WEIGHTS: there is no file {cfg.MODEL.WEIGHTS}")
+    for key in ("WEIGHTS", "INIT"):
+        found += [f"MODEL.{key}: {wrong}" for wrong in missing_weights(cfg.MODEL[key])]
+    if train and cfg.MODEL.INIT and cfg.MODEL.WEIGHTS:
+        found.append("MODEL.INIT and MODEL.WEIGHTS both name weights: give one")
     path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
     if train and cfg.MODEL.BACKBONE.PRETRAIN and path and not os.path.isfile(path):
         hint = " (`make weights` makes it)" if path == "weights/mobilenetv2_imagenet.pth" else ""

@@ -34,7 +34,9 @@ from oamn_plugin.hosts.fastreid.results import write_results
 from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, WriterHook, trim_metrics
 from oamn_plugin.hosts.fastreid.step import BadLossError, Stepper
 from oamn_plugin.hosts.fastreid.together import compute_as_one
+from oamn_plugin.hosts.shared.initialise import start_from
 from oamn_plugin.modeling.precision import has_bfloat16, split_strides
+from oamn_plugin.weights import catalogue, locate
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -76,7 +78,7 @@ class Trainer(DefaultTrainer):
         else:
             if comm.is_main_process():
                 checkpoint.set_aside(self.output)
-            load_weights(self.bare_model, cfg.MODEL.WEIGHTS)
+            self._start()
         self.register_hooks(self.build_hooks())
 
     @staticmethod
@@ -89,7 +91,9 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The meta-architecture of a configuration with the losses it names."""
-        model = attach_losses(cfg, build_model(cfg))
+        model = attach_losses(cfg, build_model(_without_pretrained(cfg)))
+        if cfg.MODEL.BACKBONE.PRETRAIN and cfg.MODEL.BACKBONE.PRETRAIN_PATH and not cfg.MODEL.INIT:
+            logger.info(start_from(model, cfg.MODEL.BACKBONE.PRETRAIN_PATH))
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             model = split_strides(model)
             if not has_bfloat16():
@@ -215,13 +219,19 @@ class Trainer(DefaultTrainer):
             raise CheckpointError(f"the processes find different checkpoints in {self.output}: all must see one folder")
         if state is None:
             logger.warning("There is no checkpoint to resume from in %s: training starts afresh", self.output)
-            load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
+            self._start()
         else:
             self._check_same_run(state)
             self._restore(state)
             logger.info("Resumed after step %d of %d", step, self.max_iter)
         if comm.is_main_process():
             trim_metrics(self.output, step)
+
+    def _start(self) -> None:
+        """The weights of ``MODEL.WEIGHTS`` as they are, or whatever fits of those of ``MODEL.INIT``."""
+        load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
+        if self.cfg.MODEL.INIT:
+            logger.info(start_from(self.bare_model, self.cfg.MODEL.INIT))
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
         """Raises ConfigError where another step would follow than in the run that was stopped."""
@@ -272,6 +282,17 @@ def distribute(model: nn.Module, device: torch.device) -> nn.Module:
     return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=bool(apart), static_graph=True)
 
 
+def _without_pretrained(cfg: CfgNode) -> CfgNode:
+    """Weights of a file are loaded here and not by the host, which takes one that does not fit in silence."""
+    if not (cfg.MODEL.BACKBONE.PRETRAIN_PATH or cfg.MODEL.INIT):
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    cfg.freeze()
+    return cfg
+
+
 def _plain_state(scheduler: Any) -> dict[str, Any]:
     names = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
     return {name: scheduler.__dict__[name] for name in names if name in scheduler.__dict__}
@@ -287,7 +308,7 @@ def load_weights(model: nn.Module, path: str) -> None:
     """
     if not path:
         return
-    content = checkpoint.load_checkpoint(path)
+    content = checkpoint.load_checkpoint(locate(path) if path in catalogue() else path)
     state = content.get("model", content) if isinstance(content, dict) else content
     own = model.state_dict()
     if not isinstance(state, dict) or not any(name in own for name in state):

@@ -12,6 +12,7 @@ from oamn_plugin.hosts.shared.checkpoint import load_weights as load_state
 from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import CheckpointError
 from oamn_plugin.hosts.torchreid.models import TorchreidOAMN, ceil_pooling, set_ceil_pooling
+from oamn_plugin.weights import catalogue, locate
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises:
         CheckpointError: missing, damaged, of fastreid (the converter is named) or of another model.
     """
-    content = load_checkpoint(path)
+    content = load_checkpoint(locate(str(path)) if str(path) in catalogue() else path)
     if isinstance(content.get("model"), dict):
         raise CheckpointError(
             f"{path} is a checkpoint of fastreid; convert it: python tools/convert_checkpoint.py {path} TARGET.pth"

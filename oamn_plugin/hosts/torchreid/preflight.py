@@ -18,6 +18,7 @@ from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE
 from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, model_factory
 from oamn_plugin.hosts.torchreid.testing import METRICS
 from oamn_plugin.hosts.torchreid.transforms import HOST_TRANSFORMS, TRANSFORMS
+from oamn_plugin.weights import missing_weights
 
 SINGLE_STAGE = ("softmax", "triplet")
 
@@ -111,10 +112,10 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
 
 def _missing_files(cfg: CfgNode) -> list[str]:
     found = []
-    for key in ("load_weights", "resume"):
-        path = cfg.model[key]
-        if path and not os.path.isfile(os.path.expanduser(path)):
-            found.append(f"model.{key}: there is no file {path}")
+    for key in ("init", "load_weights", "resume"):
+        found += [f"model.{key}: {wrong}" for wrong in missing_weights(cfg.model[key])]
+    if cfg.model.init and cfg.model.load_weights:
+        found.append("model.init and model.load_weights both name weights: give one")
     if cfg.test.evaluate and not cfg.model.load_weights:
         found.append("test.evaluate tests model.load_weights: name the file of the weights")
     folder = Path(cfg.data.save_dir).absolute()
