@@ -16,11 +16,12 @@ HOSTS = {"fastreid", "torchreid", "yacs"}
 LAYERS = (
     {"errors"},
     {"occlusion", "presets"},
-    {"augmentation", "datasets", "views"},
+    {"augmentation", "datasets", "views", "weights"},
     {"losses", "modeling"},
     {"retrieval"},
-    {"reporting"},
+    {"reporting", "search"},
     {"hosts"},
+    {"cli", "trackers"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -59,6 +59,8 @@ class PlainModel(nn.Module):
         """The features, of unit length where that was asked for."""
         return nn.functional.normalize(features) if self.normalised else features
 
+    embed = describe
+
 
 @dataclass
 class Evaluation:

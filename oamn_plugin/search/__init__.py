@@ -1,0 +1,1 @@
+"""Search by image: an encoder, a gallery index on disk, its graphs for other runtimes, results and their page."""
