@@ -106,16 +106,7 @@ class EncoderExtractor:
             CropError: a box without area inside the frame.
         """
         picture = np.asarray(_picture(frame))
-        height, width = picture.shape[:2]
-        found = []
-        for number, box in enumerate(np.asarray(boxes, dtype=np.float64).reshape(-1, 4)):
-            if not np.isfinite(box).all():
-                raise CropError(f"box {number} is not of finite numbers: {box.tolist()}")
-            left, top, right, bottom = np.clip(np.rint(box), 0, [width, height, width, height]).astype(int)
-            if right <= left or bottom <= top:
-                raise CropError(f"box {number} {box.tolist()} has no area inside the frame of {width} x {height}")
-            found.append(picture[top:bottom, left:right])
-        return self(found)
+        return self([cut_box(picture, box) for box in np.asarray(boxes, dtype=np.float64).reshape(-1, 4)])
 
     def _describe(self, batch: Sequence[Any], start: int, skip: bool) -> Crops:
         inputs, places, unreadable = [], [], []
@@ -186,6 +177,20 @@ class EncoderExtractor:
                 )
             return image[None].to(self.encoder.device, torch.float32)
         return self.encoder.normalise(self.encoder.prepare(_picture(image))[None])
+
+
+def cut_box(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The pixels (h, w, 3) of a box (left, top, right, bottom), rounded and cut off at the border of a frame (H, W, 3).
+
+    Raises:
+        CropError: it has no area inside the frame.
+    """
+    height, width = frame.shape[:2]
+    corners = np.clip(np.rint(np.nan_to_num(box, nan=-1)), 0, [width, height, width, height]).astype(int)
+    left, top, right, bottom = corners.tolist()
+    if right <= left or bottom <= top:
+        raise CropError(f"the box {np.asarray(box).tolist()} has no area inside the frame of {width} x {height}")
+    return frame[top:bottom, left:right]
 
 
 def _listed(images: Any) -> Iterable[Any]:
