@@ -94,5 +94,6 @@ def extract(extractor: EncoderExtractor, paths: list[str], target: Path) -> list
             bar.update(len(part) + len(part.unreadable))
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "wb") as file:  # a name without .npz stays as it is
-        np.savez(file, **{name: np.concatenate(parts) for name, parts in columns.items() if parts})
+        arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
+        np.savez(file, **arrays)
     return unreadable

@@ -107,7 +107,7 @@ def test_boxmot_itself(extractor: EncoderExtractor, frames: list[np.ndarray], ex
 @pytest.mark.trackers
 def test_a_tracker_of_boxmot_takes_the_encoder(extractor: EncoderExtractor, frames: list[np.ndarray]) -> None:
     pytest.importorskip("boxmot")
-    from boxmot.trackers.box.botsort import BotSort
+    from boxmot.trackers.box.botsort.tracker import BotSort
 
     asked: list[np.ndarray] = []
 
@@ -116,7 +116,7 @@ def test_a_tracker_of_boxmot_takes_the_encoder(extractor: EncoderExtractor, fram
             asked.append(super().get_features(xyxys, img))
             return asked[-1]
 
-    tracker = BotSort(reid_model=Counted(extractor))
+    tracker = BotSort(reid_model=Counted(extractor), use_cmc=False)
     for frame, boxes in zip(frames, BOXES, strict=True):
         tracker.update(np.column_stack([boxes, np.full(len(boxes), 0.9), np.zeros(len(boxes))]), bgr(frame))
     assert np.allclose(asked[0], extractor.crops(frames[0], BOXES[0]).descriptors.numpy(), atol=1e-6)
