@@ -69,7 +69,7 @@ def state_of(content: Any) -> dict[str, Tensor]:
     >>> list(state_of({"state_dict": {"module.a": torch.zeros(1)}, "epoch": 3}))
     ['module.a']
     """
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
@@ -83,9 +83,12 @@ def modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Takes off the :data:`WRAPPERS`, renames the heads of fastreid's model zoo (``bnneck``, ``classifier``) and leaves
     out the pixel statistics that it stores among the weights.
     """
+    bare = {_bare(name): value for name, value in state.items()}
     found = {}
-    for name, value in state.items():
-        name = re.sub(r"^(heads|b\d+_head)\.bnneck\.", r"\1.bottleneck.0.", _bare(name))
+    for name, value in bare.items():
+        if match := re.match(r"(heads|b\d+_head)\.bnneck\.(.*)", name):
+            place = int(f"{match[1]}.bottleneck.0.weight" in bare)  # 1 behind a reduction
+            name = f"{match[1]}.bottleneck.{place}.{match[2]}"
         name = re.sub(r"^(heads|b\d+_head)\.classifier\.weight$", r"\1.weight", name)
         if name not in ("pixel_mean", "pixel_std"):
             found[name] = value

@@ -8,9 +8,9 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
+from oamn_plugin.hosts.fastreid.checkpoint import load_checkpoint
 from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.modeling.backbones import build_backbone
-from oamn_plugin.modeling.initialise import initialise
 
 
 def timm(cfg: CfgNode) -> nn.Module:
@@ -37,7 +37,14 @@ def _build(cfg: CfgNode, name: str, last_stride: int) -> nn.Module:
     except (ValueError, ImportError) as error:
         raise ConfigError(f"MODEL.BACKBONE: {error}") from error
     if cfg.MODEL.BACKBONE.PRETRAIN:
-        initialise(backbone, _download(name), f"the ImageNet weights of {name}")
+        path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
+        state = load_checkpoint(path) if path else _download(name)
+        result = backbone.load_state_dict({k: v for k, v in state.items() if "fc." not in k}, strict=False)
+        missing = [key for key in result.missing_keys if "fc." not in key and "classifier." not in key]
+        if missing:
+            raise ConfigError(
+                f"MODEL.BACKBONE.PRETRAIN_PATH {path}: {len(missing)} weights missing, such as {missing[0]}"
+            )
     return backbone
 
 

@@ -91,9 +91,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The meta-architecture of a configuration with the losses it names."""
-        model = attach_losses(cfg, build_model(_without_pretrained(cfg)))
-        if cfg.MODEL.BACKBONE.PRETRAIN and cfg.MODEL.BACKBONE.PRETRAIN_PATH and not cfg.MODEL.INIT:
-            logger.info(start_from(model, cfg.MODEL.BACKBONE.PRETRAIN_PATH))
+        model = attach_losses(cfg, build_model(_without_imagenet(cfg)))
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             model = split_strides(model)
             if not has_bfloat16():
@@ -282,9 +280,9 @@ def distribute(model: nn.Module, device: torch.device) -> nn.Module:
     return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=bool(apart), static_graph=True)
 
 
-def _without_pretrained(cfg: CfgNode) -> CfgNode:
-    """Weights of a file are loaded here and not by the host, which takes one that does not fit in silence."""
-    if not (cfg.MODEL.BACKBONE.PRETRAIN_PATH or cfg.MODEL.INIT):
+def _without_imagenet(cfg: CfgNode) -> CfgNode:
+    """A model that starts from ``MODEL.INIT`` needs no other weights before."""
+    if not cfg.MODEL.INIT:
         return cfg
     cfg = cfg.clone()
     cfg.defrost()

@@ -50,6 +50,11 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     checksum = _checksum_file(path)
     if checksum.exists() and checksum.read_text().strip() != hashlib.sha256(content).hexdigest():
         raise CheckpointError(f"the checkpoint {path} is damaged: its checksum differs from {checksum.name}")
+    if content[257:262] == b"ustar":  # before its zip format and the one between
+        raise CheckpointError(
+            f"{path} is a tar archive of PyTorch before 0.4, which nothing reads without running what it holds. If you "
+            "trust it, convert it once: torch.save(torch.load(OLD, weights_only=False), NEW)"
+        )
     try:
         with _numpy_scalars():
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
