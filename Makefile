@@ -5,7 +5,7 @@ SEEDS ?= 0
 WEIGHTS := weights/mobilenetv2_imagenet.pth
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install weights demo test test-slow test-real test-browser lint bench torture clean
+.PHONY: install weights demo test test-slow test-real test-browser test-trackers lint bench torture clean
 
 install: .venv/installed
 
@@ -25,7 +25,7 @@ demo: install weights  ## OAMN beside bagtricks on the generated data set, minut
 	$(BIN)/python tools/benchmark.py configs/suites/demo.yml --seeds $(SEEDS)
 
 test: install  ## every quick test
-	$(BIN)/python -m pytest -m "not slow and not real_data and not browser"
+	$(BIN)/python -m pytest -m "not slow and not real_data and not browser and not trackers"
 
 test-slow: install  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -36,6 +36,11 @@ test-real: install  ## tests on Market-1501 and Partial-iLIDS below FASTREID_DAT
 test-browser: install  ## the search page in a headless Chromium
 	$(BIN)/python -m pip install --quiet --editable '.[app]' selenium
 	$(BIN)/python -m pytest -m browser
+
+test-trackers: install  ## the adapters against boxmot (AGPL), supervision, trackers and tracklab, in a .venv of their own
+	$(PYTHON) -m venv .venv-trackers
+	.venv-trackers/bin/python -m pip install --quiet --editable '.[dev]' boxmot supervision trackers tracklab
+	.venv-trackers/bin/python -m pytest -m trackers tests/trackers
 
 lint: install
 	$(BIN)/ruff format --check .

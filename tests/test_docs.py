@@ -89,6 +89,7 @@ def clone(tmp_path: Path, embedded_root: Path, monkeypatch: pytest.MonkeyPatch) 
     for entry in ROOT.iterdir():
         if entry.name not in KEPT_OUT and not entry.name.startswith("."):
             (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / "crops").symlink_to(next(embedded_root.glob("*/query")))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FASTREID_DATASETS", str(embedded_root))
     return tmp_path

@@ -17,13 +17,14 @@ LAYERS = (
     {"errors"},
     {"files"},
     {"occlusion", "presets"},
-    {"augmentation", "datasets", "views"},
+    {"augmentation", "datasets", "views", "weights"},
     {"losses", "modeling"},
     {"retrieval"},
     {"reporting"},
     {"search"},
     {"benchmark"},
     {"hosts"},
+    {"cli", "trackers"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -41,6 +41,9 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # One key a field of oamn_plugin.presets.Options, upper case; empty means the preset's value
     for field in fields(Options):
         cfg.MODEL.OAMN[field.name.upper()] = None
+    # Weights to start a training from: a file of any toolbox or a name of `oamn weights list`. The backbone must fit
+    # whole, the rest is taken where it fits; empty: none
+    cfg.MODEL.INIT = ""
     # Architecture of MODEL.BACKBONE.NAME "timm" and "torchvision", e.g. resnet50.a1_in1k, resnet50
     cfg.MODEL.BACKBONE.ARCH = ""
     # Group of the grouped triplet loss when another meta-architecture takes it: margin and weight

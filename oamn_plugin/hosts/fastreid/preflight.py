@@ -18,6 +18,7 @@ from oamn_plugin.hosts.shared import preflight as shared
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.weights import missing_weights
 
 
 def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
@@ -43,7 +44,11 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
         found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
-    found += shared.missing_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS) + shared.wrong_seed("SEED", cfg.SEED, -(2**31))
+    for key in ("WEIGHTS", "INIT"):
+        found += [f"MODEL.{key}: {wrong}" for wrong in missing_weights(cfg.MODEL[key])]
+    if train and cfg.MODEL.INIT and cfg.MODEL.WEIGHTS:
+        found.append("MODEL.INIT and MODEL.WEIGHTS both name weights: give one")
+    found += shared.wrong_seed("SEED", cfg.SEED, -(2**31))
     if train:
         found += shared.too_small_batch("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH)
     path = cfg.MODEL.BACKBONE.PRETRAIN_PATH

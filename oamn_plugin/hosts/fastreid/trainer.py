@@ -33,6 +33,7 @@ from oamn_plugin.hosts.fastreid.step import Stepper
 from oamn_plugin.hosts.shared.checkpoint import load_newest, require_keys, save_checkpoint, step_files
 from oamn_plugin.hosts.shared.distributed import compute_as_one
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
+from oamn_plugin.hosts.shared.initialise import start_from
 from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.results import write_results
 from oamn_plugin.hosts.shared.run_folder import set_aside, trim_metrics
@@ -95,7 +96,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The meta-architecture of a configuration with the losses it names."""
-        model = attach_losses(cfg, build_model(cfg))
+        model = attach_losses(cfg, build_model(_without_imagenet(cfg)))
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             model = split_strides(model)
             if not has_bfloat16():
@@ -231,9 +232,12 @@ class Trainer(DefaultTrainer):
             trim_metrics(self.output, "iteration", step)
 
     def _start_from_weights(self) -> None:
+        """The weights of ``MODEL.WEIGHTS`` as they are, or whatever fits of those of ``MODEL.INIT``."""
         if self.cfg.MODEL.WEIGHTS:
             load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
             logger.info("Loaded weights from %s", self.cfg.MODEL.WEIGHTS)
+        if self.cfg.MODEL.INIT:
+            logger.info(start_from(self.bare_model, self.cfg.MODEL.INIT))
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
         """Raises ConfigError where another step would follow than in the run that was stopped."""
@@ -277,3 +281,14 @@ def distribute(model: nn.Module, device: torch.device) -> nn.Module:
         logger.warning("%d layers normalise each process's share by itself, such as %s", len(apart), apart[0])
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=bool(apart), static_graph=True)
+
+
+def _without_imagenet(cfg: CfgNode) -> CfgNode:
+    """A model that starts from ``MODEL.INIT`` needs no other weights before."""
+    if not cfg.MODEL.INIT:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    cfg.freeze()
+    return cfg

@@ -55,6 +55,11 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     damage = _damage(content)
     if damage:
         raise CheckpointError(f"the checkpoint {path} is damaged: {damage}")
+    if content[257:262] == b"ustar":  # before its zip format and the one between
+        raise CheckpointError(
+            f"{path} is a tar archive of PyTorch before 0.4, which nothing reads without running what it holds. If you "
+            "trust it, convert it once: torch.save(torch.load(OLD, weights_only=False), NEW)"
+        )
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load(content)

@@ -11,45 +11,12 @@ from torch import Tensor, nn
 
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
 from oamn_plugin.hosts.shared.errors import CheckpointError
+from oamn_plugin.modeling.initialise import current_names, state_of
+from oamn_plugin.weights import catalogue, locate
 
 State = Mapping[str, Tensor]
-WRAPPINGS = ("model", "state_dict", "model_state")
-"""Under which entry a checkpoint keeps its weights: fastreid, torchreid, fastreid's RegNet files."""
-NOT_WEIGHTS = ("pixel_mean", "pixel_std")
-"""Entries that earlier releases of fastreid saved; today the configuration has them."""
-_OLD_NECK = re.compile(r"^(.*\b\w*heads?)\.bnneck\.")
-_OLD_CLASSIFIER = re.compile(r"^(.*\b\w*heads?)\.classifier\.weight$")
+_CLASSIFIER = re.compile(r"^(.*\b\w*heads?)\.classifier\.weight$")
 _CLASSIFIER = re.compile(r"(^|\.)classifier|(^|[._])heads?\.weight$")
-
-
-def state_of(content: Mapping[str, Any], source: object) -> dict[str, Tensor]:
-    """The weights of a checkpoint, without what DataParallel put before their names.
-
-    Raises:
-        CheckpointError: it holds none.
-    """
-    inner = next((content[key] for key in WRAPPINGS if isinstance(content.get(key), Mapping)), content)
-    state = {str(name).removeprefix("module."): value for name, value in inner.items() if isinstance(value, Tensor)}
-    if not state:
-        raise CheckpointError(f"{source} does not hold a state dict of tensors")
-    return state
-
-
-def current_names(state: State) -> dict[str, Tensor]:
-    """Entries of fastreid's zoo under today's names.
-
-    ``heads.bnneck.`` becomes ``heads.bottleneck.0.`` (``1`` behind a reduction) and ``heads.classifier.weight``
-    ``heads.weight``, in each head of a network; what is named as today stays.
-    """
-
-    def rename(name: str) -> str:
-        neck = _OLD_NECK.match(name)
-        if neck:
-            place = 1 if f"{neck[1]}.bottleneck.0.weight" in state else 0
-            return f"{neck[1]}.bottleneck.{place}.{name[neck.end() :]}"
-        return _OLD_CLASSIFIER.sub(r"\1.weight", name)
-
-    return {rename(name): value for name, value in state.items()}
 
 
 def is_classifier(name: str) -> bool:
@@ -81,7 +48,6 @@ def fitting(own: State, state: State, source: object) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the weights are of another model; the message lists what differs.
     """
-    state = {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] not in NOT_WEIGHTS}
     if any(name not in own for name in state):
         state = current_names(state)
     if not any(name in own for name in state):
@@ -115,13 +81,17 @@ def _of_other_toolbox(own: State, state: State, source: object) -> str:
 def load_weights(model: nn.Module, path: Path | str) -> dict[str, Any]:
     """Loads the weights of a checkpoint into a model; see :func:`fitting` for what may differ.
 
+    Args:
+        model: what is loaded into.
+        path: a file, or a name of the catalogue (:mod:`oamn_plugin.weights`).
+
     Returns:
         the content of the file, which may say more than weights do.
 
     Raises:
         CheckpointError: missing, damaged or of another model; the message lists what differs.
     """
-    content = load_checkpoint(path)
+    content = load_checkpoint(locate(str(path)) if str(path) in catalogue() else path)
     model.load_state_dict(fitting(model.state_dict(), state_of(content, path), path), strict=False)
     return content
 

@@ -124,7 +124,9 @@ def build_datamanager(cfg: CfgNode) -> Any:
 
 def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     """The named model, on its device; weights of ImageNet only where it will be trained from them."""
-    pretrained = cfg.model.pretrained and not (cfg.model.load_weights or cfg.model.resume or cfg.test.evaluate)
+    pretrained = cfg.model.pretrained and not (
+        cfg.model.init or cfg.model.load_weights or cfg.model.resume or cfg.test.evaluate
+    )
     loss = cfg.loss.name if cfg.loss.name in ("softmax", "triplet") else "softmax"
     try:
         model = torchreid.models.build_model(cfg.model.name, num_classes, loss, pretrained, cfg.use_gpu)

@@ -31,6 +31,9 @@ def default_config() -> CfgNode:
 def _add_model_keys(cfg: CfgNode) -> None:
     # oamn_<backbone> for OAMN, a bare name for the host's own model
     cfg.model = CfgNode({"name": "oamn_osnet_x1_0", "pretrained": True, "load_weights": "", "resume": ""})
+    # Weights to start a training from: a file of any toolbox or a name of `oamn weights list`. The backbone must fit
+    # whole, the rest is taken where it fits; empty: none
+    cfg.model.init = ""
     # Memory layout channels_last: about twice as fast convolutions on a CPU
     cfg.model.channels_last = True
     # Reading of the method, and one key a field of oamn_plugin.presets.Options; empty means the preset's value

@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
+from oamn_plugin.hosts.shared.initialise import start_from
 from oamn_plugin.hosts.shared.run_folder import INTERRUPTED, holding
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
@@ -68,6 +69,8 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
     datamanager = build_datamanager(cfg)
     check_data(cfg, datamanager)
     model = build_model(cfg, datamanager.num_train_pids)
+    if cfg.model.init:
+        print(start_from(model, cfg.model.init))
     if cfg.model.load_weights:
         restore_pooling(model, load_weights(model, cfg.model.load_weights))
         print(f"Loaded weights from {cfg.model.load_weights}")

@@ -18,6 +18,7 @@ from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, mode
 from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.testing import METRICS
 from oamn_plugin.hosts.torchreid.transforms import HOST_TRANSFORMS, TRANSFORMS
+from oamn_plugin.weights import missing_weights
 
 SINGLE_STAGE = ("softmax", "triplet")
 
@@ -110,8 +111,11 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
 
 
 def _missing_files(cfg: CfgNode) -> list[str]:
-    found = shared.missing_file("model.load_weights", cfg.model.load_weights)
-    found += shared.missing_file("model.resume", cfg.model.resume)
+    found = []
+    for key in ("init", "load_weights", "resume"):
+        found += [f"model.{key}: {wrong}" for wrong in missing_weights(cfg.model[key])]
+    if cfg.model.init and cfg.model.load_weights:
+        found.append("model.init and model.load_weights both name weights: give one")
     if cfg.test.evaluate and not cfg.model.load_weights:
         found.append("test.evaluate tests model.load_weights: name the file of the weights")
     found += shared.unusable_folder("data.save_dir", cfg.data.save_dir, train=not cfg.test.evaluate)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from oamn_plugin.hosts.shared.errors import CheckpointError
-from oamn_plugin.hosts.shared.weights import current_names, fitting, load_weights, state_of
+from oamn_plugin.hosts.shared.weights import fitting, load_weights
+from oamn_plugin.modeling.initialise import InitialiseError, current_names, state_of
 
 
 class Baseline(nn.Module):
@@ -64,5 +65,5 @@ def test_what_does_not_fit_is_listed() -> None:
     )
     with pytest.raises(CheckpointError, match=wanted):
         fitting(own, state, "x.pth")
-    with pytest.raises(CheckpointError, match="does not hold a state dict of tensors"):
+    with pytest.raises(InitialiseError, match="does not hold a state dict of tensors"):
         state_of({"model": {"a": 3}}, "x.pth")

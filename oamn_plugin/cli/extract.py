@@ -1,0 +1,99 @@
+"""Writes the descriptors of images: of a folder with its sub-folders, or of single files.
+
+oamn extract crops/ --out crops.npz
+
+The file holds paths (N,), descriptors (N, D) of unit length and, where the model has a mask and a scorer, visible (N,)
+and types (N,). Without --weights and --config-file the small model that ships with the package is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oamn_plugin.datasets.images import BadImageError
+from oamn_plugin.datasets.readers.layout import list_images
+from oamn_plugin.datasets.records import DataSetError
+from oamn_plugin.hosts.encoder import add_model_arguments, load_model
+
+if TYPE_CHECKING:
+    from oamn_plugin.search.extractor import EncoderExtractor
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", metavar="FOLDER", help="folder with images, or image file")
+    parser.add_argument("--out", required=True, metavar="FILE.npz", help="file that is written")
+    parser.add_argument("--device", default="cpu", help="where the network runs: cpu or cuda (default cpu)")
+    parser.add_argument("--half", action="store_true", help="mixed precision: faster, descriptors keep three digits")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default 32)")
+    add_model_arguments(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0, or 1 where an image could not be read; the others are written.
+
+    Raises:
+        ExpectedError: no image, or a model that cannot be had.
+    """
+    args = build_parser().parse_args(argv)
+    paths = [path for source in args.images for path in find_images(source)]
+    from oamn_plugin.search.extractor import EncoderExtractor
+
+    encoder = load_model(args.config_file, args.weights, args.opts)
+    extractor = EncoderExtractor(encoder, args.device, args.half, args.batch_size)
+    unreadable = extract(extractor, paths, Path(args.out))
+    print(f"{args.out}: {len(paths) - len(unreadable)} images by {encoder.name}")
+    if unreadable:
+        print(f"{len(unreadable)} images could not be read and are left out:")
+        for error in unreadable:
+            print(f"  {error.path}: {error.reason}")
+    return 1 if unreadable else 0
+
+
+def find_images(source: str) -> list[str]:
+    """The images of a folder with its sub-folders, or the file itself.
+
+    Raises:
+        DataSetError: there is no such place, or no image in it.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [str(path)]
+    found = list_images(path, recursive=True) if path.is_dir() else []
+    if not found:
+        raise DataSetError(f"there is no image in {path}" if path.is_dir() else f"there is no folder or image {path}")
+    return [str(one) for one in found]
+
+
+def extract(extractor: EncoderExtractor, paths: list[str], target: Path) -> list[BadImageError]:
+    """Writes the descriptors of images to a ``.npz`` file, batch by batch under a progress bar.
+
+    Returns:
+        The images that could not be read.
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    columns: dict[str, list[Any]] = {"paths": [], "descriptors": [], "visible": [], "types": []}
+    unreadable: list[BadImageError] = []
+    with tqdm(total=len(paths), unit="image", disable=None) as bar:
+        for part in extractor.stream(paths, "skip"):
+            columns["paths"].append(np.array([paths[place] for place in part.places.tolist()], dtype=np.str_))
+            columns["descriptors"].append(part.descriptors.numpy())
+            if part.visible is not None:
+                columns["visible"].append(part.visible.numpy())
+                columns["types"].append(np.array(part.types, dtype=np.str_))
+            unreadable += part.unreadable
+            bar.update(len(part) + len(part.unreadable))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "wb") as file:  # a name without .npz stays as it is
+        arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
+        np.savez(file, **arrays)
+    return unreadable

@@ -1,0 +1,71 @@
+"""Lists pretrained weights and fetches them.
+
+oamn weights list
+oamn weights get market_bot_R50
+
+Files go to $OAMN_WEIGHTS (default ~/.cache/oamn/weights); those that are there already need no network. MODEL.INIT,
+model.init and --weights take the same names.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from oamn_plugin.weights import Entry, catalogue, entry_of, fetch, weights_folder
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="every name with data set, published scores and licence")
+    get = commands.add_parser("get", help="download the files of a name, or find them in $OAMN_WEIGHTS")
+    get.add_argument("names", nargs="+", metavar="NAME", help="as `oamn weights list` shows them")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Raises:
+        WeightsError: an unknown name, no network, or a file that is not the published one.
+    """
+    args = build_parser().parse_args(argv)
+    if args.command == "list":
+        print_list()
+        return 0
+    for name in args.names:
+        files = fetch(name)
+        print(f"{', '.join(map(str, files))}\n{use_of(entry_of(name))}")
+    return 0
+
+
+def print_list() -> None:
+    """Prints the catalogue as a table."""
+    from tabulate import tabulate
+
+    rows = [
+        [
+            one.name,
+            one.host,
+            one.trained_on,
+            ", ".join(f"{name} {s['Rank-1']:.1f} / {s['mAP']:.1f}" for name, s in one.scores.items()),
+            one.licence,
+            "here" if all((weights_folder() / file.name).is_file() for file in one.files) else "",
+        ]
+        for one in catalogue().values()
+    ]
+    headers = ["name", "of", "trained on", "published Rank-1 / mAP", "licence", str(weights_folder())]
+    print(tabulate(rows, headers=headers, disable_numparse=True))
+
+
+def use_of(entry: Entry) -> str:
+    """What to do with the files of an entry."""
+    if entry.host == "openvino":
+        return f"Use: {entry.note}"
+    start = f"Start from it: MODEL.INIT {entry.name} (fastreid), model.init {entry.name} (torchreid)"
+    if entry.host == "fastreid":
+        file, *opts = entry.config.split(maxsplit=1)
+        test = ["oamn train --eval-only --config-file", f"configs/{file}", f"MODEL.WEIGHTS {entry.name}", *opts]
+        return f"{start}\nTest it: {' '.join(test)}"
+    return start

@@ -1,0 +1,92 @@
+"""``oamn_plugin.Extractor``: descriptors of crops by the packaged model, any trained run, or a model of torchreid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from oamn_plugin.hosts.encoder import ModelChoiceError, load_model
+from oamn_plugin.search.encoder import BATCH, ImageEncoder
+from oamn_plugin.search.extractor import EncoderExtractor
+from oamn_plugin.weights import catalogue, entry_of
+
+PACKAGED = "packaged"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Extractor(EncoderExtractor):
+    """Crops of people to unit descriptors, visible share and occlusion type; see the call and :meth:`crops`.
+
+    Takes the arguments of torchreid's ``FeatureExtractor`` too, and gives the descriptors of the same model at unit
+    length: ``Extractor(model_name="osnet_x1_0", model_path="model.pth.tar", device="cuda")``.
+
+    Args:
+        model: ``packaged`` (the small model that ships with the package), the folder of a run of fastreid, a weight
+            file (with ``config``), a name of ``oamn weights list`` that is of torchreid, or an :class:`ImageEncoder`.
+        device: such as ``cpu`` or ``cuda``; None: where the network is, the CPU for files.
+        half: mixed precision.
+        batch_size: crops at a time.
+        config: YAML file of fastreid that a weight file belongs to.
+        opts: ``KEY VALUE`` words that replace the file's.
+        model_name: a model of torchreid, instead of ``model``.
+        model_path: its weights; empty: the host's ImageNet weights.
+        image_size: input (height, width) of a model of torchreid.
+        pixel_mean, pixel_std: its normalisation, in 0..1.
+
+    Raises:
+        ExpectedError: a configuration or weights that do not work; the message says why.
+
+    >>> import numpy as np
+    >>> crops = Extractor()(np.zeros((128, 64, 3), dtype=np.uint8))
+    >>> crops.descriptors.shape[0], len(crops.types)
+    (1, 1)
+    """
+
+    def __init__(
+        self,
+        model: str | Path | ImageEncoder = PACKAGED,
+        *,
+        device: str | torch.device | None = None,
+        half: bool = False,
+        batch_size: int = BATCH,
+        config: str | Path = "",
+        opts: Sequence[str] = (),
+        model_name: str = "",
+        model_path: str | Path = "",
+        image_size: tuple[int, int] = (256, 128),
+        pixel_mean: Sequence[float] = IMAGENET_MEAN,
+        pixel_std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        if model_name:
+            from oamn_plugin.hosts.torchreid.inference import load_named
+
+            encoder = load_named(model_name, str(model_path), image_size, pixel_mean, pixel_std)
+        elif isinstance(model, str) and model in catalogue() and entry_of(model).host == "torchreid":
+            from oamn_plugin.hosts.torchreid.inference import load_named
+
+            encoder = load_named(entry_of(model).config, model, image_size, pixel_mean, pixel_std)
+        elif isinstance(model, (str, Path)):
+            encoder = encoder_of(str(model), str(config), list(opts))
+        else:
+            encoder = model
+        super().__init__(encoder, device, half, batch_size)
+
+
+def encoder_of(model: str, config: str = "", opts: list[str] | None = None) -> ImageEncoder:
+    """The encoder of ``packaged``, of a run's folder, or of weights with their configuration.
+
+    Raises:
+        ModelChoiceError: a folder that holds no run, or weights without a configuration.
+        ExpectedError: a configuration or weights that do not work.
+    """
+    if model == PACKAGED:
+        return load_model()
+    if not Path(model).is_dir():
+        return load_model(config, model, opts)
+    run = Path(model)
+    weights = [run / name for name in ("model_best.pth", "model_final.pth") if (run / name).is_file()]
+    if not weights or not (run / "config.yaml").is_file():
+        raise ModelChoiceError(f"{run} is no folder of a run: it lacks config.yaml or model_final.pth")
+    return load_model(config or str(run / "config.yaml"), str(weights[0]), opts)

@@ -1,0 +1,16 @@
+"""Pretrained weights by name: a catalogue (``catalogue.yml``) and the download of what it lists."""
+
+from oamn_plugin.weights.download import fetch, locate, missing_weights, weights_folder
+from oamn_plugin.weights.entries import Entry, File, WeightsError, catalogue, entry_of
+
+__all__ = [
+    "Entry",
+    "File",
+    "WeightsError",
+    "catalogue",
+    "entry_of",
+    "fetch",
+    "locate",
+    "missing_weights",
+    "weights_folder",
+]

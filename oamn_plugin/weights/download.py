@@ -1,0 +1,141 @@
+"""Downloads that resume, are checked, and are not needed where the file lies on disk already."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from oamn_plugin.weights.entries import File, WeightsError, entry_of
+
+VARIABLE = "OAMN_WEIGHTS"
+"""Environment variable: the folder of weights. Files put there by hand are used as they are, without the network."""
+BLOCK = 1 << 20
+TIMEOUT = 30
+"""Seconds that a silent server is waited for."""
+
+
+def weights_folder() -> Path:
+    """``$OAMN_WEIGHTS``, else ``~/.cache/oamn/weights``."""
+    return Path(os.environ.get(VARIABLE) or "~/.cache/oamn/weights").expanduser()
+
+
+def locate(weights: str) -> Path:
+    """The file of a path, or of a name in the catalogue, downloaded first where it is not there.
+
+    Raises:
+        WeightsError: neither a file nor a name, or the download failed.
+    """
+    path = Path(weights).expanduser()
+    return path if path.is_file() else fetch(weights)[0]
+
+
+def missing_weights(weights: str) -> list[str]:
+    """Why :func:`locate` cannot give a file, for a list of findings; empty where it can, and for an empty word.
+
+    A catalogue name is downloaded here, once, before a training starts its processes.
+    """
+    try:
+        if weights:
+            locate(weights)
+    except WeightsError as error:
+        return [str(error)]
+    return []
+
+
+def fetch(name: str, say: Callable[[str], None] = print) -> list[Path]:
+    """The files of a catalogue entry in :func:`weights_folder`; what is missing is downloaded.
+
+    Args:
+        name: of the catalogue.
+        say: takes lines for the user.
+
+    Raises:
+        WeightsError: unknown name, no network, or a file that is not the published one.
+    """
+    return [_fetch_file(file, weights_folder() / file.name, say) for file in entry_of(name).files]
+
+
+def _fetch_file(file: File, target: Path, say: Callable[[str], None]) -> Path:
+    if target.is_file():
+        _check(file, target, say)
+        return target
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _download(file.url, part)
+    except (urllib.error.URLError, OSError) as error:
+        kept = f" What came is kept in {part}, the next call goes on from there." if part.exists() else ""
+        raise WeightsError(
+            f"{file.name} could not be downloaded from {file.url}: {getattr(error, 'reason', None) or error}.{kept} "
+            f"Without a network, fetch that address elsewhere and put the file into {target.parent} "
+            f"(or set {VARIABLE} to the folder where it is)"
+        ) from error
+    _check(file, part, say)
+    part.replace(target)
+    return target
+
+
+def _download(url: str, part: Path) -> None:
+    """Fills a file from a URL, from where an earlier call stopped.
+
+    Raises:
+        OSError: no connection, an error of the server, or a transfer that ended early.
+    """
+    from tqdm import tqdm
+
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if have and error.code == 416:  # nothing is left to send
+            return
+        raise
+    with response:
+        have = have if response.status == 206 else 0  # a server that cannot resume sends everything
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with (
+            open(part, "ab" if have else "wb") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+        ):
+            while block := response.read(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+    size = part.stat().st_size
+    if total is not None and size < total:
+        raise OSError(f"the connection ended after {size:,} of {total:,} bytes")
+
+
+def _check(file: File, path: Path, say: Callable[[str], None]) -> None:
+    """Compares a file with the published hash; without one, shows its own.
+
+    Raises:
+        WeightsError: another file; a download of it is removed.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as content:
+        if content.read(15).lstrip().lower().startswith((b"<!doctype html", b"<html")):
+            _refuse(path, f"{file.url} answered with a web page instead of {file.name}: open it in a browser")
+        content.seek(0)
+        while block := content.read(BLOCK):
+            digest.update(block)
+    found = digest.hexdigest()
+    wanted = file.sha256 or file.sha256_prefix
+    if not wanted:
+        say(f"{file.name}: no SHA-256 was published, so it could not be checked; this file has {found}")
+    elif not found.startswith(wanted):
+        _refuse(path, f"{file.name} is not the published file: SHA-256 {found}, published {wanted}")
+
+
+def _refuse(path: Path, reason: str) -> None:
+    if path.suffix == ".part":
+        with suppress(OSError):
+            path.unlink()
+        raise WeightsError(f"{reason}. The download was removed; try again, or put the file there by hand")
+    raise WeightsError(f"{reason}. Remove {path} to download it anew")

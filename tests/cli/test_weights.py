@@ -1,0 +1,25 @@
+"""`oamn weights`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oamn_plugin.cli.weights import main
+from oamn_plugin.weights import catalogue
+
+
+def test_list_and_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
+    (tmp_path / "market_sbs_R50-ibn.pth").write_bytes(b"weights")
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(catalogue()) + 2
+    assert sum(line.endswith("here") for line in lines) == 1
+    assert any("Market1501 94.4 / 86.1" in line and "market_bot_R50" in line for line in lines)
+    assert main(["get", "market_sbs_R50-ibn"]) == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path / "market_sbs_R50-ibn.pth") in out
+    assert "MODEL.INIT market_sbs_R50-ibn" in out
+    assert "configs/Market1501/SBS_R50.yml MODEL.WEIGHTS market_sbs_R50-ibn MODEL.BACKBONE.WITH_IBN True" in out

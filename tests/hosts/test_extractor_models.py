@@ -1,0 +1,81 @@
+"""`oamn_plugin.Extractor`: by the packaged model, by a run, by a model of torchreid as its own extractor would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import oamn_plugin
+from oamn_plugin.hosts.encoder import ModelChoiceError
+from oamn_plugin.search.extractor import EncoderExtractor
+
+
+def picture(folder: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "crop.png")
+    return folder / "crop.png"
+
+
+def test_the_packaged_model_is_the_default(tmp_path: Path) -> None:
+    extractor = oamn_plugin.Extractor()
+    assert isinstance(extractor, EncoderExtractor)
+    found = extractor(picture(tmp_path))
+    again = oamn_plugin.Extractor(extractor.encoder, device="cpu")(picture(tmp_path))
+    assert torch.equal(found.descriptors, again.descriptors)
+    assert 0 <= float(found.visible) <= 1
+
+
+def test_a_model_of_torchreid_gives_what_its_own_extractor_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_torchreid import liven, require_torchreid
+
+    require_torchreid()
+    import torchreid
+    from torchreid.reid.utils import FeatureExtractor
+
+    torch.manual_seed(0)
+    model = torchreid.models.build_model("osnet_x0_25", 4, pretrained=False)
+    liven(model)
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state, "rank1": np.float64(0.5)}, tmp_path / "model.pth.tar")
+    given = {"model_name": "osnet_x0_25", "model_path": str(tmp_path / "model.pth.tar"), "device": "cpu"}
+    path = str(picture(tmp_path))
+    load = torch.load  # the host cannot load its own checkpoints under a current torch
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: load(*args, **kwargs, weights_only=False))
+    theirs = FeatureExtractor(**given, verbose=False)([path])
+    monkeypatch.undo()
+    ours = oamn_plugin.Extractor(**given)([path])
+    assert torch.allclose(ours.descriptors, torch.nn.functional.normalize(theirs), atol=1e-5)
+    assert ours.types is None
+    monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
+    (tmp_path / "model.pth.tar").rename(tmp_path / "osnet_x0_25_market.pth")
+    assert torch.equal(oamn_plugin.Extractor("osnet_x0_25_market")(path).descriptors, ours.descriptors)
+
+
+def test_a_run_of_fastreid_is_named_by_its_folder(embedded_root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fastreid")
+    from tiny_fastreid import tiny_config
+
+    from oamn_plugin.hosts.fastreid.trainer import Trainer
+
+    cfg = tiny_config("OAMN", embedded_root, tmp_path, MODEL__HEADS__NUM_CLASSES=3)
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    with pytest.raises(ModelChoiceError, match="is no folder of a run"):
+        oamn_plugin.Extractor(tmp_path)
+    model = Trainer.build_model(cfg).eval()
+    torch.save({"model": model.state_dict()}, tmp_path / "model_final.pth")
+    extractor = oamn_plugin.Extractor(tmp_path)
+    path = picture(tmp_path)
+    with torch.no_grad():
+        descriptors = model({"images": extractor.encoder.read(str(path))[None]})
+    assert torch.allclose(extractor(path).descriptors, descriptors, atol=1e-5)
+
+
+def test_the_package_has_no_other_surprise() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Extraktor'"):
+        oamn_plugin.Extraktor  # noqa: B018
