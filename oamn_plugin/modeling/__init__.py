@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from oamn_plugin.modeling.backbones import BACKBONES, build_backbone
-from oamn_plugin.modeling.cut import Split, split_backbone
-from oamn_plugin.modeling.fold import folded
+from oamn_plugin.modeling.split import Split, split_backbone
+from oamn_plugin.modeling.fuse_batchnorm import fuse_batchnorm
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.oamn import OAMN, OAMNOutput
 from oamn_plugin.modeling.scorer import OcclusionScorer
@@ -17,6 +17,6 @@ __all__ = [
     "SpatialRelationMask",
     "Split",
     "build_backbone",
-    "folded",
+    "fuse_batchnorm",
     "split_backbone",
 ]

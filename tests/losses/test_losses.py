@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from oamn_plugin.losses import (
-    CrossGroupTripletLoss,
     GroupedTripletLoss,
     MaskConsistencyLoss,
     OcclusionScoreLoss,
@@ -73,7 +72,7 @@ def test_triplet_gradient_is_that_of_the_formula() -> None:
     assert torch.autograd.gradcheck(lambda e: GroupedTripletLoss(5.0)(e, pids, groups), embeddings)
 
 
-@pytest.mark.parametrize("loss", [GroupedTripletLoss(), GroupedTripletLoss(grouping="plain"), CrossGroupTripletLoss()])
+@pytest.mark.parametrize("loss", [GroupedTripletLoss(), GroupedTripletLoss(grouping="plain")])
 def test_no_triplet_gives_zero_that_still_runs_backward(loss: torch.nn.Module) -> None:
     for pids in (torch.zeros(4, dtype=torch.long), torch.arange(4)):
         embeddings = torch.randn(4, 3, requires_grad=True)
@@ -87,22 +86,6 @@ def test_coinciding_points_have_a_finite_gradient() -> None:
     embeddings = torch.ones(6, 4, requires_grad=True)
     loss = GroupedTripletLoss(0.5)(embeddings, torch.tensor([0, 0, 0, 1, 1, 1]), torch.zeros(6, dtype=torch.long))
     assert loss.item() == pytest.approx(0.5)
-    loss.backward()
-    assert embeddings.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_cross_group_triplet(dtype: torch.dtype) -> None:
-    embeddings = torch.randn(20, 4, dtype=dtype, requires_grad=True)
-    pids, groups = torch.tensor([0, 0, 1, 2]).repeat_interleave(5), torch.arange(5).repeat(4)
-    hinges = []
-    for anchor in range(0, 20, 5):
-        occluded = [j for j in range(20) if groups[j] != 0]
-        far = max((embeddings[anchor] - embeddings[j]).norm() for j in occluded if pids[j] == pids[anchor])
-        near = min((embeddings[anchor] - embeddings[j]).norm() for j in occluded if pids[j] != pids[anchor])
-        hinges.append(max(0.0, (far - near + 0.3).item()))
-    loss = CrossGroupTripletLoss(0.3)(embeddings, pids, groups)
-    assert loss.item() == pytest.approx(sum(hinges) / 4, rel=1e-5)
     loss.backward()
     assert embeddings.grad.isfinite().all()
 
@@ -200,27 +183,6 @@ def test_position(dtype: torch.dtype, size: tuple[int, int]) -> None:
     assert masks.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("size", [(4, 2), (5, 3)])
-def test_position_reads_boxes_where_they_are_given(size: tuple[int, int]) -> None:
-    height, width = 60 * size[0], 60 * size[1]  # whole pixels a position
-    boxes = torch.zeros(3, 5, 4)
-    masks, total = torch.rand(3, 5, 1, *size, dtype=torch.float64), 0.0
-    random = torch.Generator().manual_seed(0)
-    for b in range(3):
-        for v in range(5):
-            rows, columns = (int(torch.randint(extent + 1, (), generator=random)) for extent in (height, width))
-            top, left = (int(torch.randint(n + 1, (), generator=random)) for n in (height - rows, width - columns))
-            boxes[b, v] = torch.tensor([top / height, left / width, rows / height, columns / width])
-            pixels = torch.zeros(height, width, dtype=torch.float64)
-            pixels[top : top + rows, left : left + columns] = 1
-            for y in range(size[0]):
-                for x in range(size[1]):
-                    seen = 1 - float(pixels[60 * y : 60 * y + 60, 60 * x : 60 * x + 60].mean())
-                    m = float(masks[b, v, 0, y, x])
-                    total -= seen * math.log(m) + (1 - seen) * math.log(1 - m)
-    assert float(PositionLoss()(masks, FIVE, boxes)) == pytest.approx(total / (15 * size[0] * size[1]), rel=1e-4)
-
-
 def test_position_is_finite_for_saturated_masks() -> None:
     masks = torch.tensor([0.0, 1.0]).view(1, 1, 1, 1, 2).repeat(3, 5, 1, 4, 1).requires_grad_()
     loss = PositionLoss()(masks, FIVE)
@@ -246,8 +208,6 @@ def test_arguments_are_checked() -> None:
         GroupedTripletLoss(grouping="group")
     with pytest.raises(ValueError, match="margin must not be negative"):
         GroupedTripletLoss(-1)
-    with pytest.raises(ValueError, match="margin must not be negative"):
-        CrossGroupTripletLoss(-1)
     with pytest.raises(ValueError, match="targets must be one of"):
         OcclusionScoreLoss("papers")
     with pytest.raises(ValueError, match="floor must not be negative"):

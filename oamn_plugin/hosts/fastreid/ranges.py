@@ -14,9 +14,9 @@ from fastreid.config import CfgNode
 
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
-from oamn_plugin.hosts.fastreid.config import oamn_options
+from oamn_plugin.hosts.fastreid.config import given_options, oamn_options
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
-from oamn_plugin.presets import PATCH_SHAPES, PATCH_SOURCES
+from oamn_plugin.presets import PATCH_SOURCES, without_effect
 
 ABOVE_0 = (
     "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_EPOCH", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINT_KEEP",
@@ -44,7 +44,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.PIPELINE": ("host", "device", "list"),
     "INPUT.RESAMPLE": ("bilinear", "bicubic"),
     "INPUT.OCCLUSION.PATCH_SOURCE": PATCH_SOURCES,
-    "INPUT.OCCLUSION.PATCH_SHAPE": PATCH_SHAPES,
     "TEST.METRIC": ("cosine", "euclidean"),
     "SOLVER.SCHED": ("MultiStepLR", "CosineAnnealingLR", OAMN_SCHEDULE),
     "DATASETS.EMBEDDED.SIZE": tuple(SIZES),
@@ -125,6 +124,26 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
         found.append("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
     if not isinstance(getattr(torch.optim, solver.OPT, None), type):
         found.append(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
+    return found
+
+
+def idle_settings(cfg: CfgNode) -> list[str]:
+    """A line for each setting of the training that another one makes ineffective."""
+    given, oamn = cfg.INPUT.OCCLUSION, cfg.MODEL.META_ARCHITECTURE == "OAMN"
+    if not oamn:
+        idle = [] if given.PROB else [name for name in ("BLACK_SHARE", "CUT_SHARE") if given[name]]
+        return [f"INPUT.OCCLUSION.{name} does nothing while INPUT.OCCLUSION.PROB is 0" for name in idle]
+    found = [
+        f"MODEL.OAMN.{name.upper()} does nothing with MODEL.OAMN.AXES above 0: it is drawn for one view an image alone"
+        for name in without_effect(oamn_options(cfg), given_options(cfg))
+    ]
+    if given.PROB or given.BLACK_SHARE or given.CUT_SHARE:
+        found.append(
+            "INPUT.OCCLUSION is for other methods: OAMN's views are set by MODEL.OAMN.OCCLUDED_SHARE, BLACK_SHARE, "
+            "CUT_SHARE and PATCH_SOURCE"
+        )
+    if cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
+        found.append("INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device: its views are not erased")
     return found
 
 

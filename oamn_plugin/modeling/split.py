@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from oamn_plugin.modeling.tokens import is_vision_transformer, split_vision_transformer
+from oamn_plugin.modeling.vit import is_vision_transformer, split_vision_transformer
 
 MASK_STRIDE = 16
 """Pixels of the image per position of the mask, along each axis."""
@@ -40,7 +40,7 @@ class Split(NamedTuple):
 
     low: nn.Module
     high: nn.Module
-    middle_dim: int
+    mask_channels: int
     feature_dim: int
 
 
@@ -72,7 +72,7 @@ def split_backbone(backbone: nn.Module) -> Split:
     ResNets are cut before their last stage (layer1 to layer3 | layer4), OSNet before conv4, networks that are one list
     of blocks behind the last block of stride 16. Non-local blocks (``NL_i`` after the blocks ``NL_i_idx`` of stage i)
     stay at their place. ``high(low(x))`` equals the uncut feature map, which a dry run checks. Vision transformers are
-    cut in the middle, see :mod:`oamn_plugin.modeling.tokens`.
+    cut in the middle, see :mod:`oamn_plugin.modeling.vit`.
 
     Args:
         backbone: a network of one of the :data:`LAYOUTS` or a vision transformer. Its modules are shared, not copied.
@@ -85,13 +85,14 @@ def split_backbone(backbone: nn.Module) -> Split:
 
     >>> import torchvision
     >>> split = split_backbone(torchvision.models.resnet18())
-    >>> split.middle_dim, split.feature_dim
+    >>> split.mask_channels, split.feature_dim
     (256, 512)
     """
     own = set(backbone.modules())
     with evaluating(backbone):
         if is_vision_transformer(backbone):
-            split = Split(*split_vision_transformer(backbone))
+            size = getattr(backbone.patch_embed, "img_size", None) or (224, 224)
+            split = Split(*split_vision_transformer(backbone, probe_image(backbone, size)))
         else:
             split = _check(backbone, *_cut(backbone))
     for module in (*split.low.modules(), *split.high.modules()):

@@ -59,7 +59,7 @@ def assert_cut_is_exact(backbone: nn.Module, size: tuple[int, int] = (96, 48)) -
             assert torch.equal(features, feature_map(whole, images))
             assert features.isfinite().all()
         assert all(module.training == training for module in (*split.low.modules(), *split.high.modules()))
-        assert middle.shape[1] == split.middle_dim
+        assert middle.shape[1] == split.mask_channels
         assert features.shape[1] == split.feature_dim
         assert middle.shape[2:] == (-(-size[0] // 16), -(-size[1] // 16))
         mine = {id(parameter) for half in split[:2] for parameter in half.parameters()}
@@ -152,7 +152,7 @@ def test_osnet_with_separate_pools_and_a_head() -> None:
     split = split_backbone(backbone)
     images = torch.rand(2, 3, 64, 32)
     assert torch.equal(split.high(split.low(images)), backbone.featuremaps(images))
-    assert (split.middle_dim, split.feature_dim) == (24, 32)
+    assert (split.mask_channels, split.feature_dim) == (24, 32)
 
 
 def test_unknown_layout_names_the_known_ones() -> None:
