@@ -78,7 +78,9 @@ def strip(occlusion_type: str, height: int, width: int) -> Strip:
     if occlusion_type == NONE:
         return Strip(0, 0, 0, 0)
     side, area = split_type(occlusion_type)
-    return along_side(side, (width if side in ("left", "right") else height) // (2 if area == "half" else 4), height, width)
+    return along_side(
+        side, (width if side in ("left", "right") else height) // (2 if area == "half" else 4), height, width
+    )
 
 
 def rest(occlusion_type: str, height: int, width: int) -> Strip:

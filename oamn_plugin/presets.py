@@ -212,7 +212,7 @@ def without_effect(options: Options, given: Collection[str]) -> list[str]:
 def without_removed(
     content: Mapping[str, Any], removed: Mapping[str, Any] = REMOVED_OPTIONS, prefix: str = ""
 ) -> dict[str, Any]:
-    """What an earlier version stored, less what is gone and said nothing: it was empty or had the value it has for good.
+    """What an earlier version stored, less what is gone and said nothing: empty, or the value that it has for good.
 
     Args:
         content: names to values, or to groups of the same kind.

@@ -16,7 +16,7 @@ HOSTS = {"fastreid", "torchreid", "yacs"}
 LAYERS = (
     {"errors"},
     {"occlusion", "presets"},
-    {"augmentation", "datasets", "views"},
+    {"augmentation", "datasets"},
     {"losses", "modeling"},
     {"retrieval"},
     {"reporting"},

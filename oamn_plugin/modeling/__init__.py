@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from oamn_plugin.modeling.backbones import BACKBONES, build_backbone
-from oamn_plugin.modeling.split import Split, split_backbone
 from oamn_plugin.modeling.fuse_batchnorm import fuse_batchnorm
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.oamn import OAMN, OAMNOutput
 from oamn_plugin.modeling.scorer import OcclusionScorer
+from oamn_plugin.modeling.split import Split, split_backbone
 
 __all__ = [
     "BACKBONES",

@@ -9,7 +9,7 @@ from oamn_plugin.losses.circle import SCALE
 
 
 class CosineClassifier(nn.Linear):
-    """Logits that are :data:`~oamn_plugin.losses.circle.SCALE` times the cosine of an embedding and a class weight; no bias.
+    """Logits that are the circle loss's ``SCALE`` times the cosine of an embedding and a class weight; no bias.
 
     Args:
         in_features: size of an embedding.

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from oamn_plugin.modeling.split import evaluating, probe_image
 from oamn_plugin.modeling.oamn import OAMN
+from oamn_plugin.modeling.split import evaluating, probe_image
 
 TOLERANCE = 1e-3
 

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from oamn_plugin.modeling.backbones import build_backbone
 from oamn_plugin.modeling.classifier import build_classifier
-from oamn_plugin.modeling.split import evaluating, probe_image, split_backbone
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.precision import precisely
 from oamn_plugin.modeling.scorer import OcclusionScorer
+from oamn_plugin.modeling.split import evaluating, probe_image, split_backbone
 from oamn_plugin.occlusion import SIDES
 from oamn_plugin.presets import preset as make_options
 
@@ -88,7 +88,9 @@ class OAMN(nn.Module):
         if self.options.mask_module:
             size = self._mask_size()
             self.mask = SpatialRelationMask(self.mask_channels, size)
-            self.scorer = OcclusionScorer(self.mask_channels, size[0] * size[1] if self.options.scorer_reads_mask else 0)
+            self.scorer = OcclusionScorer(
+                self.mask_channels, size[0] * size[1] if self.options.scorer_reads_mask else 0
+            )
         self._build_head(num_classes)
 
     def _mask_size(self) -> tuple[int, int]:

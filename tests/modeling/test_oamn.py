@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from oamn_plugin.losses.circle import SCALE
 from oamn_plugin.modeling import OAMN, OAMNOutput
 from oamn_plugin.modeling.official import load_official_state, to_official_state
 

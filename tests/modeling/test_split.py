@@ -198,3 +198,13 @@ def test_vision_transformer_is_cut_behind_its_middle_block(prefix: bool) -> None
         if not prefix:  # with a class token the second half sees patch tokens alone
             torch.testing.assert_close(features.flatten(2).transpose(1, 2), vit.forward_features(images))
     assert middle.shape == (2, 24, 4, 2)
+
+
+@pytest.mark.skipif(not HAS_TIMM, reason="timm is not installed")
+@pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "cait_xxs24_224", "vit_tiny_r_s16_p8_224"])
+def test_what_only_looks_like_a_plain_vision_transformer_is_refused(name: str) -> None:
+    """EVA-02's rotary positions went missing: its first half was off by 0.19."""
+    import timm
+
+    with pytest.raises(ValueError, match=r"cannot split this \w+: it is no plain vision transformer"):
+        split_backbone(timm.create_model(name, num_classes=0, depth=2))

@@ -46,7 +46,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
         cfg.MODEL.OAMN[field.name.upper()] = None
     # Architecture of MODEL.BACKBONE.NAME "timm" and "torchvision", e.g. resnet50.a1_in1k, resnet50
     cfg.MODEL.BACKBONE.ARCH = ""
-    # Losses by name; empty: CrossEntropyLoss, and for OAMN those of its preset. What OAMN's list leaves out has weight 0
+    # Losses by name; empty: OAMN's preset says which, else CrossEntropyLoss. What OAMN's list leaves out has weight 0
     cfg.MODEL.LOSSES.NAME = []
     # Group of the grouped triplet loss when another meta-architecture takes it: margin and weight
     cfg.MODEL.LOSSES.GROUPED = CfgNode()
@@ -67,7 +67,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # What to do with an image that cannot be read: fail (stop, naming it) or skip (report it at the end)
     cfg.INPUT.BAD_IMAGES = "fail"
     cfg.INPUT.OCCLUSION = CfgNode()
-    # Occlusion augmentation for any method but OAMN, which has MODEL.OAMN.OCCLUDED_SHARE: how often an image is occluded
+    # Occlusion augmentation for any method (OAMN has MODEL.OAMN.OCCLUDED_SHARE): how often a training image is occluded
     cfg.INPUT.OCCLUSION.PROB = 0.0
     # Where its patches are cut from the donor: corner or anywhere
     cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
@@ -179,9 +179,7 @@ def _options_of_losses(names: tuple[str, ...], options: Options, given: dict[str
     if len(triplets) > 1:
         raise ConfigError("MODEL.LOSSES.NAME: name one of TripletLoss and GroupedTripletLoss")
     if "PositionLoss" in names and not options.position_weight and "position_weight" not in given:
-        raise ConfigError(
-            "MODEL.LOSSES.NAME: PositionLoss has weight 0 in this preset; set MODEL.OAMN.POSITION_WEIGHT"
-        )
+        raise ConfigError("MODEL.LOSSES.NAME: PositionLoss has weight 0 in this preset; set MODEL.OAMN.POSITION_WEIGHT")
     listed = {option for name in names for option in OAMN_LOSSES[name]}
     found: dict[str, Any] = {option: 0.0 for own in OAMN_LOSSES.values() for option in own if option not in listed}
     if triplets and "triplet_grouping" not in given:

@@ -13,7 +13,13 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 
 from oamn_plugin.hosts.fastreid import data
 from oamn_plugin.hosts.fastreid.config import ConfigError
-from oamn_plugin.hosts.fastreid.ranges import idle_settings, wrong_choices, wrong_combinations, wrong_lists, wrong_ranges
+from oamn_plugin.hosts.fastreid.ranges import (
+    idle_settings,
+    wrong_choices,
+    wrong_combinations,
+    wrong_lists,
+    wrong_ranges,
+)
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY, nearest
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 

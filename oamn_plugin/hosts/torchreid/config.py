@@ -50,7 +50,7 @@ def _add_data_keys(cfg: CfgNode) -> None:
     cfg.data.norm_mean = [0.485, 0.456, 0.406]
     cfg.data.norm_std = [0.229, 0.224, 0.225]
     cfg.data.save_dir = "log"
-    # Occlusion augmentation of the host's own models, on whole batches: how often an image is occluded, where its patches
+    # Occlusion augmentation of the host's own models, on whole batches: how often an image is occluded, where patches
     # are cut from the donor (corner or anywhere), how often the strip is black instead, and how often it is cut away
     cfg.occlusion = CfgNode({"prob": 0.0, "patch_source": "corner", "black_share": 0.0, "cut_share": 0.0})
     # OAMN only: random moves on the device before the views are made, in place of data.transforms. Pixels of black

@@ -104,9 +104,8 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
         "sampler.num_instances": cfg.sampler.num_instances,
     }
     found = [f"{key} must be above 0, got {value}" for key, value in positive.items() if value <= 0]
-    for name in OCCLUSION_SHARES:
-        if not 0 <= cfg.occlusion[name] <= 1:
-            found.append(f"occlusion.{name} must lie in [0, 1], got {cfg.occlusion[name]}")
+    shares = {name: cfg.occlusion[name] for name in OCCLUSION_SHARES}
+    found += [f"occlusion.{name} must lie in [0, 1], got {it}" for name, it in shares.items() if not 0 <= it <= 1]
     if not cfg.data.sources:
         found.append("data.sources is empty: nothing would be trained on")
     if cfg.test.visrank and not cfg.test.evaluate:
@@ -124,16 +123,16 @@ def _wrong_occlusion(cfg: CfgNode) -> list[str]:
     found, given = [], [name for name in OCCLUSION_SHARES if cfg.occlusion[name]]
     if "random_occlusion" in cfg.data.transforms:
         found.append(
-            "data.transforms: random_occlusion is no transform of one image any more, since a worker has no other people "
-            "to cut patches from; take it out and set occlusion.prob, which occludes whole batches"
+            "data.transforms: random_occlusion is no transform of one image any more, since a worker has no other "
+            "people to cut patches from; take it out and set occlusion.prob, which occludes whole batches"
         )
     if not cfg.model.name.startswith(PREFIX):
         idle = [] if cfg.occlusion.prob else given
         return found + [f"occlusion.{name} does nothing while occlusion.prob is 0" for name in idle]
     if given:
         found.append(
-            "occlusion is for the host's own models: OAMN's views are set by oamn.occluded_share, black_share, cut_share "
-            "and patch_source"
+            "occlusion is for the host's own models: OAMN's views are set by oamn.occluded_share, black_share, "
+            "cut_share and patch_source"
         )
     return found + [
         f"oamn.{name} does nothing with oamn.axes above 0: it is drawn for one view an image alone"
