@@ -148,7 +148,8 @@ class OcclusionAugmentation:
         picks = torch.randint(len(pool), (len(images),), generator=generator)
         if len(pool) == len(images) > 1:  # any image but oneself
             picks = (torch.arange(len(images)) + 1 + picks % (len(images) - 1)) % len(images)
-        boxes = [draw_patch(*pool.shape[-2:], self.patch_source, generator) for _ in range(len(picks))]
+        height, width = pool.shape[-2:]
+        boxes = [draw_patch(height, width, self.patch_source, generator) for _ in picks]
         black = torch.zeros(len(picks), dtype=torch.bool)
         if self.black_share:
             black = torch.rand(len(picks), generator=generator) < self.black_share

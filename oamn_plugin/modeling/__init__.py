@@ -1,4 +1,4 @@
-"""The network: backbones and their cut, the mask module, the scorer, OAMN as a whole. Pure torch."""
+"""The network: backbones and their split, the mask module, the scorer, OAMN as a whole. Pure torch."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class OAMN(nn.Module):
 
     Args:
         backbone: a name for :func:`oamn_plugin.modeling.backbones.build_backbone`, or a built network that
-            :func:`oamn_plugin.modeling.split.split_backbone` can cut.
+            :func:`oamn_plugin.modeling.split.split_backbone` can split.
         num_classes: training identities; 0 builds no classifier.
         input_size: image (height, width) in pixels. The mask module is bound to it.
         preset: reading of the method, see :mod:`oamn_plugin.presets`.
@@ -60,7 +60,7 @@ class OAMN(nn.Module):
         image under its own mask.
 
     Raises:
-        ValueError: unknown name or option, or a backbone that cannot be cut.
+        ValueError: unknown name or option, or a backbone that cannot be split.
 
     >>> model = OAMN("resnet18", input_size=(64, 32)).eval()
     >>> model(torch.zeros(2, 3, 64, 32)).shape

@@ -156,7 +156,7 @@ def test_osnet_with_separate_pools_and_a_head() -> None:
 
 
 def test_unknown_layout_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"cannot cut a Sequential with the children 0, 1.*ResNet family, OSNet"):
+    with pytest.raises(ValueError, match=r"cannot split a Sequential with the children 0, 1.*ResNet family, OSNet"):
         split_backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
 
 

@@ -59,7 +59,7 @@ class BaselineTraining(BatchTraining):
     def __init__(
         self, datamanager: Any, *args: Any, occlusion: OcclusionAugmentation | None = None, seed: int = 0, **kwargs: Any
     ) -> None:
-        super().__init__(datamanager, *args, **kwargs)
+        super().__init__(datamanager, *args, **kwargs)  # type: ignore[call-arg]
         self.transform = TrainingTransform(occlusion=occlusion)
         self.generator = torch.Generator().manual_seed(seed)
         if self.transform.num_views > 1:
