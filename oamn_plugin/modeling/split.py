@@ -69,10 +69,10 @@ LAYOUTS = (
 def split_backbone(backbone: nn.Module) -> Split:
     """Splits a backbone where its features reach stride 16.
 
-    ResNets are split before their last stage (layer1 to layer3 | layer4), OSNet before conv4, networks that are one list
-    of blocks behind the last block of stride 16. Non-local blocks (``NL_i`` after the blocks ``NL_i_idx`` of stage i)
-    stay at their place. ``high(low(x))`` equals the uncut feature map, which a dry run checks. Vision transformers are
-    split in the middle, see :mod:`oamn_plugin.modeling.vit`.
+    ResNets are split before their last stage (layer1 to layer3 | layer4), OSNet before conv4, networks that are one
+    list of blocks behind the last block of stride 16. Non-local blocks (``NL_i`` after the blocks ``NL_i_idx`` of stage
+    i) stay at their place. ``high(low(x))`` equals the whole feature map, which a dry run checks. Vision transformers
+    are split in the middle, see :mod:`oamn_plugin.modeling.vit`.
 
     Args:
         backbone: a network of one of the :data:`LAYOUTS` or a vision transformer. Its modules are shared, not copied.
@@ -187,7 +187,7 @@ def _check(backbone: nn.Module, low: nn.Module, high: nn.Module) -> Split:
     expected = whole(image)
     if expected.ndim == 4 and not torch.allclose(expected, features, rtol=1e-3, atol=1e-4, equal_nan=True):
         raise ValueError(
-            f"cannot split this {type(backbone).__name__}: its layers do not simply follow each other, so the two halves "
-            "would compute something else than the whole"
+            f"cannot split this {type(backbone).__name__}: its layers do not simply follow each other, so the two "
+            "halves would compute something else than the whole"
         )
     return Split(low, high, middle.shape[1], features.shape[1])
