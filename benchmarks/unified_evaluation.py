@@ -79,7 +79,7 @@ def fixed_types(model: Any, types: int) -> None:
 def time_rows(arguments: argparse.Namespace) -> list[Row]:
     import torch
 
-    from oamn_plugin.modeling import OAMN, folded
+    from oamn_plugin.modeling import OAMN, fuse_batchnorm
 
     torch.manual_seed(0)
     model = OAMN(arguments.backbone, 0, tuple(arguments.size)).to(arguments.device).eval()
@@ -92,7 +92,7 @@ def time_rows(arguments: argparse.Namespace) -> list[Row]:
     )
     wanted = arguments.queries + arguments.types * arguments.gallery
 
-    fast = folded(model)
+    fast = fuse_batchnorm(model)
 
     def encode_once(network: Any) -> None:
         with torch.inference_mode():
@@ -105,7 +105,7 @@ def time_rows(arguments: argparse.Namespace) -> list[Row]:
 
     unified()
     counted = counter.images
-    sides = {"unified": unified, "encoding": lambda: encode_once(model), "folded": lambda: encode_once(fast)}
+    sides = {"unified": unified, "encoding": lambda: encode_once(model), "fused": lambda: encode_once(fast)}
     found = alternate(sides, arguments.rounds, warm=0)
     wall, processor = (
         ratio(getattr(found["unified"], k), getattr(found["encoding"], k)) for k in ("wall", "processor")
@@ -122,9 +122,9 @@ def time_rows(arguments: argparse.Namespace) -> list[Row]:
         ),
         Row("images it encodes (queries once, only types that occur)", f"{wanted}", f"{counted}", counted == wanted),
         Row(
-            "encoding with batch norms folded (`oamn_plugin.modeling.folded`), processor time / without",
+            "encoding with batch norms fused (`oamn_plugin.modeling.fuse_batchnorm`), processor time / without",
             "stated",
-            f"{ratio(found['folded'].processor, found['encoding'].processor):.2f}",
+            f"{ratio(found['fused'].processor, found['encoding'].processor):.2f}",
         ),
     ]
 

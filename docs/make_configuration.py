@@ -74,8 +74,8 @@ The torchreid adapter has lower-case keys of its own (`oamn.preset`, `oamn.mask_
 |---|---|
 | `MODEL.META_ARCHITECTURE` | `OAMN` |
 | `MODEL.BACKBONE.NAME` | `timm`, `torchvision`: the network is named by `MODEL.BACKBONE.ARCH` |
-| `MODEL.LOSSES.NAME` | `GroupedTripletLoss` for every method; `MaskConsistencyLoss`, `OcclusionScoreLoss` for OAMN. \
-A loss that OAMN's list leaves out has weight 0 |
+| `MODEL.LOSSES.NAME` | `GroupedTripletLoss` for every method; `MaskConsistencyLoss`, `OcclusionScoreLoss`, \
+`PositionLoss` for OAMN. A loss that OAMN's list leaves out has weight 0; an empty list is the preset's |
 | `SOLVER.SCHED` | `OAMNSteps`: the learning rates of the released OAMN code, stretched to `SOLVER.MAX_EPOCH` |
 | `DATASETS.NAMES`, `DATASETS.TESTS` | the names in [datasets.md](datasets.md) |
 

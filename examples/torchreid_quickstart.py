@@ -25,7 +25,7 @@ import torch  # noqa: E402
 
 from oamn_plugin.hosts.torchreid import ImageOAMNEngine, register  # noqa: E402
 
-# 1. Register. From here on torchreid knows the models, the occluded data sets and the transform random_occlusion.
+# 1. Register. From here on torchreid knows the models and the occluded data sets.
 register(input_size=(128, 64), preset="plus", embedded_size=arguments.size)
 
 import torchreid  # noqa: E402

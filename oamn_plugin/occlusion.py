@@ -78,11 +78,31 @@ def strip(occlusion_type: str, height: int, width: int) -> Strip:
     if occlusion_type == NONE:
         return Strip(0, 0, 0, 0)
     side, area = split_type(occlusion_type)
-    divisor = 2 if area == "half" else 4
-    across, along = width // divisor, height // divisor
+    return along_side(
+        side, (width if side in ("left", "right") else height) // (2 if area == "half" else 4), height, width
+    )
+
+
+def rest(occlusion_type: str, height: int, width: int) -> Strip:
+    """Pixels that the strip of an occlusion type other than ``none`` leaves; arguments and errors as of :func:`strip`.
+
+    >>> rest("right_quarter", 256, 128)
+    Strip(top=0, left=0, height=256, width=96)
+    """
+    covered, side = strip(occlusion_type, height, width), split_type(occlusion_type)[0]
+    depth = width - covered.width if side in ("left", "right") else height - covered.height
+    return along_side(OPPOSITE[side], depth, height, width)
+
+
+def along_side(side: str, depth: int, height: int, width: int) -> Strip:
+    """The rectangle that lies along a whole side of an image and reaches ``depth`` pixels into it.
+
+    >>> along_side("bottom", 10, 256, 128)
+    Strip(top=246, left=0, height=10, width=128)
+    """
     return {
-        "left": Strip(0, 0, height, across),
-        "right": Strip(0, width - across, height, across),
-        "bottom": Strip(height - along, 0, along, width),
-        "top": Strip(0, 0, along, width),
+        "left": Strip(0, 0, height, depth),
+        "right": Strip(0, width - depth, height, depth),
+        "bottom": Strip(height - depth, 0, depth, width),
+        "top": Strip(0, 0, depth, width),
     }[side]

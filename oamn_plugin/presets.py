@@ -7,6 +7,7 @@ its own. Plain Python: no torch, no configuration object.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,8 +16,20 @@ from oamn_plugin.errors import did_you_mean
 PRESETS = ("paper", "official", "plus")
 UNIFICATIONS = ("none", "typed", "matched")
 """How a gallery is unified with a query: not at all, as the scorer says of the query, or as the match says."""
-PATCH_SOURCES = ("corner", "anywhere", "large", "mixed")
-PATCH_SHAPES = ("strip", "loose")
+PATCH_SOURCES = ("corner", "anywhere")
+REMOVED_OPTIONS: dict[str, Any] = {
+    "mask_reduction": 8,
+    "mask_context": "mean",
+    "circle_scale": 64.0,
+    "circle_margin": 0.35,
+    "patch_shape": "strip",
+    "cross_weight": 0.0,
+    "mask_warmup": 0,
+    "unify": True,
+    "plain_share": 0.0,
+    "weight_temperature": 0.5,
+}
+"""Options of earlier versions, and the value that each has for good: what an older file may still say."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +46,14 @@ class Options:
     """g = f * (mask_floor + m). 0 in the method; above 0 a young mask cannot starve the layers above it."""
     scorer_reads_mask: bool = False
     """True: the scorer reads the mask's values beside the masked features. False in the method."""
-    mask_reduction: int = 8
-    """How much narrower the mask module's embeddings are than their input: 8 in the method."""
-    mask_context: str = "mean"
-    """What the mask module sees of a position's own features: ``mean``, one channel (the method), or ``all``."""
     pooling: str = "max"
-    """Global pooling after E2: ``max``, ``avg`` or ``gem``, the generalised mean with a learned exponent."""
+    """Global pooling after E2: ``max`` (the method) or ``avg``."""
     head: str = "dropout"
     """``dropout``: BN (affine, bias), ReLU, Dropout, Linear with bias. ``bnneck``: BN without bias, Linear without."""
     dropout: float = 0.5
     """Dropout probability of the ``dropout`` head."""
     classifier: str = "linear"
     """``linear`` (the method), or ``circle``: cosines under the circle loss (Sun et al., CVPR 2020)."""
-    circle_scale: float = 64.0
-    """What the cosines of the ``circle`` classifier are multiplied by."""
-    circle_margin: float = 0.35
-    """How far from 1 and 0 the cosines of the ``circle`` classifier may stay."""
     # views
     aligned_views: bool = True
     """True: flip, crop, rotation are drawn once per image and shared by its views. False: drawn per view (official)."""
@@ -60,14 +65,10 @@ class Options:
     black_share: float = 0.0
     """How often the strip is black, as unification makes it at test time, instead of a donor's patch."""
     patch_source: str = "corner"
-    """Where the donor's patch is cropped: ``corner`` (background), ``anywhere`` (people and objects too), ``large``
-    (anywhere, a quarter to 0.6 of the donor) or ``mixed`` (``corner`` or ``large``, drawn per image)."""
+    """Where the donor's patch is cropped: ``corner`` (background) or ``anywhere`` (people and objects too)."""
     cut_share: float = 0.0
     """With ``axes`` 0: how often the strip of an occluded image is cut away and the rest stretched over the whole
     image, as in a detector's box of a partly visible person. It then counts as ``none``: nothing is covered."""
-    patch_shape: str = "strip"
-    """What a patch covers: ``strip``, the half or quarter of its type, or ``loose``, a rectangle at that side of about
-    that area. Black patches are always strips."""
     # losses
     identity_weight: float = 1.0
     triplet_weight: float = 0.5
@@ -76,8 +77,6 @@ class Options:
     score_weight: float = 1.0
     position_weight: float = 0.0
     """Weight of the position-wise loss that teaches the mask where the pasted strip lies; 0 in the method."""
-    cross_weight: float = 0.0
-    """Weight of the cross-group triplet term (a clean anchor meets its occluded self); 0 in the method."""
     triplet_margin: float = 0.5
     triplet_grouping: str = "grouped"
     """``grouped``: anchor, positive and negative share their group. ``plain``: any view may meet any other."""
@@ -88,8 +87,6 @@ class Options:
     """True: mask loss 2 is a mean over the images with area half. False: over all, quarter ones counting as zeros."""
     score_targets: str = "paper"
     """``paper``: all four softmax outputs, quarter = 0.5. ``official``: own side only, left/right quarter = 0."""
-    mask_warmup: int = 0
-    """Optimiser steps over which the mask losses' weights grow linearly from 0."""
     # test
     unification: str = "typed"
     """What ``TEST.UNIFICATION`` is where it is left empty: ``typed``, the method, ``matched`` or ``none``."""
@@ -101,13 +98,11 @@ class Options:
     """Scorer confidence above which a query counts as occluded over a half."""
 
     def __post_init__(self) -> None:
-        _check_choice("pooling", self.pooling, ("max", "avg", "gem"))
+        _check_choice("pooling", self.pooling, ("max", "avg"))
         _check_choice("head", self.head, ("dropout", "bnneck"))
         _check_choice("classifier", self.classifier, ("linear", "circle"))
         _check_choice("triplet_form", self.triplet_form, ("hinge", "soft"))
         _check_choice("patch_source", self.patch_source, PATCH_SOURCES)
-        _check_choice("patch_shape", self.patch_shape, PATCH_SHAPES)
-        _check_choice("mask_context", self.mask_context, ("mean", "all"))
         _check_choice("unification", self.unification, UNIFICATIONS)
         _check_choice("triplet_grouping", self.triplet_grouping, ("grouped", "plain"))
         _check_choice("score_targets", self.score_targets, ("paper", "official"))
@@ -116,13 +111,6 @@ class Options:
         for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.mask_reduction < 1:
-            raise ValueError(f"mask_reduction must be at least 1, got {self.mask_reduction}")
-        if self.circle_scale <= 0 or not 0 <= self.circle_margin < 1:
-            raise ValueError(
-                "circle_scale must be above 0 and circle_margin lie in [0, 1), got "
-                f"{self.circle_scale} and {self.circle_margin}"
-            )
         shares = ("dropout", "label_smoothing", "occluded_share", "black_share", "cut_share")
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
@@ -195,3 +183,42 @@ def preset(name: str = "paper", **overrides: Any) -> Options:
         if key not in known:
             raise ValueError(f"unknown option {key!r}.{did_you_mean(key, known)}")
     return replace(Options(), **{**_OVERRIDES[name], **overrides})
+
+
+def without_effect(options: Options, given: Collection[str]) -> list[str]:
+    """Which of the given options change nothing beside the others: what is drawn for one view an image alone.
+
+    >>> without_effect(preset("paper", occluded_share=0.0), ["occluded_share"])
+    ['occluded_share']
+    """
+    idle = ("occluded_share", *(["cut_share"] if options.cut_share else [])) if options.axes else ()
+    return [name for name in idle if name in given]
+
+
+def without_removed(
+    content: Mapping[str, Any], removed: Mapping[str, Any] = REMOVED_OPTIONS, prefix: str = ""
+) -> dict[str, Any]:
+    """What an earlier version stored, less what is gone and said nothing: empty, or the value that it has for good.
+
+    Args:
+        content: names to values, or to groups of the same kind.
+        removed: full names (groups joined by dots) to the values that they have for good.
+        prefix: of the full names in ``content``.
+
+    Raises:
+        ValueError: one had a value that has been removed with it.
+
+    >>> without_removed({"axes": 1, "mask_warmup": 0})
+    {'axes': 1}
+    """
+    kept: dict[str, Any] = {}
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            inner = without_removed(value, removed, f"{key}.")
+            kept |= {name: inner} if inner or not value else {}  # a group of nothing but removed names is gone too
+        elif key not in removed:
+            kept[name] = value
+        elif value not in (None, removed[key]):
+            raise ValueError(f"{key} has been removed: it is {removed[key]!r} now, got {value!r}")
+    return kept

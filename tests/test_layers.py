@@ -17,7 +17,7 @@ LAYERS = (
     {"errors"},
     {"files"},
     {"occlusion", "presets"},
-    {"augmentation", "datasets", "views", "weights"},
+    {"augmentation", "datasets", "weights"},
     {"losses", "modeling"},
     {"retrieval"},
     {"reporting"},

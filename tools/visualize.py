@@ -117,17 +117,16 @@ def draw_views(args: argparse.Namespace) -> Image.Image:
     import torch
     from torchvision.transforms.functional import pil_to_tensor
 
-    from oamn_plugin.augmentation import augmentation_of
+    from oamn_plugin.augmentation import Geometry, TrainingTransform, augmentation_of
     from oamn_plugin.occlusion import OCCLUSION_TYPES
     from oamn_plugin.presets import preset
     from oamn_plugin.reporting.pictures import augmentation_sheet
-    from oamn_plugin.views import Geometry, TrainingTransform
 
     options = preset(args.preset)
     size = (args.size[1], args.size[0])
     batch = torch.stack([pil_to_tensor(picture.resize(size)) for picture in read(args)[1]])
     occlusion = augmentation_of(options)
-    transform = TrainingTransform(Geometry(), occlusion, "views", options.aligned_views)
+    transform = TrainingTransform(Geometry(), occlusion, options.aligned_views)
     generator = torch.Generator().manual_seed(args.seed)
     # a reading with one view an image is shown by several draws
     draws = [transform(batch, generator) for _ in range(1 if occlusion.num_views > 1 else 5)]

@@ -21,7 +21,7 @@ from PIL import Image
 
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.occlusion import SIDES
+from oamn_plugin.occlusion import OPPOSITE, SIDES, along_side
 
 AREA_RANGE = (0.2, 0.6)
 """Smallest and largest share of the image that a validation occluder covers."""
@@ -150,14 +150,9 @@ class QueryCutter:
         rng = occlusion_rng(self.seed, path)
         side, area = self.sides[int(rng.random() * len(self.sides))], _uniform(rng, *_CUT_RANGE)
         width, height = image.size
-        across, down = round(area * width), round(area * height)
-        box = {
-            "left": (across, 0, width, height),
-            "right": (0, 0, width - across, height),
-            "bottom": (0, 0, width, height - down),
-            "top": (0, down, width, height),
-        }[side]
-        return Occluded(image.crop(box), side, area)
+        extent = width if side in ("left", "right") else height
+        top, left, rows, columns = along_side(OPPOSITE[side], extent - round(area * extent), height, width)
+        return Occluded(image.crop((left, top, left + columns, top + rows)), side, area)
 
 
 def occlusion_rng(seed: int, path: str | os.PathLike[str]) -> random.Random:

@@ -12,7 +12,7 @@ from oamn_plugin.losses.common import check_views, full_precision, groups_of
 from oamn_plugin.losses.mask import MaskConsistencyLoss
 from oamn_plugin.losses.position import PositionLoss
 from oamn_plugin.losses.score import OcclusionScoreLoss
-from oamn_plugin.losses.triplet import CrossGroupTripletLoss, GroupedTripletLoss
+from oamn_plugin.losses.triplet import GroupedTripletLoss
 from oamn_plugin.presets import Options
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ class OAMNObjective(nn.Module):
     the sum suffices where the released code needs two optimisers and two passes.
 
     Args:
-        options: the model's options; weights, margins, targets, label smoothing and warm-up are read from it.
+        options: the model's options; weights, margins, targets and label smoothing are read from it.
 
     Returns:
         dict with ``loss_identity``, ``loss_triplet`` and, with a mask module, ``loss_mask1``, ``loss_mask2``,
-        ``loss_score``; ``loss_position`` and ``loss_cross`` if their weights are not 0. Scalars, weights included.
+        ``loss_score``; ``loss_position`` if its weight is not 0. Scalars, weights included.
 
     Raises:
         ValueError: the model has no classifier, or shapes do not fit together.
@@ -42,27 +42,17 @@ class OAMNObjective(nn.Module):
         super().__init__()
         self.options = options
         self.triplet = GroupedTripletLoss(options.triplet_margin, options.triplet_grouping, options.triplet_form)
-        self.cross = CrossGroupTripletLoss(options.triplet_margin)
         self.mask = MaskConsistencyLoss(options.mask2_over_half_only, options.mask_floor)
         self.score = OcclusionScoreLoss(options.score_targets)
         self.position = PositionLoss()
 
-    def forward(
-        self,
-        output: OAMNOutput,
-        pids: Tensor,
-        types: Tensor,
-        step: int | None = None,
-        boxes: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, output: OAMNOutput, pids: Tensor, types: Tensor) -> dict[str, Tensor]:
         """Returns the weighted losses of B images in V views.
 
         Args:
             output: of the model in training, for the B * V views in the order of ``views.flatten(0, 1)``.
             pids: (B,) long, class indices.
             types: (B, V) long, occlusion types.
-            step: optimiser steps taken so far, for the warm-up of the mask losses; None means that it is over.
-            boxes: (B, V, 4) what is covered, for the position loss (``Views.boxes``); None: the strips of the types.
         """
         check_views(types)
         if len(output.pooled) != types.numel():
@@ -72,7 +62,7 @@ class OAMNObjective(nn.Module):
         pids, groups = pids.repeat_interleave(types.shape[1]), groups_of(types).flatten()
         losses = self._identity_losses(output, pids, groups)
         if self.options.mask_module:
-            losses.update(self._mask_losses(output, types, step, boxes))
+            losses.update(self._mask_losses(output, types))
         return losses
 
     def _identity_losses(self, output: OAMNOutput, pids: Tensor, groups: Tensor) -> dict[str, Tensor]:
@@ -81,34 +71,23 @@ class OAMNObjective(nn.Module):
         options = self.options
         logits = full_precision(output.class_logits)
         if options.classifier == "circle":
-            logits = circle_logits(logits, pids, options.circle_scale, options.circle_margin)
+            logits = circle_logits(logits, pids)
         identity = F.cross_entropy(logits, pids, label_smoothing=options.label_smoothing)
-        losses = {
+        return {
             "loss_identity": options.identity_weight * identity,
             "loss_triplet": options.triplet_weight * self.triplet(output.pooled, pids, groups),
         }
-        if options.cross_weight:
-            losses["loss_cross"] = options.cross_weight * self.cross(output.pooled, pids, groups)
-        return losses
 
-    def _mask_losses(
-        self, output: OAMNOutput, types: Tensor, step: int | None, boxes: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _mask_losses(self, output: OAMNOutput, types: Tensor) -> dict[str, Tensor]:
         options = self.options
         features, masks, logits = (t.unflatten(0, types.shape) for t in output[:3])
         # one view an image has nothing to compare with
         mask1, mask2 = self.mask(features, masks, types) if types.shape[1] > 1 else [0 * masks.sum()] * 2
-        warm = self._warmth(step)
         losses = {
-            "loss_mask1": warm * options.mask1_weight * mask1,
-            "loss_mask2": warm * options.mask2_weight * mask2,
+            "loss_mask1": options.mask1_weight * mask1,
+            "loss_mask2": options.mask2_weight * mask2,
             "loss_score": options.score_weight * self.score(logits, types),
         }
         if options.position_weight:
-            losses["loss_position"] = options.position_weight * self.position(masks, types, boxes)
+            losses["loss_position"] = options.position_weight * self.position(masks, types)
         return losses
-
-    def _warmth(self, step: int | None) -> float:
-        if step is None or not self.options.mask_warmup:
-            return 1.0
-        return min(1.0, step / self.options.mask_warmup)

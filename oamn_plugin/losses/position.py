@@ -28,20 +28,12 @@ class PositionLoss(nn.Module):
     tensor(True)
     """
 
-    def forward(self, masks: Tensor, types: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """Returns the mean over views and positions.
-
-        Args:
-            masks: (B, V, 1, h, w).
-            types: (B, V).
-            boxes: (B, V, 4) what is covered, as shares of the image (``Views.boxes``); None: the strips of the types.
-        """
+    def forward(self, masks: Tensor, types: Tensor) -> Tensor:
+        """Returns the mean over views and positions of masks (B, V, 1, h, w) for types (B, V)."""
         check_views(types, masks=masks)
         # probabilities, not logits, arrive here; the clamp keeps both logarithms finite
         masks = full_precision(masks)[:, :, 0].clamp(_EPS, 1 - _EPS)
-        height, width = masks.shape[-2:]
-        covered = coverage(height, width).to(masks)[types] if boxes is None else box_coverage(boxes, height, width)
-        visible = 1 - covered.to(masks)
+        visible = 1 - coverage(*masks.shape[-2:]).to(masks)[types]
         return -(visible * masks.log() + (1 - visible) * (1 - masks).log()).mean()
 
 
@@ -65,30 +57,3 @@ def coverage(height: int, width: int) -> Tensor:
         top, left, rows, columns = strip(name, *fine.shape[1:])
         fine[index, top : top + rows, left : left + columns] = 1
     return F.avg_pool2d(fine[:, None], _FINE)[:, 0]
-
-
-def box_coverage(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Share of each position that rectangles cover.
-
-    Args:
-        boxes: (..., 4) top, left, height, width as shares of the image.
-        height: positions from top to bottom.
-        width: positions from left to right.
-
-    Returns:
-        (..., height, width) in [0, 1].
-
-    >>> box_coverage(torch.tensor([0.0, 0.0, 0.5, 0.75]), 2, 2)
-    tensor([[1.0000, 0.5000],
-            [0.0000, 0.0000]])
-    """
-    rows = _overlap(boxes[..., 0], boxes[..., 2], height)
-    return rows[..., :, None] * _overlap(boxes[..., 1], boxes[..., 3], width)[..., None, :]
-
-
-def _overlap(start: Tensor, extent: Tensor, count: int) -> Tensor:
-    """Share of each of ``count`` equal cells of [0, 1] that [start, start + extent] covers: (..., count)."""
-    edges = torch.arange(count, device=start.device, dtype=start.dtype) / count
-    low = torch.maximum(edges, start[..., None])
-    high = torch.minimum(edges + 1 / count, (start + extent)[..., None])
-    return (count * (high - low)).clamp(0, 1)

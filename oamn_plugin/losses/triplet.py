@@ -69,33 +69,6 @@ class GroupedTripletLoss(nn.Module):
         return f"margin={self.margin}, grouping={self.grouping!r}, form={self.form!r}"
 
 
-class CrossGroupTripletLoss(nn.Module):
-    """Batch-hard triplet loss between clean anchors and occluded positives and negatives.
-
-    Not part of the published method. It asks for what the test asks: that an occluded view lies nearer to its
-    identity's clean view than others' do.
-
-    Args:
-        margin: distance by which a negative must be farther than the positive.
-
-    Shapes:
-        embeddings (N, D), pids (N,), groups (N,), 0 being the clean group, to a scalar.
-    """
-
-    def __init__(self, margin: float = 0.5) -> None:
-        super().__init__()
-        if margin < 0:
-            raise ValueError(f"margin must not be negative, got {margin}")
-        self.margin = margin
-
-    def forward(self, embeddings: Tensor, pids: Tensor, groups: Tensor) -> Tensor:
-        """Returns the mean over clean anchors that have both a positive and a negative; 0 if none has."""
-        crossing = (groups == 0)[:, None] & (groups != 0)[None]
-        same_pid = pids[:, None] == pids[None]
-        losses, valid = batch_hard(embeddings, crossing & same_pid, crossing & ~same_pid, self.margin)
-        return losses.sum() / valid.sum().clamp_min(1)
-
-
 def batch_hard(embeddings: Tensor, positives: Tensor, negatives: Tensor, margin: float | None) -> tuple[Tensor, Tensor]:
     """Losses of the hardest triplet of each anchor.
 

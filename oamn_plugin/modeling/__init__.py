@@ -1,14 +1,14 @@
-"""The network: backbones and their cut, the mask module, the scorer, OAMN as a whole. Pure torch."""
+"""The network: backbones and their split, the mask module, the scorer, OAMN as a whole. Pure torch."""
 
 from __future__ import annotations
 
 from oamn_plugin.modeling.backbones import BACKBONES, build_backbone
-from oamn_plugin.modeling.cut import Split, split_backbone
 from oamn_plugin.modeling.embedding import EmbeddingModel, SplitModel, WholeModel, embedding_model
-from oamn_plugin.modeling.fold import folded
+from oamn_plugin.modeling.fuse_batchnorm import fuse_batchnorm
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.oamn import OAMN, OAMNOutput
 from oamn_plugin.modeling.scorer import OcclusionScorer
+from oamn_plugin.modeling.split import Split, split_backbone
 
 __all__ = [
     "BACKBONES",
@@ -22,6 +22,6 @@ __all__ = [
     "WholeModel",
     "build_backbone",
     "embedding_model",
-    "folded",
+    "fuse_batchnorm",
     "split_backbone",
 ]

@@ -16,7 +16,7 @@ TIMM_PREFIX = "timm:"
 
 
 def build_backbone(name: str, last_stride: int = 2, input_size: tuple[int, int] | None = None) -> nn.Module:
-    """Builds an untrained backbone whose layers :func:`oamn_plugin.modeling.cut.split_backbone` can cut.
+    """Builds an untrained backbone whose layers :func:`oamn_plugin.modeling.split.split_backbone` can split.
 
     Args:
         name: one of :data:`BACKBONES`, or ``timm:<name>`` for a network of the timm library (CNN or plain ViT).

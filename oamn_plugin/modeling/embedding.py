@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oamn_plugin.modeling.cut import MASK_STRIDE, cut_modules, evaluating, probe_image
+from oamn_plugin.modeling.split import MASK_STRIDE, cut_modules, evaluating, probe_image
 
 Forward = Callable[[Tensor], Tensor]
 """Images (N, 3, H, W) to descriptors (N, D), by a network in evaluation mode."""
@@ -113,7 +113,7 @@ def embedding_model(
 
     Args:
         model: in evaluation mode. Its part ``backbone``, if it has one, else itself, must have a known layout
-            (:data:`oamn_plugin.modeling.cut.LAYOUTS`) to be cut, or end at stride 16.
+            (:data:`oamn_plugin.modeling.split.LAYOUTS`) to be cut, or end at stride 16.
         image_size: (height, width) in pixels.
         forward: how the network describes images; None: by calling it.
         normalised: unit descriptors.

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from oamn_plugin.errors import ExpectedError
-from oamn_plugin.modeling.cut import HEADS, LAYOUTS, Layout
+from oamn_plugin.modeling.split import HEADS, LAYOUTS, Layout
 
 WRAPPERS = ("module.", "oamn.")
 """Prefixes that tell nothing: of DataParallel, and of OAMN inside fastreid's meta-architecture."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+REDUCTION = 8
+"""How much narrower every embedding is than its input."""
+
 
 def embedding(channels_in: int, channels_out: int) -> nn.Sequential:
     """Returns a 1x1 convolution without bias, batch norm and ReLU: the ``emb`` of the formulas."""
@@ -23,9 +26,6 @@ class SpatialRelationMask(nn.Module):
     Args:
         channels: channels C of the features.
         size: height and width (h, w) of the features. The number of positions n = h * w fixes the layers' shapes.
-        reduction: factor by which every embedding is narrower than its input.
-        context: what of the position's own embedding joins its relations: ``mean``, the mean of its channels (the
-            published module), or ``all`` channels.
 
     Shapes:
         features (N, C, h, w) to mask (N, 1, h, w).
@@ -37,21 +37,19 @@ class SpatialRelationMask(nn.Module):
     torch.Size([2, 1, 4, 3])
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], reduction: int = 8, context: str = "mean") -> None:
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.context = context
         self.size = (int(size[0]), int(size[1]))
         positions = self.size[0] * self.size[1]
         # narrow inputs (few positions, few channels) keep one channel, so that any input size builds
-        inner, related = max(channels // reduction, 1), max(positions // reduction, 1)
-        joined = (inner if context == "all" else 1) + related
-        hidden = max(joined // reduction, 1)
+        inner, related = max(channels // REDUCTION, 1), max(positions // REDUCTION, 1)
+        hidden = max((1 + related) // REDUCTION, 1)
         self.theta = embedding(channels, inner)
         self.phi = embedding(channels, inner)
         self.gx = embedding(channels, inner)
         self.relation = embedding(2 * positions, related)
         self.weigh = nn.Sequential(
-            *embedding(joined, hidden), nn.Conv2d(hidden, 1, kernel_size=1, bias=False), nn.BatchNorm2d(1)
+            *embedding(1 + related, hidden), nn.Conv2d(hidden, 1, kernel_size=1, bias=False), nn.BatchNorm2d(1)
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -61,9 +59,7 @@ class SpatialRelationMask(nn.Module):
                 f"the mask module was built for features of {self.size[0]} x {self.size[1]} positions, got "
                 f"{features.shape[-2]} x {features.shape[-1]}: build the model with the input_size of its images"
             )
-        context = self.gx(features)
-        if self.context == "mean":
-            context = context.mean(1, keepdim=True)
+        context = self.gx(features).mean(1, keepdim=True)
         return torch.sigmoid(self.weigh(torch.cat([context, self.relation(self._relations(features))], 1)))
 
     def _relations(self, features: Tensor) -> Tensor:

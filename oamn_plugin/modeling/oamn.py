@@ -10,11 +10,10 @@ from torch.nn import functional as F
 
 from oamn_plugin.modeling.backbones import build_backbone
 from oamn_plugin.modeling.classifier import build_classifier
-from oamn_plugin.modeling.cut import evaluating, probe_image, split_backbone
 from oamn_plugin.modeling.mask import SpatialRelationMask
-from oamn_plugin.modeling.pooling import build_pooling
 from oamn_plugin.modeling.precision import precisely
 from oamn_plugin.modeling.scorer import OcclusionScorer
+from oamn_plugin.modeling.split import evaluating, probe_image, split_backbone
 from oamn_plugin.occlusion import SIDES
 from oamn_plugin.presets import preset as make_options
 
@@ -42,7 +41,7 @@ class OAMN(nn.Module):
 
     Args:
         backbone: a name for :func:`oamn_plugin.modeling.backbones.build_backbone`, or a built network that
-            :func:`oamn_plugin.modeling.cut.split_backbone` can cut.
+            :func:`oamn_plugin.modeling.split.split_backbone` can split.
         num_classes: training identities; 0 builds no classifier.
         input_size: image (height, width) in pixels. The mask module is bound to it.
         preset: reading of the method, see :mod:`oamn_plugin.presets`.
@@ -52,7 +51,7 @@ class OAMN(nn.Module):
     Attributes:
         options: the resolved :class:`oamn_plugin.presets.Options`.
         encoder_low, encoder_high: E1 and E2.
-        middle_dim, feature_dim: their channels (1024 and 2048 with ResNet-50).
+        mask_channels, feature_dim: their channels (1024 and 2048 with ResNet-50).
         mask, scorer: the mask module and the scorer, None if ``options.mask_module`` is False.
         pool, feat_bn, classifier: the head; ``classifier`` is None without classes.
 
@@ -61,7 +60,7 @@ class OAMN(nn.Module):
         image under its own mask.
 
     Raises:
-        ValueError: unknown name or option, or a backbone that cannot be cut.
+        ValueError: unknown name or option, or a backbone that cannot be split.
 
     >>> model = OAMN("resnet18", input_size=(64, 32)).eval()
     >>> model(torch.zeros(2, 3, 64, 32)).shape
@@ -83,18 +82,18 @@ class OAMN(nn.Module):
         self.input_size = (int(input_size[0]), int(input_size[1]))
         if isinstance(backbone, str):
             backbone = build_backbone(backbone, last_stride, self.input_size)
-        self.encoder_low, self.encoder_high, self.middle_dim, self.feature_dim = split_backbone(backbone)
+        self.encoder_low, self.encoder_high, self.mask_channels, self.feature_dim = split_backbone(backbone)
         self.mask: SpatialRelationMask | None = None
         self.scorer: OcclusionScorer | None = None
         if self.options.mask_module:
-            size = self._middle_size()
-            self.mask = SpatialRelationMask(
-                self.middle_dim, size, self.options.mask_reduction, self.options.mask_context
+            size = self._mask_size()
+            self.mask = SpatialRelationMask(self.mask_channels, size)
+            self.scorer = OcclusionScorer(
+                self.mask_channels, size[0] * size[1] if self.options.scorer_reads_mask else 0
             )
-            self.scorer = OcclusionScorer(self.middle_dim, size[0] * size[1] if self.options.scorer_reads_mask else 0)
         self._build_head(num_classes)
 
-    def _middle_size(self) -> tuple[int, int]:
+    def _mask_size(self) -> tuple[int, int]:
         """Height and width of f for the model's input size, by a dry run."""
         with evaluating(self.encoder_low):
             height, width = self.encoder_low(probe_image(self.encoder_low, self.input_size)).shape[-2:]
@@ -102,14 +101,13 @@ class OAMN(nn.Module):
 
     def _build_head(self, num_classes: int) -> None:
         neck = self.options.head == "bnneck"
-        self.pool: nn.Module = build_pooling(self.options.pooling)
+        self.pool = nn.AdaptiveMaxPool2d(1) if self.options.pooling == "max" else nn.AdaptiveAvgPool2d(1)
         self.feat_bn = nn.BatchNorm1d(self.feature_dim)
         self.feat_bn.bias.requires_grad_(not neck)
         self.activation = nn.Identity() if neck else nn.Sequential(nn.ReLU(), nn.Dropout(self.options.dropout))
         self.classifier: nn.Linear | None = None
         if num_classes:
-            kind, scale = self.options.classifier, self.options.circle_scale
-            self.classifier = build_classifier(kind, self.feature_dim, num_classes, not neck, scale)
+            self.classifier = build_classifier(self.options.classifier, self.feature_dim, num_classes, not neck)
 
     def encode(self, images: Tensor) -> Tensor:
         """Returns the features f (N, C, h, w) of normalised images (N, 3, H, W)."""

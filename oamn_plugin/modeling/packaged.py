@@ -21,6 +21,7 @@ from torch import Tensor
 
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.modeling.oamn import OAMN
+from oamn_plugin.presets import without_removed
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 NAME = "oamn_small"
@@ -41,7 +42,7 @@ class Card:
         backbone: name for :func:`oamn_plugin.modeling.build_backbone`.
         last_stride: stride of a ResNet's last stage.
         input_size: image (height, width) in pixels.
-        options: every field of :class:`oamn_plugin.presets.Options`.
+        options: fields of :class:`oamn_plugin.presets.Options`; those that are missing do not matter for testing.
         pixel_mean, pixel_std: normalisation, in 0..255.
         resample: ``bilinear`` or ``bicubic``.
         sha256: of the weight file.
@@ -67,7 +68,7 @@ class Card:
     def build(self) -> OAMN:
         """The network without its weights, in evaluation mode, on the CPU."""
         size = (int(self.input_size[0]), int(self.input_size[1]))
-        return OAMN(self.backbone, 0, size, last_stride=self.last_stride, **dict(self.options)).eval()
+        return OAMN(self.backbone, 0, size, last_stride=self.last_stride, **without_removed(self.options)).eval()
 
 
 def is_packaged(folder: Path = ASSETS) -> bool:

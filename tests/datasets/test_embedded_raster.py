@@ -78,10 +78,10 @@ def test_the_side_towards_the_light_is_brighter():
 
 
 def test_streams_depend_on_their_key_alone():
-    first, other = Stream(0, "a", 1), Stream(0, "a", 2)
-    draws = [first.uniform() for _ in range(5)]
-    assert draws == [Stream(0, "a", 1).uniform() for _ in range(1)] + draws[1:]
-    assert draws != [other.uniform() for _ in range(5)]
+    first, again, other = Stream(0, "a", 1), Stream(0, "a", 1), Stream(0, "a", 2)
+    draws, others = zip(*((first.uniform(), other.uniform()) for _ in range(5)), strict=True)
+    assert list(draws) == [again.uniform() for _ in range(5)], "draws of another stream come in between"
+    assert not set(draws) & set(others)
     assert sorted(Stream("x").shuffled(range(9))) == list(range(9))
     assert {Stream("x", n).integer(2, 4) for n in range(60)} == {2, 3, 4}
     assert {Stream("w", n).weighted({"a": 1, "b": 0, "c": 3}) for n in range(60)} == {"a", "c"}

@@ -18,20 +18,15 @@ def naive_mask(module: SpatialRelationMask, features: torch.Tensor) -> torch.Ten
                 relations[image, k, i] = torch.dot(theta[image, :, i], phi[image, :, k])
                 relations[image, n + k, i] = torch.dot(theta[image, :, k], phi[image, :, i])
     related = module.relation(relations.view(count, 2 * n, height, width))
-    own = module.gx(features)
-    own = own.mean(1, keepdim=True) if module.context == "mean" else own
-    joined = torch.cat([own, related], 1)
+    joined = torch.cat([module.gx(features).mean(1, keepdim=True), related], 1)
     return 1 / (1 + torch.exp(-module.weigh(joined)))
 
 
 @pytest.mark.parametrize("size", [(4, 2), (5, 3), (1, 1)])
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("reduction", "context"), [(8, "mean"), (2, "all")])
-def test_equal_to_the_formulas_for_any_size(
-    size: tuple[int, int], training: bool, reduction: int, context: str
-) -> None:
+def test_equal_to_the_formulas_for_any_size(size: tuple[int, int], training: bool) -> None:
     torch.manual_seed(0)
-    module = SpatialRelationMask(32, size, reduction, context).double().train(training)
+    module = SpatialRelationMask(32, size).double().train(training)
     features = torch.randn(3, 32, *size, dtype=torch.float64)
     mask = module(features)
     torch.testing.assert_close(mask, naive_mask(module, features))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from oamn_plugin.losses.circle import SCALE
 from oamn_plugin.modeling import OAMN, OAMNOutput
 from oamn_plugin.modeling.official import load_official_state, to_official_state
 
@@ -19,7 +20,7 @@ def test_any_input_size(backbone: str, size: tuple[int, int]) -> None:
     output = model(views(4, size))
     assert isinstance(output, OAMNOutput)
     h, w = -(-size[0] // 16), -(-size[1] // 16)
-    assert output.features.shape == (4, model.middle_dim, h, w)
+    assert output.features.shape == (4, model.mask_channels, h, w)
     assert output.mask.shape == (4, 1, h, w)
     assert output.score_logits.shape == (4, 4)
     assert output.pooled.shape == (4, model.feature_dim)
@@ -79,14 +80,14 @@ def test_heads() -> None:
 
 
 def test_circle_classifier_gives_scaled_cosines() -> None:
-    model = OAMN("resnet18", 3, (64, 32), head="bnneck", classifier="circle", circle_scale=16.0)
+    model = OAMN("resnet18", 3, (64, 32), head="bnneck", classifier="circle")
     out, weight = model(views()), model.classifier.weight
     assert model.classifier.bias is None
     hidden = model.feat_bn(out.pooled)
     for i in range(4):
         for j in range(3):
             cosine = hidden[i] @ weight[j] / hidden[i].norm() / weight[j].norm()
-            torch.testing.assert_close(out.class_logits[i, j], 16 * cosine)
+            torch.testing.assert_close(out.class_logits[i, j], SCALE * cosine)
 
 
 def test_names_are_checked() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from fastreid.config import CfgNode, get_cfg
@@ -12,17 +12,21 @@ from fastreid.config import CfgNode, get_cfg
 from oamn_plugin.datasets.labels import MARKET_PATTERN
 from oamn_plugin.hosts.shared.config import all_keys, nearest_key, option_value, read_yaml
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.removed import without_removed_keys
 from oamn_plugin.presets import Options, preset
 from oamn_plugin.retrieval.unification import Unification
 
 OAMN_LOSSES: dict[str, tuple[str, ...]] = {
     "CrossEntropyLoss": ("identity_weight",),
     "GroupedTripletLoss": ("triplet_weight",),
-    "TripletLoss": (),
+    "TripletLoss": ("triplet_weight",),
     "MaskConsistencyLoss": ("mask1_weight", "mask2_weight"),
     "OcclusionScoreLoss": ("score_weight",),
+    "PositionLoss": ("position_weight",),
 }
 """Losses that ``MODEL.LOSSES.NAME`` may list for OAMN, and the weights that vanish when one is left out."""
+
+TRIPLET_GROUPINGS = {"TripletLoss": "plain", "GroupedTripletLoss": "grouped"}
 
 
 def add_oamn_config(cfg: CfgNode) -> None:
@@ -46,6 +50,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.INIT = ""
     # Architecture of MODEL.BACKBONE.NAME "timm" and "torchvision", e.g. resnet50.a1_in1k, resnet50
     cfg.MODEL.BACKBONE.ARCH = ""
+    # Losses by name; empty: OAMN's preset says which, else CrossEntropyLoss. What OAMN's list leaves out has weight 0
+    cfg.MODEL.LOSSES.NAME = []
     # Group of the grouped triplet loss when another meta-architecture takes it: margin and weight
     cfg.MODEL.LOSSES.GROUPED = CfgNode()
     cfg.MODEL.LOSSES.GROUPED.MARGIN = 0.3
@@ -65,12 +71,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # What to do with an image that cannot be read: fail (stop, naming it) or skip (report it at the end)
     cfg.INPUT.BAD_IMAGES = "fail"
     cfg.INPUT.OCCLUSION = CfgNode()
-    # Occlusion augmentation for any method: each training image is occluded with this probability
+    # Occlusion augmentation for any method (OAMN has MODEL.OAMN.OCCLUDED_SHARE): how often a training image is occluded
     cfg.INPUT.OCCLUSION.PROB = 0.0
-    # Where its patches are cut from the donor: corner, anywhere, large or mixed
+    # Where its patches are cut from the donor: corner or anywhere
     cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
-    # What they cover: strip (a half or a quarter) or loose (a rectangle of about that area)
-    cfg.INPUT.OCCLUSION.PATCH_SHAPE = "strip"
     # How often the strip is black instead of a donor's patch
     cfg.INPUT.OCCLUSION.BLACK_SHARE = 0.0
     # How often the strip is cut away and the rest of the image stretched, instead of covered
@@ -151,15 +155,14 @@ def oamn_options(cfg: CfgNode) -> Options:
     Raises:
         ConfigError: unknown preset or a value out of range.
     """
-    given = {
-        field.name: option_value(f"MODEL.OAMN.{field.name.upper()}", value, str(field.type))
-        for field in fields(Options)
-        if (value := cfg.MODEL.OAMN[field.name.upper()]) is not None
-    }
-    if cfg.MODEL.META_ARCHITECTURE == "OAMN":
-        given |= _options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), given)
+    given = given_options(cfg)
     try:
-        return preset(cfg.MODEL.OAMN.PRESET, **given)
+        options = preset(cfg.MODEL.OAMN.PRESET, **given)
+        if cfg.MODEL.META_ARCHITECTURE == "OAMN" and cfg.MODEL.LOSSES.NAME:
+            options = replace(options, **_options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), options, given))
+        return options
+    except ConfigError:
+        raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"MODEL.OAMN: {error}") from error
 
@@ -187,21 +190,35 @@ def unification(cfg: CfgNode) -> Unification:
         raise ConfigError(f"TEST: {error}") from error
 
 
-def _options_of_losses(names: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
-    """What ``MODEL.LOSSES.NAME`` says of OAMN's own losses; the host's default list leaves the preset as it is."""
-    if names == ("CrossEntropyLoss",):
-        return {}
+def given_options(cfg: CfgNode) -> dict[str, Any]:
+    """The fields of the method's options that a configuration states.
+
+    Raises:
+        ConfigError: a value of the wrong kind.
+    """
+    return {
+        field.name: option_value(f"MODEL.OAMN.{field.name.upper()}", value, str(field.type))
+        for field in fields(Options)
+        if (value := cfg.MODEL.OAMN[field.name.upper()]) is not None
+    }
+
+
+def _options_of_losses(names: tuple[str, ...], options: Options, given: dict[str, Any]) -> dict[str, Any]:
+    """What a list of ``MODEL.LOSSES.NAME`` changes of the options: weights of 0, and the grouping of the triplets."""
     unknown = set(names) - set(OAMN_LOSSES)
     if unknown:
         raise ConfigError(
             f"MODEL.LOSSES.NAME: OAMN does not take {', '.join(sorted(unknown))}; it takes {', '.join(OAMN_LOSSES)}"
         )
-    absent = [option for name, options in OAMN_LOSSES.items() if name not in names for option in options]
-    found: dict[str, Any] = dict.fromkeys(absent, 0.0)
-    if "TripletLoss" in names:
-        found.pop("triplet_weight", None)
-    if "TripletLoss" in names and "triplet_grouping" not in given:
-        found["triplet_grouping"] = "plain"
+    triplets = [name for name in names if name in TRIPLET_GROUPINGS]
+    if len(triplets) > 1:
+        raise ConfigError("MODEL.LOSSES.NAME: name one of TripletLoss and GroupedTripletLoss")
+    if "PositionLoss" in names and not options.position_weight and "position_weight" not in given:
+        raise ConfigError("MODEL.LOSSES.NAME: PositionLoss has weight 0 in this preset; set MODEL.OAMN.POSITION_WEIGHT")
+    listed = {option for name in names for option in OAMN_LOSSES[name]}
+    found: dict[str, Any] = {option: 0.0 for own in OAMN_LOSSES.values() for option in own if option not in listed}
+    if triplets and "triplet_grouping" not in given:
+        found["triplet_grouping"] = TRIPLET_GROUPINGS[triplets[0]]
     return found
 
 
@@ -218,13 +235,15 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
         for path in reversed(config_chain(config_file)):
             _merge_file(cfg, path)
     _merge_opts(cfg, list(opts))
+    if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.MODEL.LOSSES.NAME:
+        cfg.MODEL.LOSSES.NAME = ["CrossEntropyLoss"]  # the host's own default
     unification(cfg)
     cfg.freeze()
     return cfg
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
-    content = read_yaml(path)
+    content = without_removed_keys(read_yaml(path), path)
     _check_keys(content, cfg, path)
     content.pop("_BASE_", None)
     try:

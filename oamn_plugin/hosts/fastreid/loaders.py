@@ -14,7 +14,7 @@ from fastreid.config import CfgNode
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from oamn_plugin.augmentation import OcclusionAugmentation, augmentation_of
+from oamn_plugin.augmentation import Geometry, OcclusionAugmentation, TrainingTransform, augmentation_of
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid.config import oamn_options
@@ -22,7 +22,6 @@ from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
 from oamn_plugin.hosts.fastreid.transforms import Step, build_pipeline
 from oamn_plugin.hosts.fastreid.workers import ImageLoader
 from oamn_plugin.hosts.shared.distributed import gather, share
-from oamn_plugin.views import Geometry, TrainingTransform
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -184,18 +183,16 @@ class TrainLoader:
         return self.transform.num_views
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for step, batch in enumerate(self._loader(), start=self.start):
+        for batch in self._loader():
             images = gather(batch["images"].to(self.device, non_blocking=True))
             views = self.transform(images, self.generator)
             own = share(len(images))
             yield {
                 "images": views.images[own].flatten(0, 1),
                 "types": views.types[own],
-                "boxes": None if views.boxes is None else views.boxes[own],
                 "targets": batch["targets"].to(self.device, non_blocking=True),
                 "camids": batch["camids"],
                 "img_paths": batch["img_paths"],
-                "step": step,
             }
 
     def _loader(self) -> ImageLoader:
@@ -218,8 +215,6 @@ class TrainLoader:
 
 def build_training_transform(cfg: CfgNode) -> TrainingTransform:
     """What happens on the device between the decoded batch and the network."""
-    options = oamn_options(cfg)
-    oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
     geometry = None
     if cfg.INPUT.PIPELINE == "device":
         geometry = Geometry(
@@ -227,16 +222,15 @@ def build_training_transform(cfg: CfgNode) -> TrainingTransform:
             cfg.INPUT.ROTATION,
             cfg.INPUT.FLIP.PROB if cfg.INPUT.FLIP.ENABLED else 0.0,
         )
-    if oamn:
-        occlusion = augmentation_of(options)
-        return TrainingTransform(geometry, occlusion, "views", options.aligned_views)
+    if cfg.MODEL.META_ARCHITECTURE == "OAMN":
+        options = oamn_options(cfg)
+        return TrainingTransform(geometry, augmentation_of(options), options.aligned_views)
     given = cfg.INPUT.OCCLUSION
-    occlusion = OcclusionAugmentation(
-        2, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE, given.PATCH_SHAPE, given.CUT_SHARE
-    )
+    occlusion = OcclusionAugmentation(0, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE, given.CUT_SHARE)
     erasing = cfg.INPUT.REA.PROB if cfg.INPUT.PIPELINE == "device" and cfg.INPUT.REA.ENABLED else 0.0
-    mode = "single" if cfg.INPUT.OCCLUSION.PROB > 0 else "none"
-    return TrainingTransform(geometry, occlusion, mode, True, erasing, tuple(cfg.INPUT.REA.VALUE))
+    return TrainingTransform(
+        geometry, occlusion if given.PROB else None, erasing=erasing, erasing_value=tuple(cfg.INPUT.REA.VALUE)
+    )
 
 
 def build_test_loader(

@@ -22,10 +22,9 @@ from oamn_plugin.modeling import OAMN as OAMNCore
 class OAMN(nn.Module):
     """Occlusion-aware mask network as fastreid trains and tests it.
 
-    Training batches hold ``images`` (B * V, 3, H, W) in 0..255, ``targets`` (B,), ``types`` (B, V), what is covered
-    (``boxes``, for the position loss) and, for a warm-up, ``step``; the result is the dict of weighted losses. In eval
-    mode ``images`` (N, 3, H, W) give plain descriptors (N, D); the evaluator uses :meth:`normalise` and the ``encode``,
-    ``attend``, ``apply_mask`` and ``describe`` of :attr:`oamn`.
+    Training batches hold ``images`` (B * V, 3, H, W) in 0..255, ``targets`` (B,) and ``types`` (B, V); the result is
+    the dict of weighted losses. In eval mode ``images`` (N, 3, H, W) give plain descriptors (N, D); the evaluator uses
+    :meth:`normalise` and the ``encode``, ``attend``, ``apply_mask`` and ``describe`` of :attr:`oamn`.
     """
 
     @configurable
@@ -66,5 +65,4 @@ class OAMN(nn.Module):
         targets, types = batched_inputs["targets"].to(self.device), batched_inputs["types"].to(self.device)
         output = self.oamn(images)
         log_accuracy(output.class_logits.detach(), targets.repeat_interleave(types.shape[1]))
-        boxes = batched_inputs.get("boxes")
-        return self.objective(output, targets, types, batched_inputs.get("step"), boxes)
+        return self.objective(output, targets, types)

@@ -11,7 +11,13 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
 from oamn_plugin.hosts.fastreid.inference import without_training
-from oamn_plugin.hosts.fastreid.ranges import wrong_choices, wrong_combinations, wrong_lists, wrong_ranges
+from oamn_plugin.hosts.fastreid.ranges import (
+    idle_settings,
+    wrong_choices,
+    wrong_combinations,
+    wrong_lists,
+    wrong_ranges,
+)
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared import preflight as shared
@@ -41,7 +47,8 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
     """Findings that need no data."""
     found = _unknown_names(cfg) + wrong_ranges(cfg) + wrong_choices(cfg) + wrong_lists(cfg)
     if not found:  # combinations of values that are wrong alone would only repeat it
-        found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg)
+        found += wrong_combinations(cfg, processes if train else 1)
+        found += idle_settings(cfg) + _wrong_pipeline(cfg) if train else []
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
     for key in ("WEIGHTS", "INIT"):

@@ -14,10 +14,10 @@ from fastreid.config import CfgNode
 
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
-from oamn_plugin.hosts.fastreid.config import unification
+from oamn_plugin.hosts.fastreid.config import given_options, oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
 from oamn_plugin.hosts.shared.evaluation import Settings
-from oamn_plugin.presets import PATCH_SHAPES, PATCH_SOURCES
+from oamn_plugin.presets import PATCH_SOURCES, without_effect
 from oamn_plugin.retrieval import Reranking, Unification
 
 ABOVE_0 = (
@@ -46,7 +46,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.PIPELINE": ("host", "device", "list"),
     "INPUT.RESAMPLE": ("bilinear", "bicubic"),
     "INPUT.OCCLUSION.PATCH_SOURCE": PATCH_SOURCES,
-    "INPUT.OCCLUSION.PATCH_SHAPE": PATCH_SHAPES,
     "TEST.METRIC": ("cosine", "euclidean"),
     "SOLVER.SCHED": ("MultiStepLR", "CosineAnnealingLR", OAMN_SCHEDULE),
     "DATASETS.EMBEDDED.SIZE": tuple(SIZES),
@@ -142,3 +141,23 @@ def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
     """What an evaluation would refuse, a line each."""
     rerank = Reranking() if cfg.TEST.RERANK.ENABLED else None
     return Settings(settings, rerank=rerank, expansion={} if cfg.TEST.AQE.ENABLED else None).problems()
+
+
+def idle_settings(cfg: CfgNode) -> list[str]:
+    """A line for each setting of the training that another one makes ineffective."""
+    given, oamn = cfg.INPUT.OCCLUSION, cfg.MODEL.META_ARCHITECTURE == "OAMN"
+    if not oamn:
+        idle = [] if given.PROB else [name for name in ("BLACK_SHARE", "CUT_SHARE") if given[name]]
+        return [f"INPUT.OCCLUSION.{name} does nothing while INPUT.OCCLUSION.PROB is 0" for name in idle]
+    found = [
+        f"MODEL.OAMN.{name.upper()} does nothing with MODEL.OAMN.AXES above 0: it is drawn for one view an image alone"
+        for name in without_effect(oamn_options(cfg), given_options(cfg))
+    ]
+    if given.PROB or given.BLACK_SHARE or given.CUT_SHARE:
+        found.append(
+            "INPUT.OCCLUSION is for other methods: OAMN's views are set by MODEL.OAMN.OCCLUDED_SHARE, BLACK_SHARE, "
+            "CUT_SHARE and PATCH_SOURCE"
+        )
+    if cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
+        found.append("INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device: its views are not erased")
+    return found

@@ -12,7 +12,6 @@ from fastreid.data.transforms.autoaugment import AutoAugment
 from fastreid.data.transforms.transforms import AugMix, RandomPatch, ToTensor
 from torchvision.transforms import InterpolationMode
 
-from oamn_plugin.augmentation import RandomOcclusion
 from oamn_plugin.hosts.fastreid.registries import TRANSFORM_REGISTRY
 from oamn_plugin.hosts.shared.errors import ConfigError
 
@@ -31,6 +30,11 @@ def build_pipeline(cfg: CfgNode, is_train: bool) -> Step:
     if cfg.INPUT.PIPELINE == "device" or (cfg.INPUT.PIPELINE == "list" and not is_train):
         return T.Compose([resize(cfg, is_train), T.PILToTensor()])
     if cfg.INPUT.PIPELINE == "list":
+        if "OcclusionAugmentation" in cfg.INPUT.TRANSFORMS:
+            raise ConfigError(
+                "INPUT.TRANSFORMS: OcclusionAugmentation is no step of one image any more, since a worker has no other "
+                "people to cut patches from; take it out and set INPUT.OCCLUSION.PROB, which occludes whole batches"
+            )
         steps = [TRANSFORM_REGISTRY.get(name)(cfg, is_train) for name in cfg.INPUT.TRANSFORMS]
         return T.Compose([step for step in steps if step is not None])
     if cfg.INPUT.PIPELINE == "host":
@@ -62,12 +66,7 @@ def _jitter(cfg: CfgNode, is_train: bool) -> Step:
     )
 
 
-def _occlusion(cfg: CfgNode, is_train: bool) -> Step:
-    return RandomOcclusion(probability=cfg.INPUT.OCCLUSION.PROB or 0.5, return_type=False)
-
-
 _STEPS: dict[str, Callable[[CfgNode, bool], Step]] = {
-    "OcclusionAugmentation": _occlusion,
     "Resize": resize,
     "PadCrop": _pad_crop,
     "RandomHorizontalFlip": lambda cfg, _: T.RandomHorizontalFlip(cfg.INPUT.FLIP.PROB),

@@ -47,7 +47,8 @@ def set_random_state(state: Mapping[str, Any], generators: Mapping[str, torch.Ge
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
     for name, generator in generators.items():
-        generator.set_state(state["generators"][name])
+        if name in state["generators"]:  # earlier versions had none for methods without augmentation
+            generator.set_state(state["generators"][name])
     if torch.cuda.is_available() and "cuda" in state:
         put_back: Any = torch.cuda.set_rng_state_all if isinstance(state["cuda"], list) else torch.cuda.set_rng_state
         put_back(state["cuda"])

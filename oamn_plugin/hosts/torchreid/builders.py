@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode
 
+from oamn_plugin.augmentation import Geometry, OcclusionAugmentation
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.schedule import oamn_rate
@@ -19,7 +20,6 @@ from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, T
 from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
 from oamn_plugin.hosts.torchreid.precision import train_in_bfloat16
 from oamn_plugin.hosts.torchreid.registration import register
-from oamn_plugin.views import Geometry
 
 OAMN_SCHEDULE = "oamn_steps"
 
@@ -40,7 +40,6 @@ def register_from(cfg: CfgNode) -> None:
             "gallery": custom.gallery,
             "pattern": custom.pattern,
         },
-        occlusion_probability=cfg.data.occlusion_probability,
         **given_options(cfg),
     )
 
@@ -199,21 +198,22 @@ def build_engine(cfg: CfgNode, datamanager: Any, model: nn.Module) -> Any:
     optimizer = build_optimizer(cfg, model)
     scheduler = build_scheduler(cfg, optimizer)
     wrapped = nn.DataParallel(model) if cfg.use_gpu and torch.cuda.device_count() > 1 else model
-    arguments: dict[str, Any] = {"scheduler": scheduler, "use_gpu": cfg.use_gpu}
+    arguments: dict[str, Any] = {"scheduler": scheduler, "use_gpu": cfg.use_gpu, "seed": cfg.train.seed}
+    given = cfg.occlusion
+    occlusion = OcclusionAugmentation(0, given.patch_source, given.prob, given.black_share, given.cut_share)
+    baseline = {"occlusion": occlusion if given.prob else None, "label_smooth": cfg.loss.softmax.label_smooth}
     if cfg.model.name.startswith(PREFIX):
         assert isinstance(model, TorchreidOAMN)
         geometry = Geometry(cfg.geometry.padding, cfg.geometry.rotation, cfg.geometry.flip)
         moves = cfg.geometry.padding or cfg.geometry.rotation or cfg.geometry.flip
-        arguments |= {"geometry": geometry if moves else None, "seed": cfg.train.seed}
+        arguments["geometry"] = geometry if moves else None
         engine: Any = ImageOAMNEngine(datamanager, wrapped, optimizer, **arguments)
     elif cfg.loss.name == "softmax":
-        smooth = cfg.loss.softmax.label_smooth
-        engine = SoftmaxEngine(datamanager, wrapped, optimizer, label_smooth=smooth, **arguments)
+        engine = SoftmaxEngine(datamanager, wrapped, optimizer, **baseline, **arguments)
     else:
         triplet = cfg.loss.triplet
         weights = {"margin": triplet.margin, "weight_t": triplet.weight_t, "weight_x": triplet.weight_x}
-        smooth = cfg.loss.softmax.label_smooth
-        engine = TripletEngine(datamanager, wrapped, optimizer, label_smooth=smooth, **weights, **arguments)
+        engine = TripletEngine(datamanager, wrapped, optimizer, **weights, **baseline, **arguments)
     engine.unification, engine.chunk_size = unification(cfg), cfg.test.chunk_size or None
     engine.keep, engine.run_seed = cfg.train.keep_checkpoints, cfg.train.seed
     return engine

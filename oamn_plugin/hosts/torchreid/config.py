@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from oamn_plugin.datasets.labels import MARKET_PATTERN
 from oamn_plugin.hosts.shared.config import all_keys, nearest_key, option_value, read_yaml
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.removed import without_removed_keys
 from oamn_plugin.presets import Options, preset
 from oamn_plugin.retrieval.unification import Unification
 
@@ -47,14 +48,15 @@ def _add_data_keys(cfg: CfgNode) -> None:
     cfg.data.split_id = 0
     cfg.data.height, cfg.data.width = 256, 128
     cfg.data.combineall = False
-    # The host's random_flip, random_crop, random_patch, color_jitter, random_erase, and this plugin's random_occlusion
+    # The host's random_flip, random_crop, random_patch, color_jitter, random_erase
     cfg.data.transforms = ["random_flip"]
     cfg.data.k_tfm = 1
     cfg.data.norm_mean = [0.485, 0.456, 0.406]
     cfg.data.norm_std = [0.229, 0.224, 0.225]
     cfg.data.save_dir = "log"
-    # How often random_occlusion occludes an image
-    cfg.data.occlusion_probability = 0.5
+    # Occlusion augmentation of the host's own models, on whole batches: how often an image is occluded, where patches
+    # are cut from the donor (corner or anywhere), how often the strip is black instead, and how often it is cut away
+    cfg.occlusion = CfgNode({"prob": 0.0, "patch_source": "corner", "black_share": 0.0, "cut_share": 0.0})
     # OAMN only: random moves on the device before the views are made, in place of data.transforms. Pixels of black
     # around an image before it is cropped, largest rotation in degrees, probability of a flip; all 0: none
     cfg.geometry = CfgNode({"padding": 0, "rotation": 0.0, "flip": 0.0})
@@ -121,7 +123,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     """
     cfg = default_config()
     if config_file:
-        for key, value in _flat(read_yaml(config_file), cfg):
+        for key, value in _flat(without_removed_keys(read_yaml(config_file), config_file), cfg):
             _set(cfg, key, value, config_file)
     if len(opts) % 2:
         raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")

@@ -8,24 +8,81 @@ import torch
 import torchreid
 from torch import Tensor, nn
 
-from oamn_plugin.augmentation import Views, augmentation_of
+from oamn_plugin.augmentation import Geometry, OcclusionAugmentation, TrainingTransform, Views, augmentation_of
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.torchreid.testing import normalisation
 from oamn_plugin.hosts.torchreid.training import CoreTraining
 from oamn_plugin.losses import OAMNObjective
 from oamn_plugin.modeling import OAMN
-from oamn_plugin.views import Geometry, TrainingTransform
 
 
-class SoftmaxEngine(CoreTraining, torchreid.engine.ImageSoftmaxEngine):
-    """The host's softmax engine, tested by the core."""
+class BatchTraining(CoreTraining):
+    """Mixed into an engine of the host, before it: what is random about its images is drawn for whole batches.
+
+    Attributes:
+        transform: makes the views of a batch.
+        generator: of the transform's random numbers; saved with a checkpoint, so that a run resumes exactly.
+    """
+
+    transform: TrainingTransform
+    generator: torch.Generator
+
+    @property
+    def generators(self) -> dict[str, torch.Generator]:
+        """The generator of views."""
+        return {"augmentation": self.generator}
+
+    def views(self, images: Tensor) -> Views:
+        """All views of normalised images (B, 3, H, W), normalised: (B, V, 3, H, W), with their types (B, V)."""
+        occlusion = self.transform.occlusion
+        if self.transform.geometry is None and not (occlusion and occlusion.black_share):
+            return self.transform(images, self.generator)  # pasting is the same before and after normalising
+        # black, which strips may be and what moves out of the image leaves, is 0 only before normalising
+        mean, std = (torch.tensor(values).view(3, 1, 1).to(images) for values in normalisation(self.datamanager))
+        views = self.transform((images * std + mean) * 255, self.generator)
+        return views._replace(images=(views.images / 255 - mean) / std)
 
 
-class TripletEngine(CoreTraining, torchreid.engine.ImageTripletEngine):
-    """The host's triplet engine, tested by the core."""
+class BaselineTraining(BatchTraining):
+    """Mixed into an engine of the host, before it: occlusion augmentation for the host's own models.
+
+    Args:
+        datamanager: the host's ``ImageDataManager``; its transforms come first.
+        *args: the host engine's.
+        occlusion: occludes images, one view each (``axes=0``); None for none.
+        seed: of the occlusion.
+        **kwargs: the host engine's.
+
+    Raises:
+        ConfigError: an occlusion that makes several views of an image.
+    """
+
+    def __init__(
+        self, datamanager: Any, *args: Any, occlusion: OcclusionAugmentation | None = None, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(datamanager, *args, **kwargs)  # type: ignore[call-arg]
+        self.transform = TrainingTransform(occlusion=occlusion)
+        self.generator = torch.Generator().manual_seed(seed)
+        if self.transform.num_views > 1:
+            raise ConfigError("the host's own models take one view of an image: OcclusionAugmentation(axes=0, ...)")
+
+    def parse_data_for_train(self, data: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The host's images and identities, the images occluded on their device."""
+        images, pids = super().parse_data_for_train(data)  # type: ignore[misc]
+        if self.use_gpu:
+            images = images.cuda(non_blocking=True)
+        return self.views(images).images[:, 0], pids
 
 
-class ImageOAMNEngine(CoreTraining, torchreid.engine.Engine):
+class SoftmaxEngine(BaselineTraining, torchreid.engine.ImageSoftmaxEngine):
+    """The host's softmax engine with occlusion augmentation, tested by the core."""
+
+
+class TripletEngine(BaselineTraining, torchreid.engine.ImageTripletEngine):
+    """The host's triplet engine with occlusion augmentation, tested by the core."""
+
+
+class ImageOAMNEngine(BatchTraining, torchreid.engine.Engine):
     """Trains OAMN on all views of each image and tests it with occlusion unification.
 
     Args:
@@ -70,23 +127,8 @@ class ImageOAMNEngine(CoreTraining, torchreid.engine.Engine):
         self.channels_last = next(core.parameters()).is_contiguous(memory_format=torch.channels_last)
         options = core.options
         self.objective = OAMNObjective(options)
-        self.transform = TrainingTransform(geometry, augmentation_of(options), "views", options.aligned_views)
+        self.transform = TrainingTransform(geometry, augmentation_of(options), options.aligned_views)
         self.generator = torch.Generator().manual_seed(seed)
-        self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in normalisation(datamanager))
-
-    @property
-    def generators(self) -> dict[str, torch.Generator]:
-        """The generator of views."""
-        return {"augmentation": self.generator}
-
-    def views(self, images: Tensor) -> Views:
-        """All views of normalised images (B, 3, H, W), normalised: (B, V, 3, H, W), with their types (B, V)."""
-        if self.transform.geometry is None and not self.transform.occlusion.black_share:
-            return self.transform(images, self.generator)  # pasting is the same before and after normalising
-        # black, which strips may be and what moves out of the image leaves, is 0 only before normalising
-        mean, std = self._mean.to(images), self._std.to(images)
-        views = self.transform((images * std + mean) * 255, self.generator)
-        return views._replace(images=(views.images / 255 - mean) / std)
 
     def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
         """One optimiser step on all views of a batch.
@@ -104,7 +146,7 @@ class ImageOAMNEngine(CoreTraining, torchreid.engine.Engine):
         flat = views.images.flatten(0, 1)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         output = self.model(flat.contiguous(memory_format=layout), whole=True)
-        losses = self.objective(output, pids, views.types, self.step, views.boxes)
+        losses = self.objective(output, pids, views.types)
         total = torch.stack(list(losses.values())).sum()
         repeated = pids.repeat_interleave(views.types.shape[1])
         accuracy = (output.class_logits.detach().argmax(1) == repeated).float().mean()

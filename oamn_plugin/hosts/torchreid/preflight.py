@@ -15,12 +15,17 @@ from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_model
 from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, model_factory
-from oamn_plugin.hosts.torchreid.models import restore_pooling
+from oamn_plugin.hosts.torchreid.config import given_options, oamn_options
+from oamn_plugin.hosts.torchreid.models import PREFIX, restore_pooling
 from oamn_plugin.hosts.torchreid.testing import METRICS
-from oamn_plugin.hosts.torchreid.transforms import HOST_TRANSFORMS, TRANSFORMS
+from oamn_plugin.presets import PATCH_SOURCES, without_effect
 from oamn_plugin.weights import missing_weights
 
 SINGLE_STAGE = ("softmax", "triplet")
+HOST_TRANSFORMS = ("random_flip", "random_crop", "random_patch", "color_jitter", "random_erase")
+"""The host's own names; it takes any other word in silence and does nothing for it."""
+
+OCCLUSION_SHARES = ("prob", "black_share", "cut_share")
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -29,7 +34,7 @@ def check_settings(cfg: CfgNode) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    shared.refuse(_unknown_names(cfg) + _wrong_values(cfg) + _missing_files(cfg))
+    shared.refuse(_unknown_names(cfg) + _wrong_values(cfg) + _wrong_occlusion(cfg) + _missing_files(cfg))
     if cfg.model.load_weights:  # before any data is read
         shared.refuse(shared.failure(lambda: _load_alone(cfg)))
 
@@ -80,7 +85,8 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
         ("embedded.size", cfg.embedded.size, SIZES),
         *(("data.sources", name, image_datasets()) for name in cfg.data.sources),
         *(("data.targets", name, image_datasets()) for name in cfg.data.targets),
-        *(("data.transforms", name, (*HOST_TRANSFORMS, *TRANSFORMS)) for name in cfg.data.transforms),
+        ("occlusion.patch_source", cfg.occlusion.patch_source, PATCH_SOURCES),
+        *(("data.transforms", name, HOST_TRANSFORMS) for name in cfg.data.transforms if name != "random_occlusion"),
     ]
     return [finding for key, word, known in words for finding in shared.unknown_name(key, word, known)]
 
@@ -98,8 +104,8 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
     found += shared.wrong_seed("train.seed", cfg.train.seed, 0)
     if not cfg.test.evaluate:
         found += shared.too_small_batch("train.batch_size", cfg.train.batch_size)
-    if not 0 <= cfg.data.occlusion_probability <= 1:
-        found.append(f"data.occlusion_probability must lie in [0, 1], got {cfg.data.occlusion_probability}")
+    shares = {name: cfg.occlusion[name] for name in OCCLUSION_SHARES}
+    found += [f"occlusion.{name} must lie in [0, 1], got {it}" for name, it in shares.items() if not 0 <= it <= 1]
     if not cfg.data.sources:
         found.append("data.sources is empty: nothing would be trained on")
     if cfg.test.visrank and not cfg.test.evaluate:
@@ -108,6 +114,30 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
     if "Identity" in cfg.sampler.train_sampler and instances > 0 and batch % instances:
         found.append(f"train.batch_size {batch} must be a multiple of sampler.num_instances {instances}")
     return found
+
+
+def _wrong_occlusion(cfg: CfgNode) -> list[str]:
+    """A line for each setting of the occlusion in training that is gone, or that another one makes ineffective."""
+    if cfg.test.evaluate:
+        return []
+    found, given = [], [name for name in OCCLUSION_SHARES if cfg.occlusion[name]]
+    if "random_occlusion" in cfg.data.transforms:
+        found.append(
+            "data.transforms: random_occlusion is no transform of one image any more, since a worker has no other "
+            "people to cut patches from; take it out and set occlusion.prob, which occludes whole batches"
+        )
+    if not cfg.model.name.startswith(PREFIX):
+        idle = [] if cfg.occlusion.prob else given
+        return found + [f"occlusion.{name} does nothing while occlusion.prob is 0" for name in idle]
+    if given:
+        found.append(
+            "occlusion is for the host's own models: OAMN's views are set by oamn.occluded_share, black_share, "
+            "cut_share and patch_source"
+        )
+    return found + [
+        f"oamn.{name} does nothing with oamn.axes above 0: it is drawn for one view an image alone"
+        for name in without_effect(oamn_options(cfg), given_options(cfg))
+    ]
 
 
 def _missing_files(cfg: CfgNode) -> list[str]:

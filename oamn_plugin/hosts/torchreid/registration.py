@@ -11,7 +11,6 @@ from oamn_plugin.hosts.torchreid import settings
 from oamn_plugin.hosts.torchreid.compat import model_factory
 from oamn_plugin.hosts.torchreid.data import register_datasets
 from oamn_plugin.hosts.torchreid.models import PREFIX, build_oamn, carriers
-from oamn_plugin.hosts.torchreid.transforms import register_transforms
 from oamn_plugin.presets import preset as make_options
 
 
@@ -22,10 +21,9 @@ def register(
     embedded_size: str = "demo",
     embedded_seed: int = 0,
     custom: dict[str, str] | None = None,
-    occlusion_probability: float = 0.5,
     **options: Any,
 ) -> list[str]:
-    """Adds OAMN to torchreid: models ``oamn_<backbone>``, the occluded data sets, the transform ``random_occlusion``.
+    """Adds OAMN to torchreid: models ``oamn_<backbone>`` and the occluded data sets.
 
     May be called again: later builds take the new arguments, what is built already stays as it is.
 
@@ -35,7 +33,6 @@ def register(
         embedded_size: size of the generated data set ``OccludedPedestrians``: ``tiny``, ``demo`` or ``benchmark``.
         embedded_seed: its seed.
         custom: arguments of :func:`oamn_plugin.datasets.custom.read_custom` for ``CustomReID``.
-        occlusion_probability: how often ``random_occlusion`` occludes a training image.
         **options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
 
     Returns:
@@ -55,12 +52,10 @@ def register(
         options=options,
         embedded_size=embedded_size,
         embedded_seed=embedded_seed,
-        occlusion_probability=occlusion_probability,
         **({} if custom is None else {"custom": dict(custom)}),
     )
     vars(settings.SETTINGS).update(vars(given))
     for name in carriers():
         model_factory()[PREFIX + name] = partial(build_oamn, name)
     register_datasets()
-    register_transforms()
     return [PREFIX + name for name in carriers()]

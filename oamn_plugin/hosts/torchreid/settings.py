@@ -18,7 +18,6 @@ class Settings:
         options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
         embedded_size, embedded_seed: the generated data set.
         custom: arguments of :func:`oamn_plugin.datasets.custom.read_custom` for ``CustomReID``.
-        occlusion_probability: how often the transform ``random_occlusion`` occludes an image.
     """
 
     input_size: tuple[int, int] = (256, 128)
@@ -27,7 +26,6 @@ class Settings:
     embedded_size: str = "demo"
     embedded_seed: int = 0
     custom: dict[str, str] = field(default_factory=lambda: {"train": "train", "pattern": MARKET_PATTERN})
-    occlusion_probability: float = 0.5
 
 
 SETTINGS = Settings()

@@ -72,6 +72,47 @@ def test_a_loss_that_is_not_listed_has_no_weight(absent: tuple[str, ...], change
 def test_the_plain_triplet_is_a_loss_name() -> None:
     names = ["TripletLoss" if name == "GroupedTripletLoss" else name for name in OAMN_LOSSES]
     assert options_of("MODEL.LOSSES.NAME", str(names)) == preset("paper", triplet_grouping="plain")
+    with pytest.raises(ConfigError, match="name one of TripletLoss and GroupedTripletLoss"):
+        options_of("MODEL.LOSSES.NAME", "['TripletLoss', 'GroupedTripletLoss']")
+
+
+def test_the_hosts_default_list_means_what_it_says_when_it_is_given() -> None:
+    """It could not be told from no list, and kept every loss."""
+    zero = dict.fromkeys(["triplet_weight", "mask1_weight", "mask2_weight", "score_weight"], 0.0)
+    assert options_of("MODEL.LOSSES.NAME", "['CrossEntropyLoss']") == preset("paper", **zero)
+    assert options_of("MODEL.LOSSES.NAME", "[]") == preset("paper")
+    assert list(load_config().MODEL.LOSSES.NAME) == ["CrossEntropyLoss"]  # of the host's own methods
+
+
+def test_a_list_of_losses_holds_for_plus_too() -> None:
+    plus = ("MODEL.OAMN.PRESET", "plus", "MODEL.LOSSES.NAME")
+    expected = preset("plus", position_weight=0.0, triplet_grouping="grouped")
+    assert options_of(*plus, str(OAMN_LOSSES)) == expected
+    names = ["CrossEntropyLoss", "TripletLoss", "MaskConsistencyLoss", "OcclusionScoreLoss", "PositionLoss"]
+    assert options_of(*plus, str(names)) == preset("plus")
+
+
+def test_the_position_loss_can_be_named_where_it_has_a_weight() -> None:
+    names = ("MODEL.LOSSES.NAME", str([*OAMN_LOSSES, "PositionLoss"]))
+    assert options_of(*names, "MODEL.OAMN.POSITION_WEIGHT", "2.0") == preset("paper", position_weight=2.0)
+    with pytest.raises(ConfigError, match=r"PositionLoss has weight 0.*set MODEL\.OAMN\.POSITION_WEIGHT"):
+        options_of(*names)
+
+
+def test_an_earlier_runs_configuration_loads_unless_it_needs_what_is_gone(tmp_path: Path) -> None:
+    old = write(
+        tmp_path,
+        "config.yaml",
+        "MODEL: {META_ARCHITECTURE: OAMN, OAMN: {PRESET: plus, MASK_WARMUP: null, PATCH_SHAPE: strip, AXES: 1}}\n"
+        "INPUT: {OCCLUSION: {PATCH_SHAPE: strip, PROB: 0.5}}",
+    )
+    cfg = load_config(old)
+    assert (oamn_options(cfg), cfg.INPUT.OCCLUSION.PROB) == (preset("plus", axes=1), 0.5)
+    other = write(tmp_path, "other.yaml", "MODEL: {OAMN: {MASK_WARMUP: 100}}")
+    with pytest.raises(
+        ConfigError, match=r"other\.yaml: MODEL\.OAMN\.MASK_WARMUP has been removed: it is 0 now, got 100"
+    ):
+        load_config(other)
 
 
 def test_a_loss_that_oamn_does_not_take_is_refused() -> None:
@@ -117,7 +158,7 @@ def test_a_misspelt_key_on_the_command_line() -> None:
         ("MODEL.OAMN.POOLING", "3", "MODEL.OAMN.POOLING must be a word, got 3"),
         ("TEST.UNIFICATION", "no", "TEST: kind of a unification must be one of none, typed, matched, got 'no'"),
         ("TEST.UNIFICATION", "typed", "TEST.UNIFICATION typed reads OAMN's scorer: this model has none"),
-        ("MODEL.OAMN.POOLING", "median", "MODEL.OAMN: pooling must be one of max, avg, gem"),
+        ("MODEL.OAMN.POOLING", "median", "MODEL.OAMN: pooling must be one of max, avg"),
         ("MODEL.OAMN.PRESET", "papers", "unknown preset 'papers'"),
     ],
 )

@@ -37,7 +37,7 @@ def image() -> Image.Image:
 
 @pytest.mark.parametrize("name", TRANSFORM_REGISTRY.names())
 def test_every_transform_builds_and_keeps_the_image_an_image(name: str, image: Image.Image) -> None:
-    steps = {"OcclusionAugmentation", "RandomErasing", "RandomPatch"}  # these take tensors
+    steps = {"RandomErasing", "RandomPatch"}  # these take tensors
     cfg = changed(load_config(), INPUT__CJ__PROB=1.0, INPUT__REA__PROB=1.0, INPUT__RPT__PROB=1.0)
     cfg.INPUT.AUTOAUG.PROB = cfg.INPUT.AUGMIX.PROB = 1.0
     cfg.INPUT.ROTATION = 5.0
@@ -75,6 +75,7 @@ def test_the_resampling_is_the_one_named(image: Image.Image) -> None:
         (["INPUT.RESAMPLE", "nearest"], "bilinear or bicubic"),
         (["INPUT.AFFINE.ENABLED", "True"], "use INPUT.PIPELINE list with the step RandomAffine"),
         (["INPUT.PIPELINE", "list", "INPUT.TRANSFORMS", "['Resise']"], "Did you mean 'Resize'"),
+        (["INPUT.PIPELINE", "list", "INPUT.TRANSFORMS", "['OcclusionAugmentation']"], "set INPUT.OCCLUSION.PROB"),
     ],
 )
 def test_a_pipeline_that_cannot_work_says_what_can(opts: list[str], message: str) -> None:
@@ -101,7 +102,7 @@ def test_every_sampler_builds_and_draws(name: str) -> None:
 def test_every_loss_is_computed_by_a_baseline_or_refused_with_the_reason(name: str, tmp_path: Path) -> None:
     cfg = tiny_config("bagtricks", tmp_path, tmp_path, MODEL__LOSSES__NAME=["CrossEntropyLoss", name])
     cfg = changed(cfg, MODEL__HEADS__NUM_CLASSES=3)
-    if name in ("MaskConsistencyLoss", "OcclusionScoreLoss"):
+    if name in ("MaskConsistencyLoss", "OcclusionScoreLoss", "PositionLoss"):
         with pytest.raises(ConfigError, match=f"{name} needs the mask module"):
             Trainer.build_model(cfg)
         return
@@ -152,7 +153,6 @@ def test_the_hosts_registries_hold_our_parts() -> None:
     assert "OAMN" in META_ARCH_REGISTRY._obj_map
     assert {"timm", "torchvision"} <= set(BACKBONE_REGISTRY._obj_map)
     assert set(catalogue.CATALOGUE) <= set(DATASET_REGISTRY._obj_map)
-    assert "OcclusionAugmentation" in TRANSFORM_REGISTRY.names()
 
 
 @pytest.mark.parametrize("name", ["OccludedPedestrians", "OccludedPedestriansHolistic"])

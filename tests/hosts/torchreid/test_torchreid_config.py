@@ -88,6 +88,16 @@ def test_a_wrong_configuration_is_one_message(content: str, opts: list[str], mes
         load_config(str(tmp_path / "c.yml") if content else "", opts)
 
 
+def test_an_earlier_runs_configuration_loads_unless_it_needs_what_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("oamn: {mask_warmup: null, axes: 1}\ndata: {occlusion_probability: 0.5}\n")
+    assert oamn_options(load_config(str(tmp_path / "config.yaml"))) == preset("paper", axes=1)
+    (tmp_path / "other.yaml").write_text("oamn: {cross_weight: 1.0}")
+    with pytest.raises(
+        ConfigError, match=r"other\.yaml: oamn\.cross_weight has been removed: it is 0\.0 now, got 1\.0"
+    ):
+        load_config(str(tmp_path / "other.yaml"))
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"there is no configuration file 'nowhere\.yml'"):
         load_config("nowhere.yml")
@@ -97,7 +107,16 @@ def test_a_missing_file_is_named() -> None:
     ("changes", "message"),
     [
         ({"model__name": "oamn_osnet_x0_255"}, "Did you mean 'oamn_osnet_x0_25'"),
-        ({"data__transforms": "random_oclusion"}, "Did you mean 'random_occlusion'"),
+        ({"data__transforms": "random_fliP"}, "Did you mean 'random_flip'"),
+        ({"data__transforms": "random_occlusion"}, r"take it out and set occlusion\.prob"),
+        ({"occlusion__prob": 0.5}, r"occlusion is for the host's own models: OAMN's views are set by oamn\.occ"),
+        ({"oamn__axes": 1, "oamn__cut_share": 0.2}, r"oamn\.cut_share does nothing with oamn\.axes above 0"),
+        ({"config": "resnet50", "occlusion__prob": 1.5}, r"occlusion\.prob must lie in \[0, 1\], got 1\.5"),
+        (
+            {"config": "resnet50", "occlusion__cut_share": 0.2},
+            r"occlusion\.cut_share does nothing while occlusion\.prob",
+        ),
+        ({"config": "resnet50", "occlusion__patch_source": "large"}, r"occlusion\.patch_source: there is no 'large'"),
         ({"data__sources": "OccludedPedestrian"}, "Did you mean 'OccludedPedestrians'"),
         ({"train__optim": "adamm"}, "Did you mean 'adam'"),
         ({"train__lr_scheduler": "oamn_step"}, "Did you mean 'oamn_steps'"),

@@ -1,25 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from tiny_torchreid import SIZE, TARGETS, require_torchreid, tiny_config, tiny_datamanager
 
 require_torchreid()
 
-import torchreid  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from oamn_plugin.augmentation import RandomOcclusion  # noqa: E402
 from oamn_plugin.datasets.catalogue import CATALOGUE  # noqa: E402
 from oamn_plugin.datasets.embedded import ensure, read_embedded  # noqa: E402
 from oamn_plugin.datasets.images import BadImageError  # noqa: E402
 from oamn_plugin.datasets.records import DataSetError  # noqa: E402
 from oamn_plugin.hosts.torchreid import register  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, register_from  # noqa: E402
-from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets  # noqa: E402
+from oamn_plugin.hosts.torchreid.compat import image_datasets  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -75,30 +71,7 @@ def test_a_set_without_training_images_can_be_tested_on_only(tmp_path: Path, emb
     assert batch["img"].shape == (2, 3, *SIZE)
 
 
-def test_occlusion_is_a_transform_by_name(embedded_root: Path) -> None:
-    register(input_size=SIZE, embedded_size="tiny", occlusion_probability=1.0)
-    manager = tiny_datamanager(embedded_root, transforms=["random_flip", "random_occlusion"])
-    kinds = [type(step).__name__ for step in manager.transform_tr.transforms]
-    assert kinds == ["Resize", "RandomHorizontalFlip", "ToTensor", "Normalize", "RandomOcclusion"]
-    assert [type(step).__name__ for step in manager.transform_te.transforms] == kinds[:1] + kinds[2:4]
-    plain = tiny_datamanager(embedded_root)
-    path = plain.train_loader.dataset.data[0][0]
-    image = Image.open(path).convert("RGB")
-    changed = (manager.transform_te(image) != RandomOcclusion(1.0, return_type=False)(plain.transform_te(image))).any(0)
-    assert 0.2 < changed.float().mean() <= 0.55
-
-
 def test_several_sources_are_joined_by_the_host(embedded_root: Path) -> None:
     manager = tiny_datamanager(embedded_root, sources=TARGETS)
     assert manager.num_train_pids == 24
     assert next(iter(manager.train_loader))["img"].shape == (8, 3, *SIZE)
-
-
-def test_the_wrapped_builder_is_wrapped_once_and_gives_the_host_its_own() -> None:
-    register()
-    builder: Any = host_module("data.datamanager").build_transforms
-    assert builder.wraps_host is host_module("data.transforms").build_transforms
-    ours, theirs = (build(32, 16, "random_erase")[0] for build in (builder, builder.wraps_host))
-    assert [type(step) for step in ours.transforms] == [type(step) for step in theirs.transforms]
-    assert torch.is_tensor(ours(Image.new("RGB", (20, 40))))
-    assert torchreid.data.ImageDataManager is host_module("data.datamanager").ImageDataManager

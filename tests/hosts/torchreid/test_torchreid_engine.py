@@ -14,6 +14,7 @@ require_torchreid()
 
 import torchreid  # noqa: E402
 
+from oamn_plugin.augmentation import Geometry, OcclusionAugmentation  # noqa: E402
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, step_files  # noqa: E402
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError  # noqa: E402
 from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
@@ -29,7 +30,6 @@ from oamn_plugin.hosts.torchreid.compat import host_module  # noqa: E402
 from oamn_plugin.hosts.torchreid.main import train_or_test  # noqa: E402
 from oamn_plugin.occlusion import OCCLUSION_TYPES, strip  # noqa: E402
 from oamn_plugin.retrieval import Unification, cover_strip, fill_colour  # noqa: E402
-from oamn_plugin.views import Geometry  # noqa: E402
 
 
 def build(root: Path, name: str = "oamn_osnet_x0_25", kind: Any = ImageOAMNEngine, **options: Any) -> Any:
@@ -180,6 +180,49 @@ def test_black_strips_are_black(embedded_root: Path) -> None:
         top, left, height, width = strip(OCCLUSION_TYPES[int(types[1])], *SIZE)
         cut = row[1, :, top : top + height, left : left + width]
         torch.testing.assert_close(cut, fill_colour("black").view(3, 1, 1).expand_as(cut), atol=1e-5, rtol=1e-5)
+
+
+def baseline(root: Path, output: Path, config: str, **changes: Any) -> Any:
+    shares = {"occlusion__prob": 1.0, "occlusion__patch_source": "anywhere"}
+    cfg = tiny_config(root, output, config, **{**shares, "data__transforms": "[]", **changes})
+    register_from(cfg)
+    torchreid.utils.set_random_seed(3)
+    manager = build_datamanager(cfg)
+    return build_engine(cfg, manager, build_model(cfg, manager.num_train_pids))
+
+
+@pytest.mark.parametrize("config", ["osnet_x0_25", "resnet50"])
+def test_a_baselines_batches_are_occluded_as_the_options_say(config: str, embedded_root: Path, tmp_path: Path) -> None:
+    """Per image in the worker, black strips, cut views and other people's patches were ignored."""
+    engine = baseline(embedded_root, tmp_path, config)
+    batch = first_batch(engine)
+    images, pids = engine.parse_data_for_train(batch)
+    assert images.shape == batch["img"].shape
+    assert torch.equal(pids, batch["pid"])
+    covered = (images != batch["img"]).any(1).float().mean((1, 2))
+    assert ((covered > 0.2) & (covered < 0.55)).all()
+    engine = baseline(embedded_root, tmp_path, config, occlusion__black_share=1.0)
+    batch = first_batch(engine)
+    images, _ = engine.parse_data_for_train(batch)
+    black = (images - fill_colour("black").view(3, 1, 1)).abs().amax(1) < 1e-5
+    assert (black.float().mean((1, 2)) > 0.2).all()
+    engine = baseline(embedded_root, tmp_path, config, occlusion__cut_share=1.0)
+    images, _ = engine.parse_data_for_train(batch)
+    assert ((images != batch["img"]).float().mean((1, 2, 3)) > 0.55).all(), "stretched, not covered"
+    with pytest.raises(ConfigError, match=r"one view of an image: OcclusionAugmentation\(axes=0"):
+        SoftmaxEngine(engine.datamanager, engine.model, engine.optimizer, occlusion=OcclusionAugmentation())
+
+
+def test_an_occluded_baseline_resumes_to_the_bit(embedded_root: Path, tmp_path: Path) -> None:
+    """Donors were kept in the memory of each worker: the number of workers and a restart changed the images."""
+    whole = baseline(embedded_root, tmp_path, "osnet_x0_25")
+    whole.run(save_dir=str(tmp_path / "whole"), max_epoch=2)
+    baseline(embedded_root, tmp_path, "osnet_x0_25").run(save_dir=str(tmp_path / "parts"), max_epoch=1)
+    second = baseline(embedded_root, tmp_path, "osnet_x0_25", data__workers=2)
+    state = load_newest(tmp_path / "parts")
+    assert state is not None
+    second.run(save_dir=str(tmp_path / "parts"), max_epoch=2, start_epoch=second.resume(state, "the newest"))
+    assert same(whole.model.state_dict(), second.model.state_dict())
 
 
 def test_moving_and_normalising_do_not_disturb_each_other(embedded_root: Path) -> None:

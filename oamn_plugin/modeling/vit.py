@@ -1,7 +1,7 @@
-"""The cut of a vision transformer: the mask weighs the patch tokens behind the middle block.
+"""The split of a vision transformer: the mask weighs the patch tokens behind the middle block.
 
-Tokens that stand for no patch (class token, registers) take part up to the cut and end there: an unmasked class token
-would carry the occluder past the mask. So the descriptor is pooled from patch tokens, also where the uncut network
+Tokens that stand for no patch (class token, registers) take part up to the split and end there: an unmasked class token
+would carry the occluder past the mask. So the descriptor is pooled from patch tokens, also where the whole network
 reads its class token.
 """
 
@@ -20,17 +20,48 @@ def is_vision_transformer(backbone: nn.Module) -> bool:
     )
 
 
-def split_vision_transformer(backbone: Any) -> tuple[nn.Module, nn.Module, int, int]:
-    """Returns (low, high, channels, channels) of a plain ViT, cut behind its middle block.
+def split_vision_transformer(backbone: Any, image: Tensor) -> tuple[nn.Module, nn.Module, int, int]:
+    """Returns (low, high, channels, channels) of a plain ViT, split behind its middle block.
+
+    Args:
+        backbone: in eval mode, see :func:`is_vision_transformer`.
+        image: (1, 3, H, W) for a dry run: both halves must compute what the whole does.
 
     Raises:
-        ValueError: camera embeddings are in use, which images alone cannot feed.
+        ValueError: camera embeddings are in use, which images alone cannot feed, or the network is no plain ViT (rotary
+            positions, a convolutional stem, class attention).
     """
     if getattr(backbone, "cam_num", 0) > 0:
-        raise ValueError("cannot cut a vision transformer with camera embeddings: build it without cameras")
-    low = PatchEncoder(backbone)
+        raise ValueError("cannot split a vision transformer with camera embeddings: build it without cameras")
     channels = int(backbone.pos_embed.shape[-1])
-    return low, TokenEncoder(backbone), channels, channels
+    try:
+        low, high = PatchEncoder(backbone), TokenEncoder(backbone)
+        faithful = _faithful(backbone, low, high, image)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        faithful = False  # other layers than those of a plain ViT fail in whatever way
+    if not faithful:
+        raise ValueError(
+            f"cannot split this {type(backbone).__name__}: it is no plain vision transformer, so the two halves would "
+            "compute something else than the whole; hand over a plain one, such as timm's vit_* and deit_*"
+        )
+    return low, high, channels, channels
+
+
+def _faithful(backbone: Any, low: PatchEncoder, high: TokenEncoder, image: Tensor) -> bool:
+    """Whether the tokens behind the middle block and behind the norm are those of the whole network."""
+    seen: list[Tensor] = []
+    parts = (backbone.blocks[len(low.blocks) - 1], backbone.norm)
+    hooks = [part.register_forward_hook(lambda *call: seen.append(call[-1])) for part in parts]
+    try:
+        backbone(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    middle, last = seen
+    tokens = low(image).flatten(2).transpose(1, 2)
+    # the second half is compared with its class token, which low drops
+    pairs = ((middle[:, -tokens.shape[1] :], tokens), (last, high.norm(high.blocks(middle))))
+    return all(torch.allclose(whole, part, rtol=1e-3, atol=1e-4) for whole, part in pairs)
 
 
 class PatchEncoder(nn.Module):

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from oamn_plugin.augmentation import OcclusionAugmentation
-from oamn_plugin.occlusion import OCCLUSION_TYPES, strip
-from oamn_plugin.views import Geometry, TrainingTransform, erase
+from oamn_plugin.augmentation.geometry import Geometry, erase
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -88,59 +86,6 @@ def test_types_are_kept_and_may_flip_is_heeded() -> None:
     assert torch.equal(found[~allowed], images[~allowed].float())
 
 
-def test_aligned_views_show_the_clean_view_outside_their_strip() -> None:
-    images = random_images(5)
-    found = TrainingTransform(Geometry(3, 0.0, 0.5), mode="views", aligned=True)(images, seeded(2))
-    for views, types in zip(found.images, found.types, strict=True):
-        for view, index in zip(views, types, strict=True):
-            top, left, rows, columns = strip(OCCLUSION_TYPES[index], 24, 12)
-            outside = torch.ones(24, 12, dtype=torch.bool)
-            outside[top : top + rows, left : left + columns] = False
-            assert torch.equal(view[:, outside], views[0][:, outside])
-
-
-def test_patches_come_from_unmoved_images() -> None:
-    images = torch.full((8, 3, 24, 12), 200, dtype=torch.uint8)
-    found = TrainingTransform(Geometry(10, 0.0, 0.5), mode="views", aligned=True)(images, seeded(2))
-    for views, types in zip(found.images, found.types, strict=True):
-        for view, index in zip(views[1:], types[1:], strict=True):
-            top, left, rows, columns = strip(OCCLUSION_TYPES[index], 24, 12)
-            assert (view[:, top : top + rows, left : left + columns] == 200).all(), "padding was taken for a patch"
-
-
-def test_independent_views_never_flip_left_and_right() -> None:
-    images = random_images(40)
-    found = TrainingTransform(Geometry(0, 0.0, 1.0), mode="views", aligned=False)(images, seeded(4))
-    pasted = OcclusionAugmentation()(images, generator=seeded(4))
-    assert torch.equal(found.types, pasted.types)
-    for view, flipped in ((0, True), (1, False), (2, False), (3, True), (4, True)):
-        expected = pasted.images[:, view].float()
-        assert torch.equal(found.images[:, view], expected.flip(3) if flipped else expected)
-
-
-def test_independent_views_move_apart() -> None:
-    found = TrainingTransform(Geometry(3, 0.0, 0.0), mode="views", aligned=False)(random_images(30), seeded())
-    shared = OcclusionAugmentation()(random_images(30), generator=seeded())
-    assert not torch.equal(found.images[:, 0], shared.images[:, 0].float())
-    corner = [(found.images[:, view, :, 0] == 0).all(1).all(1) for view in range(5)]  # first row is padding
-    assert not all(torch.equal(corner[0], one) for one in corner[1:])
-
-
-@pytest.mark.parametrize("mode", ["views", "single", "none"])
-def test_shapes_types_and_determinism(mode: str) -> None:
-    transform = TrainingTransform(Geometry(), OcclusionAugmentation(probability=0.5), mode, erasing=0.5)
-    images = random_images(6)
-    first, again = transform(images, seeded(1)), transform(images, seeded(1))
-    assert first.images.shape == (6, transform.num_views, 3, 24, 12)
-    assert first.images.dtype == (torch.uint8 if mode == "views" else torch.float32)
-    assert first.types.shape == (6, transform.num_views)
-    assert torch.equal(first.images, again.images)
-    assert torch.equal(first.types, again.types)
-    if mode == "none":
-        assert not first.types.any()
-    assert torch.equal(images, random_images(6)), "the decoded batch stays as it is"
-
-
 def test_erasing_fills_one_rectangle_of_the_published_size() -> None:
     images = torch.zeros(400, 3, 64, 32)
     out = erase(images, 1.0, torch.tensor([1.0, 2.0, 3.0]), seeded())
@@ -163,21 +108,3 @@ def test_erasing_fills_one_rectangle_of_the_published_size() -> None:
 def test_erasing_happens_as_often_as_asked() -> None:
     out = erase(torch.zeros(1000, 3, 32, 32), 0.3, torch.ones(3), seeded())
     assert abs(float(out.flatten(1).any(1).float().mean()) - 0.3) < 0.05
-
-
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="views, single, none"):
-        TrainingTransform(mode="both")
-
-
-def test_views_give_the_threads_back() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        TrainingTransform()(random_images(2), seeded())
-        assert torch.get_num_threads() == 2
-        with pytest.raises(ValueError, match="at least 4"):
-            TrainingTransform()(random_images(2)[..., :2], seeded())
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)

@@ -1,7 +1,7 @@
-"""The cut of a backbone into E1 (up to stride 16, where the mask applies) and E2 (the rest).
+"""The split of a backbone into E1 (up to stride 16, where the mask applies) and E2 (the rest).
 
-Layouts are told by the names of a network's children alone, so that a backbone of any toolbox can be cut without
-importing the toolbox. The pieces are the backbone's own modules: weights loaded before the cut stay loaded.
+Layouts are told by the names of a network's children alone, so that a backbone of any toolbox can be split without
+importing the toolbox. The pieces are the backbone's own modules: weights loaded before the split stay loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from oamn_plugin.modeling.tokens import is_vision_transformer, split_vision_transformer
+from oamn_plugin.modeling.vit import is_vision_transformer, split_vision_transformer
 
 MASK_STRIDE = 16
 """Pixels of the image per position of the mask, along each axis."""
@@ -36,16 +36,16 @@ HEADS = frozenset(
 
 
 class Split(NamedTuple):
-    """The two encoders of a cut backbone and the channels that each gives."""
+    """The two encoders of a split backbone and the channels that each gives."""
 
     low: nn.Module
     high: nn.Module
-    middle_dim: int
+    mask_channels: int
     feature_dim: int
 
 
 class Layout(NamedTuple):
-    """Children in forward order, ``?`` marking optional ones; ``opened`` is cut inside, at stride 16."""
+    """Children in forward order, ``?`` marking optional ones; ``opened`` is split inside, at stride 16."""
 
     name: str
     low: str
@@ -67,12 +67,12 @@ LAYOUTS = (
 
 
 def split_backbone(backbone: nn.Module) -> Split:
-    """Cuts a backbone where its features reach stride 16.
+    """Splits a backbone where its features reach stride 16.
 
-    ResNets are cut before their last stage (layer1 to layer3 | layer4), OSNet before conv4, networks that are one list
-    of blocks behind the last block of stride 16. Non-local blocks (``NL_i`` after the blocks ``NL_i_idx`` of stage i)
-    stay at their place. ``high(low(x))`` equals the uncut feature map, which a dry run checks. Vision transformers are
-    cut in the middle, see :mod:`oamn_plugin.modeling.tokens`.
+    ResNets are split before their last stage (layer1 to layer3 | layer4), OSNet before conv4, networks that are one
+    list of blocks behind the last block of stride 16. Non-local blocks (``NL_i`` after the blocks ``NL_i_idx`` of stage
+    i) stay at their place. ``high(low(x))`` equals the whole feature map, which a dry run checks. Vision transformers
+    are split in the middle, see :mod:`oamn_plugin.modeling.vit`.
 
     Args:
         backbone: a network of one of the :data:`LAYOUTS` or a vision transformer. Its modules are shared, not copied.
@@ -85,13 +85,14 @@ def split_backbone(backbone: nn.Module) -> Split:
 
     >>> import torchvision
     >>> split = split_backbone(torchvision.models.resnet18())
-    >>> split.middle_dim, split.feature_dim
+    >>> split.mask_channels, split.feature_dim
     (256, 512)
     """
     own = set(backbone.modules())
     with evaluating(backbone):
         if is_vision_transformer(backbone):
-            split = Split(*split_vision_transformer(backbone))
+            size = getattr(backbone.patch_embed, "img_size", None) or (224, 224)
+            split = Split(*split_vision_transformer(backbone, probe_image(backbone, size)))
         else:
             split = _check(backbone, *cut_modules(backbone))
     for module in (*split.low.modules(), *split.high.modules()):
@@ -140,7 +141,7 @@ def cut_modules(backbone: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
         return nn.Sequential(OrderedDict(low)), nn.Sequential(OrderedDict(high))
     known = ", ".join([layout.name for layout in LAYOUTS] + ["vision transformer"])
     raise ValueError(
-        f"cannot cut a {type(backbone).__name__} with the children {', '.join(children) or '(none)'}: "
+        f"cannot split a {type(backbone).__name__} with the children {', '.join(children) or '(none)'}: "
         f"known layouts are {known}; hand over a backbone of one of these"
     )
 
@@ -191,7 +192,7 @@ def _check(backbone: nn.Module, low: nn.Module, high: nn.Module) -> Split:
     expected = whole(image)
     if expected.ndim == 4 and not torch.allclose(expected, features, rtol=1e-3, atol=1e-4, equal_nan=True):
         raise ValueError(
-            f"cannot cut this {type(backbone).__name__}: its layers do not simply follow each other, so the two halves "
-            "would compute something else than the whole"
+            f"cannot split this {type(backbone).__name__}: its layers do not simply follow each other, so the two "
+            "halves would compute something else than the whole"
         )
     return Split(low, high, middle.shape[1], features.shape[1])

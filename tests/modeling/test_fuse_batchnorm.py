@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from oamn_plugin.modeling import OAMN
-from oamn_plugin.modeling.fold import folded
+from oamn_plugin.modeling.fuse_batchnorm import fuse_batchnorm
 
 
 def trained(name: str | nn.Module) -> OAMN:
@@ -27,7 +27,7 @@ def trained(name: str | nn.Module) -> OAMN:
 def test_descriptors_stay_and_batch_norms_go(name: str) -> None:
     model = trained(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    fast, images = folded(model), torch.randn(3, 3, 64, 32)
+    fast, images = fuse_batchnorm(model), torch.randn(3, 3, 64, 32)
     with torch.inference_mode():
         torch.testing.assert_close(fast(images), model(images), rtol=0, atol=1e-5)
     for encoder in (fast.encoder_low, fast.encoder_high):
@@ -49,7 +49,7 @@ def test_an_encoder_that_computes_in_another_order_is_left_alone() -> None:
 
     model.encoder_high = NormFirst(model.encoder_high)  # type: ignore[assignment]
     nn.init.uniform_(model.encoder_high.bn.running_mean, -1, 1)
-    fast, images = folded(model.eval()), torch.randn(3, 3, 64, 32)
+    fast, images = fuse_batchnorm(model.eval()), torch.randn(3, 3, 64, 32)
     assert isinstance(fast.encoder_high.bn, nn.BatchNorm2d)
     with torch.inference_mode():
         torch.testing.assert_close(fast(images), model(images), rtol=0, atol=1e-5)

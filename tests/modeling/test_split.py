@@ -59,7 +59,7 @@ def assert_cut_is_exact(backbone: nn.Module, size: tuple[int, int] = (96, 48)) -
             assert torch.equal(features, feature_map(whole, images))
             assert features.isfinite().all()
         assert all(module.training == training for module in (*split.low.modules(), *split.high.modules()))
-        assert middle.shape[1] == split.middle_dim
+        assert middle.shape[1] == split.mask_channels
         assert features.shape[1] == split.feature_dim
         assert middle.shape[2:] == (-(-size[0] // 16), -(-size[1] // 16))
         mine = {id(parameter) for half in split[:2] for parameter in half.parameters()}
@@ -152,11 +152,11 @@ def test_osnet_with_separate_pools_and_a_head() -> None:
     split = split_backbone(backbone)
     images = torch.rand(2, 3, 64, 32)
     assert torch.equal(split.high(split.low(images)), backbone.featuremaps(images))
-    assert (split.middle_dim, split.feature_dim) == (24, 32)
+    assert (split.mask_channels, split.feature_dim) == (24, 32)
 
 
 def test_unknown_layout_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"cannot cut a Sequential with the children 0, 1.*ResNet family, OSNet"):
+    with pytest.raises(ValueError, match=r"cannot split a Sequential with the children 0, 1.*ResNet family, OSNet"):
         split_backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
 
 
@@ -198,3 +198,13 @@ def test_vision_transformer_is_cut_behind_its_middle_block(prefix: bool) -> None
         if not prefix:  # with a class token the second half sees patch tokens alone
             torch.testing.assert_close(features.flatten(2).transpose(1, 2), vit.forward_features(images))
     assert middle.shape == (2, 24, 4, 2)
+
+
+@pytest.mark.skipif(not HAS_TIMM, reason="timm is not installed")
+@pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "cait_xxs24_224", "vit_tiny_r_s16_p8_224"])
+def test_what_only_looks_like_a_plain_vision_transformer_is_refused(name: str) -> None:
+    """EVA-02's rotary positions went missing: its first half was off by 0.19."""
+    import timm
+
+    with pytest.raises(ValueError, match=r"cannot split this \w+: it is no plain vision transformer"):
+        split_backbone(timm.create_model(name, num_classes=0, depth=2))

@@ -1,21 +1,16 @@
-"""From a batch of decoded images to the batch the network sees: geometry, erasing and occlusion, on the device.
-
-A worker only decodes and resizes; everything random happens here, in the main process, on whole batches, so that the
-number of workers changes nothing and a GPU does the pixel work.
-"""
+"""Flips, crops, rotations and random erasing of a batch of images, on whatever device it lies."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oamn_plugin.augmentation import CACHED, OcclusionAugmentation, Views
+CACHED = 8
+"""Images that a CPU works on at a time, so that what lies between stays in its cache. A GPU takes all at once."""
 
 
 @dataclass(frozen=True)
@@ -128,90 +123,3 @@ def erase(
                 out[i, :, top : top + rows, left : left + columns] = value.to(out)[:, None, None]
                 break
     return out
-
-
-@contextlib.contextmanager
-def _one_thread(images: Tensor) -> Iterator[None]:
-    """On a CPU these many small operations take no less time with two threads, and twice the processors' time."""
-    threads = torch.get_num_threads()
-    if images.is_cuda or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class TrainingTransform:
-    """Everything random between the decoded batch and the network.
-
-    Args:
-        geometry: flip, crop and rotation; None leaves the pixels where they are.
-        occlusion: the occlusion augmentation; None for none.
-        mode: ``views``: every view of every image (OAMN). ``single``: each image occluded with the augmentation's
-            probability (any other method). ``none``: images as they are.
-        aligned: in ``views`` mode, True draws the geometry once per image and shares it among its views; False draws it
-            per view after pasting, left and right views never flipped (the released code).
-        erasing: probability of random erasing, after everything else (not in ``views`` mode).
-        erasing_value: (3,) fill colour in 0..255.
-    """
-
-    def __init__(
-        self,
-        geometry: Geometry | None = None,
-        occlusion: OcclusionAugmentation | None = None,
-        mode: str = "views",
-        aligned: bool = True,
-        erasing: float = 0.0,
-        erasing_value: tuple[float, float, float] = (123.675, 116.28, 103.53),
-    ) -> None:
-        if mode not in ("views", "single", "none"):
-            raise ValueError(f"mode must be one of views, single, none, got {mode!r}")
-        self.geometry, self.mode, self.aligned = geometry, mode, aligned
-        self.occlusion = occlusion or OcclusionAugmentation()
-        self.erasing, self.erasing_value = erasing, torch.tensor(erasing_value)
-
-    @property
-    def num_views(self) -> int:
-        """Network inputs per decoded image."""
-        return self.occlusion.num_views if self.mode == "views" else 1
-
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Views:
-        """Transforms a batch.
-
-        Args:
-            images: (B, 3, H, W) uint8 or float in 0..255.
-            generator: CPU generator of all random numbers.
-
-        Returns:
-            Views: images (B, V, 3, H, W) in 0..255 and their (B, V) types. Aligned views keep the dtype of ``images``:
-            uint8 stays a byte a pixel up to the network's normalisation. All others are float.
-        """
-        with _one_thread(images):
-            return self._transformed(images, generator)
-
-    def _transformed(self, images: Tensor, generator: torch.Generator | None) -> Views:
-        if self.mode == "views" and not self.aligned:
-            return self._independent_views(images, generator)
-        moved = self.geometry(images, generator) if self.geometry else images
-        # patches come from the unmoved images: a corner must show background, not the padding
-        if self.mode == "views":
-            return self.occlusion(moved, donors=images, generator=generator)
-        types = torch.zeros(len(images), dtype=torch.long, device=images.device)
-        if self.mode == "single":
-            moved, types = self.occlusion.single(moved, donors=images, generator=generator)
-        moved = moved.float()
-        if self.erasing:
-            moved = erase(moved, self.erasing, self.erasing_value, generator)
-        return Views(moved.unsqueeze(1), types.unsqueeze(1))
-
-    def _independent_views(self, images: Tensor, generator: torch.Generator | None) -> Views:
-        views = self.occlusion(images, generator=generator)
-        if self.geometry is None:
-            return Views(views.images.float(), views.types)
-        flat = views.images.flatten(0, 1).float()
-        side = (views.types.flatten() - 1) % 4  # left, right, bottom, top
-        may_flip = (views.types.flatten() == 0) | (side >= 2)
-        return Views(self.geometry(flat, generator, may_flip).unflatten(0, views.types.shape), views.types)

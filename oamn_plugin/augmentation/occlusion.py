@@ -8,31 +8,23 @@ section 3.1, and the released code where the paper is silent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, split_type, strip
-from oamn_plugin.presets import PATCH_SHAPES, PATCH_SOURCES, Options
+from oamn_plugin.augmentation.geometry import CACHED
+from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, rest, strip
+from oamn_plugin.presets import PATCH_SOURCES, Options
 
 AREA_RANGE = (0.02, 0.2)
 """Share of the donor image that a patch covers."""
-LARGE_AREA_RANGE = (0.25, 0.6)
-"""The same for ``large`` patches, which are hardly stretched and look like the things that really stand in front."""
 ASPECT_RANGE = (0.3, 3.3)
 """Height over width of a patch."""
-LOOSE_AREA_RANGES = {"quarter": (0.15, 0.375), "half": (0.375, 0.6)}
-"""Share of the image that a ``loose`` patch of a type covers."""
-LOOSE_SPAN_RANGE = (0.65, 1.0)
-"""Share of its side that a ``loose`` patch spans."""
 ATTEMPTS = 10
 """Draws of a patch that does not fit before the last one is cut to the image."""
 AXES = (("left", "right"), ("bottom", "top"))
-CACHED = 8
-"""Images that a CPU works on at a time, so that what lies between stays in its cache. A GPU takes all at once."""
 
 
 class Views(NamedTuple):
@@ -41,13 +33,10 @@ class Views(NamedTuple):
     Attributes:
         images: (B, V, 3, H, W), dtype of the input; view 0 is the clean image where there are several.
         types: (B, V) long, indices into :data:`oamn_plugin.occlusion.OCCLUSION_TYPES`.
-        boxes: (B, V, 4) float, what is covered: top, left, height, width as shares of the image, zeros where nothing
-            is; None where a later change of geometry has moved it.
     """
 
     images: Tensor
     types: Tensor
-    boxes: Tensor | None = None
 
 
 class Patches(NamedTuple):
@@ -70,14 +59,11 @@ class OcclusionAugmentation:
 
     Args:
         axes: 2 for clean and all four sides (V = 5); 1 for clean and one opposing pair, drawn per image (V = 3); 0 for
-            one view an image (V = 1), as :meth:`single` makes it.
+            one view an image (V = 1), clean or occluded at one side.
         patch_source: ``corner`` crops the patch at one of the donor's corners, where images show background;
-            ``anywhere`` crops it wherever it fits, people and objects included; ``large`` does so with a patch of a
-            quarter to 0.6 of the donor; ``mixed`` draws ``corner`` or ``large`` for each image.
+            ``anywhere`` crops it wherever it fits, people and objects included.
         probability: only with one view an image: how often it is occluded.
         black_share: how often the strip is black instead of a donor's patch.
-        shape: ``strip`` covers the strip of the type, edge to edge; ``loose`` a rectangle at the type's side of about
-            its area, as things that stand in front of people do. Black patches are strips, as unification makes them.
         cut_share: only with one view an image: how often the strip of an occluded image is cut away and the rest
             stretched over the whole image. Such a view is of type ``none``: nothing is covered.
 
@@ -97,7 +83,6 @@ class OcclusionAugmentation:
         patch_source: str = "corner",
         probability: float = 0.5,
         black_share: float = 0.0,
-        shape: str = "strip",
         cut_share: float = 0.0,
     ) -> None:
         if axes not in (0, 1, 2):
@@ -107,16 +92,13 @@ class OcclusionAugmentation:
         for name, share in (("probability", probability), ("black_share", black_share), ("cut_share", cut_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
-        if shape not in PATCH_SHAPES:
-            raise ValueError(f"shape must be strip or loose, got {shape!r}")
-        self.axes, self.patch_source, self.probability, self.black_share = axes, patch_source, probability, black_share
-        self.shape, self.cut_share = shape, cut_share
+        self.axes, self.patch_source = axes, patch_source
+        self.probability, self.black_share, self.cut_share = probability, black_share, cut_share
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(axes={self.axes}, patch_source={self.patch_source!r}, "
-            f"probability={self.probability}, black_share={self.black_share}, shape={self.shape!r}, "
-            f"cut_share={self.cut_share})"
+            f"probability={self.probability}, black_share={self.black_share}, cut_share={self.cut_share})"
         )
 
     @property
@@ -136,57 +118,30 @@ class OcclusionAugmentation:
         Raises:
             ValueError: ``images`` is not a batch of images of at least 4 x 4 pixels.
         """
-        if self.axes == 0:
-            return self._single(images, donors, generator)
         _check_batch(images)
-        halves = torch.rand(len(images), generator=generator) < 0.5
-        axis = torch.randint(2, (len(images),), generator=generator)
+        types = self._types(len(images), generator)
         patches = self._patches(images, donors, generator)
-        types = torch.zeros(len(images), self.num_views, dtype=torch.long)
+        views = images.unsqueeze(1).repeat(1, self.num_views, 1, 1, 1)
+        if self.cut_share and not self.axes:
+            cut = (torch.rand(len(images), 1, generator=generator) < self.cut_share) & (types > 0)
+            for i in cut.flatten().nonzero().flatten().tolist():
+                views[i, 0] = _cut_away(images[i], OCCLUSION_TYPES[int(types[i, 0])])
+            types = types * ~cut
+        _paste(views, torch.tensor([strip(name, *images.shape[-2:]) for name in OCCLUSION_TYPES])[types], patches)
+        return Views(views, types.to(images.device))
+
+    def _types(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """(B, V) long, the types of all views."""
+        if self.axes == 0:
+            chosen = torch.rand(count, generator=generator) < self.probability
+            return (torch.randint(1, len(OCCLUSION_TYPES), (count,), generator=generator) * chosen).unsqueeze(1)
+        halves = torch.rand(count, generator=generator) < 0.5
+        axis = torch.randint(2, (count,), generator=generator)
+        types = torch.zeros(count, self.num_views, dtype=torch.long)
         for i, (half, first) in enumerate(zip(halves.tolist(), axis.tolist(), strict=True)):
             sides = SIDES if self.axes == 2 else AXES[first]
             types[i, 1:] = torch.tensor([TYPE_INDEX[f"{side}_{'half' if half else 'quarter'}"] for side in sides])
-        views = images.unsqueeze(1).repeat(1, self.num_views, 1, 1, 1)
-        boxes = self._boxes(types, patches.black, images.shape[-2:], generator)
-        _paste(views, boxes, patches)
-        return Views(views, types.to(images.device), _shares(boxes, images))
-
-    def single(
-        self, images: Tensor, donors: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Occludes each image with :attr:`probability`, at one random side: the augmentation alone, for any method.
-
-        Returns:
-            ``(images, types)``: a new (B, 3, H, W) batch and its (B,) long type indices, 0 where nothing is covered.
-        """
-        views = self._single(images, donors, generator)
-        return views.images[:, 0], views.types[:, 0]
-
-    def _single(self, images: Tensor, donors: Tensor | None, generator: torch.Generator | None) -> Views:
-        _check_batch(images)
-        chosen = torch.rand(len(images), generator=generator) < self.probability
-        types = torch.randint(1, len(OCCLUSION_TYPES), (len(images),), generator=generator) * chosen
-        types = types.unsqueeze(1)
-        patches = self._patches(images, donors, generator)
-        out = images.clone().unsqueeze(1)
-        if self.cut_share:
-            cut = (torch.rand(len(images), 1, generator=generator) < self.cut_share) & (types > 0)
-            for i in cut.flatten().nonzero().flatten().tolist():
-                out[i, 0] = _cut_away(images[i], OCCLUSION_TYPES[int(types[i, 0])])
-            types = types * ~cut
-        boxes = self._boxes(types, patches.black, images.shape[-2:], generator)
-        _paste(out, boxes, patches)
-        return Views(out, types.to(images.device), _shares(boxes, images))
-
-    def _boxes(self, types: Tensor, black: Tensor, size: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        """What each view's patch covers, (B, V, 4) long: top, left, height, width in pixels, zeros for clean views."""
-        boxes = torch.tensor([strip(name, *size) for name in OCCLUSION_TYPES])[types]
-        if self.shape == "loose":
-            for i, row in enumerate(types.tolist()):
-                for v, index in enumerate(row):
-                    if index and not black[i]:
-                        boxes[i, v] = torch.tensor(draw_loose(OCCLUSION_TYPES[index], size[0], size[1], generator))
-        return boxes
+        return types
 
     def _patches(self, images: Tensor, donors: Tensor | None, generator: torch.Generator | None) -> Patches:
         pool = images if donors is None else donors
@@ -194,11 +149,7 @@ class OcclusionAugmentation:
         if len(pool) == len(images) > 1:  # any image but oneself
             picks = (torch.arange(len(images)) + 1 + picks % (len(images) - 1)) % len(images)
         height, width = pool.shape[-2:]
-        sources = [self.patch_source] * len(picks)
-        if self.patch_source == "mixed":
-            large = torch.rand(len(picks), generator=generator) < 0.5
-            sources = ["large" if one else "corner" for one in large.tolist()]
-        boxes = [draw_patch(height, width, source, generator) for source in sources]
+        boxes = [draw_patch(height, width, self.patch_source, generator) for _ in picks]
         black = torch.zeros(len(picks), dtype=torch.bool)
         if self.black_share:
             black = torch.rand(len(picks), generator=generator) < self.black_share
@@ -208,47 +159,8 @@ class OcclusionAugmentation:
 def augmentation_of(options: Options) -> OcclusionAugmentation:
     """The augmentation that a reading of the method trains with."""
     return OcclusionAugmentation(
-        options.axes,
-        options.patch_source,
-        options.occluded_share,
-        options.black_share,
-        options.patch_shape,
-        options.cut_share,
+        options.axes, options.patch_source, options.occluded_share, options.black_share, options.cut_share
     )
-
-
-class RandomOcclusion(torch.nn.Module):
-    """The augmentation as an ordinary torchvision transform: one image in, one occluded image and its label out.
-
-    Patches come from the images seen before (a ring of ``memory`` of them), so it needs no access to the data set; the
-    first image meets itself as donor.
-
-    Args:
-        probability: how often an image is occluded.
-        memory: number of earlier images kept as donors.
-        return_type: True returns ``(image, type index)``, False the image alone.
-    """
-
-    def __init__(self, probability: float = 0.5, memory: int = 16, return_type: bool = True) -> None:
-        super().__init__()
-        self.augmentation = OcclusionAugmentation(probability=probability)
-        self.memory, self.return_type = memory, return_type
-        self._donors: list[Tensor] = []
-
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, int]:
-        """Occludes one image.
-
-        Args:
-            image: (3, H, W) tensor, uint8 or float.
-        """
-        donors = [donor for donor in self._donors if donor.shape == image.shape] or [image]
-        pick = int(torch.randint(len(donors), ()))
-        out, types = self.augmentation.single(image[None], donors[pick][None])
-        self._donors = [*self._donors, image][-self.memory :]
-        return (out[0], int(types[0])) if self.return_type else out[0]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(probability={self.augmentation.probability}, memory={self.memory})"
 
 
 def draw_patch(height: int, width: int, source: str = "corner", generator: torch.Generator | None = None) -> Strip:
@@ -260,15 +172,13 @@ def draw_patch(height: int, width: int, source: str = "corner", generator: torch
     Args:
         height: donor height in pixels.
         width: donor width in pixels.
-        source: ``corner``: the rectangle touches one of the four corners, each as likely; ``anywhere``: any position;
-            ``large``: any position, area share ~ U(0.25, 0.6).
+        source: ``corner``: the rectangle touches one of the four corners, each as likely; ``anywhere``: any position.
         generator: CPU generator of the random numbers.
     """
     rows = columns = 1
     for _ in range(ATTEMPTS):
         draws = torch.rand(2, generator=generator).tolist()
-        low, high = LARGE_AREA_RANGE if source == "large" else AREA_RANGE
-        area = height * width * (low + draws[0] * (high - low))
+        area = height * width * (AREA_RANGE[0] + draws[0] * (AREA_RANGE[1] - AREA_RANGE[0]))
         aspect = ASPECT_RANGE[0] + draws[1] * (ASPECT_RANGE[1] - ASPECT_RANGE[0])
         rows, columns = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
         if rows <= height and columns <= width:
@@ -280,46 +190,12 @@ def draw_patch(height: int, width: int, source: str = "corner", generator: torch
     return Strip(round(spot[0] * (height - rows)), round(spot[1] * (width - columns)), rows, columns)
 
 
-def draw_loose(type_name: str, height: int, width: int, generator: torch.Generator | None = None) -> Strip:
-    """Draws the rectangle that a loose patch of a type covers on an image.
-
-    It touches the type's side, spans 0.65 to 1 of it, beginning anywhere, and covers 0.15 to 0.375 of the image for a
-    quarter, 0.375 to 0.6 for a half.
-
-    Args:
-        type_name: one of ``OCCLUSION_TYPES`` but ``none``.
-        height: image height in pixels.
-        width: image width in pixels.
-        generator: CPU generator of the random numbers.
-    """
-    side, area_name = type_name.rsplit("_", 1)
-    draws = torch.rand(3, generator=generator).tolist()
-    low, high = LOOSE_AREA_RANGES[area_name]
-    span = LOOSE_SPAN_RANGE[0] + draws[0] * (LOOSE_SPAN_RANGE[1] - LOOSE_SPAN_RANGE[0])
-    depth = (low + draws[1] * (high - low)) / span
-    across, along = (width, height) if side in ("left", "right") else (height, width)
-    deep, wide = min(max(1, round(depth * across)), across), max(1, round(span * along))
-    start = round(draws[2] * (along - wide))
-    near = 0 if side in ("left", "top") else across - deep
-    return Strip(start, near, wide, deep) if side in ("left", "right") else Strip(near, start, deep, wide)
-
-
 def _cut_away(image: Tensor, type_name: str) -> Tensor:
     """What the strip of a type leaves of a (3, H, W) image, stretched to its size: bilinear."""
-    top, left, rows, columns = strip(type_name, *image.shape[-2:])
-    kept = {
-        "left": image[:, :, columns:],
-        "right": image[:, :, :left],
-        "bottom": image[:, :top],
-        "top": image[:, rows:],
-    }[split_type(type_name)[0]]
-    out = F.interpolate(kept[None].float(), image.shape[-2:], mode="bilinear", align_corners=False)[0]
+    top, left, rows, columns = rest(type_name, *image.shape[-2:])
+    kept = image[None, :, top : top + rows, left : left + columns].float()
+    out = F.interpolate(kept, image.shape[-2:], mode="bilinear", align_corners=False)[0]
     return (out if image.dtype.is_floating_point else out.round_()).to(image.dtype)
-
-
-def _shares(boxes: Tensor, images: Tensor) -> Tensor:
-    height, width = images.shape[-2:]
-    return (boxes / torch.tensor([height, width, height, width])).to(images.device)
 
 
 def _paste(views: Tensor, boxes: Tensor, patches: Patches) -> None:
