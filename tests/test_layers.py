@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ LAYERS = (
     {"search"},
     {"benchmark"},
     {"hosts"},
+    {"cli"},
 )
+"""From the ground up, as in docs/architecture.md."""
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -60,6 +63,26 @@ def test_imports_point_down(path: Path) -> None:
         assert name.split(".")[0] not in HOSTS or own == "hosts", f"{name} below hosts/"
         if name.split(".")[0] == "oamn_plugin" and part(name) in HEIGHT and own != "__init__":
             assert HEIGHT[part(name)] <= HEIGHT[own], f"{name} lies above {own}"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package and of tools/ by its full name."""
+    names = {}
+    for path in FILES:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names | {path.stem: path for path in (ROOT / "tools").glob("*.py")}
+
+
+def test_no_import_circle() -> None:
+    """Imports inside functions count: a circle that is hidden there is one all the same."""
+    known = modules()
+    graph = {}
+    for name, path in known.items():
+        names = set(imported(path)) & set(known)
+        # of `from package import module` only the module is meant
+        graph[name] = {other for other in names if not any(n.startswith(f"{other}.") for n in names)} - {name}
+    TopologicalSorter(graph).prepare()  # a CycleError names the circle
 
 
 @pytest.mark.parametrize(("host", "other"), [("fastreid", "torchreid"), ("torchreid", "fastreid")])

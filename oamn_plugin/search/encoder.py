@@ -30,7 +30,7 @@ BATCH = 32
 """Images a batch. Fixed, so that a gallery's descriptors do not depend on where an encoding was interrupted."""
 
 
-class Identity(NamedTuple):
+class ModelIdentity(NamedTuple):
     """What descriptors can be compared by: the network's weights and the settings they were used with."""
 
     weights: str
@@ -98,7 +98,7 @@ class ImageEncoder:
         """The occlusion types a gallery may be described for: all nine, or ``none`` where one descriptor serves all."""
         return OCCLUSION_TYPES if self.options.by_type else (NONE,)
 
-    def identity(self) -> Identity:
+    def identity(self) -> ModelIdentity:
         """What an index that this encoder fills can be compared by."""
         digest = hashlib.sha256()
         for name, value in sorted(self.model.state_dict().items()):
@@ -114,7 +114,7 @@ class ImageEncoder:
             **{name: options[name] for name in DESCRIBING},
             "unification": "weighted" if self.options.weighted else "typed",  # what is in force
         }
-        return Identity(digest.hexdigest(), settings)
+        return ModelIdentity(digest.hexdigest(), settings)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """(3, H, W) pixels in 0..255 of a PIL image, of the network's input size."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from oamn_plugin.datasets.readers.layout import Layout
+from oamn_plugin.datasets.readers.layout import FolderLayout
 from oamn_plugin.datasets.records import DataSetError, Record, Split
 
 _LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
-MSMT17 = Layout(
+MSMT17 = FolderLayout(
     "MSMT17",
     ("MSMT17_V1", "MSMT17", "MSMT17_V2"),
     _LISTS,

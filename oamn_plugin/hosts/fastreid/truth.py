@@ -11,7 +11,7 @@ from torch import nn
 from oamn_plugin.datasets.embedded import load_truth
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
-from oamn_plugin.retrieval.truth import mask_scores, type_scores
+from oamn_plugin.retrieval.occlusion_scores import mask_scores, type_scores
 from oamn_plugin.retrieval.unification import QueryDescriptors
 
 

@@ -19,8 +19,8 @@ from oamn_plugin.datasets.records import Record
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.presets import Options
 from oamn_plugin.retrieval import RankingResult, Reranking, evaluate_ranking
+from oamn_plugin.retrieval.occlusion_scores import mask_scores, type_scores
 from oamn_plugin.retrieval.protocol import Protocol
-from oamn_plugin.retrieval.truth import mask_scores, type_scores
 from oamn_plugin.retrieval.unification import QueryDescriptors, unify
 
 
