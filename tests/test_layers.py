@@ -111,14 +111,23 @@ def test_ranking_loads_no_index() -> None:
     assert "faiss" not in loaded_by("import oamn_plugin.retrieval")
 
 
-@pytest.mark.parametrize("tool", ["train_net", "prepare_data", "convert_official", "benchmark"])
-def test_a_command_explains_itself_without_loading_torch(tool: str) -> None:
-    code = f"""
-import runpy, sys
-sys.argv = ["{tool}.py", "--help"]
-try:
-    runpy.run_path("tools/{tool}.py", run_name="__main__")
-except SystemExit as error:
-    assert not error.code
+def test_the_packaged_model_needs_no_toolbox() -> None:
+    code = "from oamn_plugin.search import packaged_encoder\npackaged_encoder()"
+    assert not HOSTS & loaded_by(code)
+
+
+def test_every_command_explains_itself_without_loading_torch() -> None:
+    code = """
+import contextlib, io, runpy, sys
+from pathlib import Path
+for path in sorted(Path("tools").glob("*.py")):
+    sys.argv = [path.name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            assert not end.code, path
+    assert "usage: " + path.name in told.getvalue(), path
+    assert "torch" not in sys.modules, path
 """
-    assert not {"torch", "fastreid", "torchreid"} & loaded_by(code)
+    assert not {"torch", "numpy", "PIL", "fastreid", "torchreid", "yacs"} & loaded_by(code)

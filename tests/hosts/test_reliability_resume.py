@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
+import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fastreid.config import CfgNode
-from tiny_fastreid import CONFIGS, tiny_config
+from run_checks import DAMAGES, assert_same_run, damage
+from tiny_fastreid import tiny_config
 
 from oamn_plugin.hosts.fastreid import checkpoint
 from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError, WriteError, load_checkpoint, load_newest, save_step
@@ -46,28 +47,6 @@ class KillHook(HookBase):
     def after_step(self) -> None:
         if self.trainer.iter + 1 == self.step:
             raise Killed
-
-
-def final_weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "model_final.pth")["model"]
-
-
-def assert_same_run(folder: Path, reference: Path) -> None:
-    wanted, found = final_weights(reference), final_weights(folder)
-    assert wanted.keys() == found.keys()
-    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
-    for name in ("results.json", "results_note.json"):
-        results = [json.loads((one / name).read_text()) for one in (reference, folder)]
-        for one in results:
-            one.get("OccludedPedestrians", {}).pop("seconds_per_1000_gallery", None)
-        assert results[0] == results[1]
-    lines = [
-        [json.loads(line) for line in (one / "metrics.json").read_text().splitlines()] for one in (reference, folder)
-    ]
-    assert [line["iteration"] for line in lines[1]] == list(range(len(lines[0])))
-    scores = [[line["validation_mAP"] for line in one if "validation_mAP" in line] for one in lines]
-    assert scores[0] == scores[1]
-    assert len(scores[0]) == 2
 
 
 @pytest.fixture(scope="module")
@@ -106,51 +85,26 @@ def test_a_drawn_seed_is_kept_and_other_batches_or_models_are_refused(embedded_r
         Trainer(config(embedded_root, tmp_path, MODEL__OAMN__HEAD="bnneck"), resume=True)
 
 
-def command(root: Path, output: Path, *opts: str) -> list[str]:
-    cfg = [text for key, value in SMALL.items() for text in (key.replace("__", "."), str(value))]
-    tiny = [
-        "MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST",
-        "[64, 32]", "INPUT.PADDING.SIZE", "4", "DATASETS.NAMES", "['OccludedPedestrians']", "DATASETS.TESTS",
-        "['OccludedPedestrians']", "DATASETS.EMBEDDED.SIZE", "tiny", "DATALOADER.NUM_WORKERS", "1", "SOLVER.BASE_LR",
-        "0.01", "SOLVER.SCHED", "CosineAnnealingLR", "TEST.IMS_PER_BATCH", "16", "SOLVER.CHECKPOINT_PERIOD", "1",
-    ]  # fmt: skip
-    tool = str(CONFIGS.parent / "tools" / "train_net.py")
-    base = ["--config-file", str(CONFIGS / "Base-OAMN.yml")]
-    return [sys.executable, tool, *base, *opts, *tiny, *cfg, "DATASETS.ROOT", str(root), "OUTPUT_DIR", str(output)]
-
-
-def test_sigterm_saves_and_leaves_with_its_exit_code(reference: Path, embedded_root: Path, tmp_path: Path) -> None:
-    arguments = command(embedded_root, tmp_path)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "step 1/" in line:
-                os.kill(process.pid, signal.SIGTERM)
-        code = process.wait()
-    told = "".join(lines)
-    assert code == INTERRUPTED == 75, told
-    assert "SIGTERM: the state is saved; go on with --resume. Exit code 75" in told
-    assert "Traceback" not in told
-    assert 0 < load_newest(tmp_path)["step"] < 10  # type: ignore[index]
-    Trainer(config(embedded_root, tmp_path), resume=True).train()  # with another number of workers
-    assert_same_run(tmp_path, reference)
-
-
-def test_a_signal_is_answered_at_the_end_of_the_step_and_given_back(embedded_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)
+def test_a_signal_is_answered_at_the_end_of_the_step_and_given_back(
+    sign: signal.Signals, reference: Path, embedded_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Signal(HookBase):
         def after_step(self) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), sign)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(sign)
     trainer = Trainer(config(embedded_root, tmp_path))
     trainer._hooks.insert(0, Signal())
-    with pytest.raises(SystemExit) as caught:
+    logging.getLogger("fastreid.oamn").propagate = True
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
         trainer.train()
-    assert caught.value.code == INTERRUPTED
+    assert caught.value.code == INTERRUPTED == 75
+    assert f"{sign.name}: the state is saved; go on with --resume. Exit code 75" in caplog.text
     assert load_newest(tmp_path)["step"] == 1  # type: ignore[index]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(sign) is before
+    Trainer(config(embedded_root, tmp_path, DATALOADER__NUM_WORKERS=1), resume=True).train()
+    assert_same_run(tmp_path, reference)
 
 
 def test_a_fresh_start_moves_an_earlier_run_aside(embedded_root: Path, tmp_path: Path) -> None:
@@ -178,33 +132,19 @@ def test_the_last_ones_are_kept_and_leftovers_of_a_kill_are_removed(tmp_path: Pa
     assert len(list((tmp_path / "checkpoints").iterdir())) == 3
 
 
-def damage(path: Path, how: str) -> None:
-    content = bytearray(path.read_bytes())
-    if how == "empty":
-        content = bytearray()
-    elif how == "truncated":
-        content = content[: len(content) // 2]
-    elif how == "one bit":
-        content[len(content) // 2] ^= 16
-    elif how == "zeros":
-        content[-4096:] = bytes(4096)
-    elif how == "noise":
-        content = bytearray(os.urandom(len(content)))
-    path.write_bytes(bytes(content))
-
-
-@pytest.mark.parametrize("how", ["empty", "truncated", "one bit", "zeros", "noise"])
+@pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(
     how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for step in (1, 2):
         save_step(tmp_path, step, state(step), keep=2)
-    damage(checkpoint.step_files(tmp_path)[0], how)
+    damage(checkpoint.step_files(tmp_path)[0], how, random.Random(0))
     logging.getLogger("fastreid.oamn").propagate = True
     with caplog.at_level(logging.WARNING):
         assert load_newest(tmp_path)["step"] == 1  # type: ignore[index]
     assert "step_00000002.pth" in caplog.text
     assert "the one before it is used" in caplog.text
+    assert not (tmp_path / "checkpoints" / "proof").exists()
 
 
 def test_every_single_damaged_byte_of_the_content_is_noticed(tmp_path: Path) -> None:
@@ -226,7 +166,7 @@ def test_every_single_damaged_byte_of_the_content_is_noticed(tmp_path: Path) -> 
 
 def test_when_none_is_whole_the_run_does_not_start_afresh_by_itself(tmp_path: Path) -> None:
     save_step(tmp_path, 1, state(1), keep=2)
-    damage(checkpoint.step_files(tmp_path)[0], "truncated")
+    damage(checkpoint.step_files(tmp_path)[0], "cut in half", random.Random(0))
     with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
         load_newest(tmp_path)
     assert load_newest(tmp_path / "nowhere") is None
@@ -241,8 +181,6 @@ def test_metrics_are_cut_at_the_step_that_is_taken_again(tmp_path: Path) -> None
 
 
 def test_random_numbers_go_on_where_they_were() -> None:
-    import random
-
     import numpy as np
 
     def draw() -> list[float]:
@@ -260,21 +198,15 @@ def test_random_numbers_go_on_where_they_were() -> None:
 
 def test_a_full_disk_leaves_the_earlier_file_and_no_other(tmp_path: Path) -> None:
     checkpoint.write_atomically(tmp_path / "a.json", b"old")
-    code = f"""
-import resource, signal, sys
-from pathlib import Path
-from oamn_plugin.hosts.fastreid.checkpoint import WriteError, write_atomically
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    write_atomically(Path({str(tmp_path)!r}) / "a.json", bytes(5000))
-except WriteError as error:
-    print(error)
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CONFIGS.parent, check=True)
-    assert "cannot write" in found.stdout
-    assert "a.json" in found.stdout
-    assert "--resume" in found.stdout
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(WriteError, match=r"cannot write .*a.json(.*\n?)*--resume"):
+            checkpoint.write_atomically(tmp_path / "a.json", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_bytes() == b"old"
 
