@@ -107,7 +107,7 @@ class Suite:
 
     def source(self, method: Method) -> Method:
         """The method that trains the weights which this one is tested with: itself unless ``weights_of`` is given."""
-        return next(method for method in self.methods if method.name == (method.weights_of or method.name))
+        return next(trained for trained in self.methods if trained.name == (method.weights_of or method.name))
 
     def only(self, names: Sequence[str]) -> list[Method]:
         """The methods of these names, all for none.
