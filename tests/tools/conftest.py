@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from search_runs import make_run, model_options, run_tool
+from run_tool import run_tool
+from search_runs import make_run, model_options
 
 
 @pytest.fixture(scope="session")

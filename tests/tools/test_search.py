@@ -8,7 +8,8 @@ import re
 import shutil
 
 import pytest
-from search_runs import make_run, model_options, run_tool
+from run_tool import run_tool
+from search_runs import make_run, model_options
 
 
 def query(world, *arguments):

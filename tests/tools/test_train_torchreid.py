@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from search_runs import Result, run_tool
+from run_tool import Result, run_tool
 
 if importlib.util.find_spec("torchreid") is None:
     pytest.skip("torchreid is not installed: pip install --no-deps torchreid==0.2.5", allow_module_level=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from search_runs import model_options, run_tool
+from run_tool import run_tool
+from search_runs import model_options
 
 
 def test_rank_lists(world, tmp_path):
