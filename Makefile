@@ -25,7 +25,7 @@ demo: install weights  ## OAMN beside bagtricks on the generated data set, minut
 	$(BIN)/python tools/benchmark.py configs/suites/demo.yml --seeds $(SEEDS)
 
 test: install  ## every quick test
-	$(BIN)/python -m pytest -m "not slow and not real_data and not browser and not trackers"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not real_data and not browser and not trackers"
 
 test-slow: install  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -52,7 +52,7 @@ bench: install  ## every row of docs/performance.md on this machine. ARGUMENTS=-
 	$(BIN)/python benchmarks/all.py $(ARGUMENTS)
 
 torture: install  ## kills, corrupts, fills disks: docs/reliability.md
-	$(BIN)/python tools/torture.py
+	$(BIN)/python -m pytest -m torture tests/hosts/test_torture.py
 
 clean:
 	rm -rf .venv logs

@@ -46,7 +46,7 @@ setup(
         "bench": ["Cython>=3"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17", "onnxscript"],
         "app": ["gradio>=5"],
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],
+        "dev": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

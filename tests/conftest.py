@@ -26,3 +26,16 @@ def embedded_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("datasets")
     ensure(root, size="tiny")
     return root
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The cases of ``make torture`` as the table of docs/reliability.md."""
+    rows = []
+    for state in ("passed", "failed", "skipped"):
+        for report in terminalreporter.getreports(state):
+            if "torture" in getattr(report, "keywords", ()):  # a skipped module's report has none
+                case = report.nodeid.split("::test_")[-1].replace("_", " ")
+                reason = report.longrepr[2] if state == "skipped" else ""
+                rows.append(f"| {case} | {state} | {dict(report.user_properties).get('seen', reason)} |")
+    if rows:
+        terminalreporter.write_line("\n".join(["", "| case | outcome | seen |", "|---|---|---|", *rows]))

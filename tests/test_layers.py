@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ LAYERS = (
     {"hosts"},
     {"cli", "trackers"},
 )
+"""From the ground up, as in docs/architecture.md."""
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -64,6 +66,26 @@ def test_imports_point_down(path: Path) -> None:
             assert HEIGHT[part(name)] <= HEIGHT[own], f"{name} lies above {own}"
 
 
+def modules() -> dict[str, Path]:
+    """Every module of the package and of tools/ by its full name."""
+    names = {}
+    for path in FILES:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names | {path.stem: path for path in (ROOT / "tools").glob("*.py")}
+
+
+def test_no_import_circle() -> None:
+    """Imports inside functions count: a circle that is hidden there is one all the same."""
+    known = modules()
+    graph = {}
+    for name, path in known.items():
+        names = set(imported(path)) & set(known)
+        # of `from package import module` only the module is meant
+        graph[name] = {other for other in names if not any(n.startswith(f"{other}.") for n in names)} - {name}
+    TopologicalSorter(graph).prepare()  # a CycleError names the circle
+
+
 @pytest.mark.parametrize(("host", "other"), [("fastreid", "torchreid"), ("torchreid", "fastreid")])
 def test_the_adapters_do_not_know_each_other(host: str, other: str) -> None:
     for path in (PACKAGE / "hosts" / host).rglob("*.py"):
@@ -90,14 +112,23 @@ def test_ranking_loads_no_index() -> None:
     assert "faiss" not in loaded_by("import oamn_plugin.retrieval")
 
 
-@pytest.mark.parametrize("tool", ["train_net", "prepare_data", "convert_official", "benchmark"])
-def test_a_command_explains_itself_without_loading_torch(tool: str) -> None:
-    code = f"""
-import runpy, sys
-sys.argv = ["{tool}.py", "--help"]
-try:
-    runpy.run_path("tools/{tool}.py", run_name="__main__")
-except SystemExit as error:
-    assert not error.code
+def test_the_packaged_model_needs_no_toolbox() -> None:
+    code = "from oamn_plugin.search import packaged_encoder\npackaged_encoder()"
+    assert not HOSTS & loaded_by(code)
+
+
+def test_every_command_explains_itself_without_loading_torch() -> None:
+    code = """
+import contextlib, io, runpy, sys
+from pathlib import Path
+for path in sorted(Path("tools").glob("*.py")):
+    sys.argv = [path.name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            assert not end.code, path
+    assert "usage: " + path.name in told.getvalue(), path
+    assert "torch" not in sys.modules, path
 """
-    assert not {"torch", "fastreid", "torchreid"} & loaded_by(code)
+    assert not {"torch", "numpy", "PIL", "fastreid", "torchreid", "yacs"} & loaded_by(code)

@@ -33,9 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """0: all finished; 1: some run failed; 2: the suite cannot run; 130: stopped."""
-    args = build_parser().parse_args()
+    args = build_parser().parse_args(argv)
     from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite
     from oamn_plugin.benchmark.suite import load_suite
     from oamn_plugin.errors import ExpectedError

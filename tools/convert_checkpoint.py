@@ -31,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Runs the command; expected errors are one message and exit code 2."""
-    args = build_parser().parse_args()
+    args = build_parser().parse_args(argv)
     from oamn_plugin.errors import ExpectedError
 
     try:

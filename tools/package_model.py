@@ -56,14 +56,14 @@ def package(args: argparse.Namespace) -> None:
     from oamn_plugin.datasets.embedded import ensure
     from oamn_plugin.hosts.fastreid import load_config
     from oamn_plugin.hosts.fastreid.inference import load_encoder
-    from oamn_plugin.modeling.packaged import Card, save_packaged
+    from oamn_plugin.modeling.packaged import ModelCard, save_packaged
     from oamn_plugin.search.encoder import packaged_encoder
 
     config = str(args.run / "config.yaml")
     cfg = load_config(config)
     source = load_encoder(config, str(args.run / args.weights))
     data = Path(args.data or ensure(cfg.DATASETS.ROOT or None, cfg.DATASETS.EMBEDDED.SIZE, cfg.DATASETS.EMBEDDED.SEED))
-    card = Card(
+    card = ModelCard(
         backbone=backbone_of(cfg),
         last_stride=cfg.MODEL.BACKBONE.LAST_STRIDE if cfg.MODEL.BACKBONE.ARCH.startswith("resnet") else 2,
         input_size=source.input_size,

@@ -96,7 +96,7 @@ def run_query(args: argparse.Namespace) -> int:
     from oamn_plugin.hosts.encoder import load_model
     from oamn_plugin.search.index import GalleryIndex
     from oamn_plugin.search.page import render_search
-    from oamn_plugin.search.results import search, to_json, to_text
+    from oamn_plugin.search.results import results_json, results_text, search
 
     queries = read_images(args.images, args.pattern)
     encoder = load_model(args.config_file, args.weights, args.opts)
@@ -104,13 +104,13 @@ def run_query(args: argparse.Namespace) -> int:
     pictures = [read_image(query.path) for query in queries]
     results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras)
     scores = evaluate(index, described, queries) if args.evaluate else {}
-    content: dict[str, Any] = {"index": str(index.folder), "gallery": len(index), "queries": to_json(results)}
+    content: dict[str, Any] = {"index": str(index.folder), "gallery": len(index), "queries": results_json(results)}
     if scores:
         content["scores"] = scores
     if args.json == "-":
         print(json.dumps(content, indent=2))
     else:
-        print(to_text(results, shown=min(args.topk, 10)))
+        print(results_text(results, shown=min(args.topk, 10)))
         for line in score_lines(scores):
             print(line)
     if args.json and args.json != "-":

@@ -100,7 +100,7 @@ def stopping_on_signals() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def wait_for_one(children: Sequence[Child], stop: Stop) -> Child | None:
+def wait_for_any(children: Sequence[Child], stop: Stop) -> Child | None:
     """The first child that has ended; None when asked to stop before one has."""
     while not stop:
         for child in children:

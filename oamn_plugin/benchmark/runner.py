@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from oamn_plugin.benchmark.estimates import duration, estimate, makespan
-from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_one
+from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_any
 from oamn_plugin.benchmark.schedule import (
     CONSOLE,
     TRAINED,
     Job,
-    Record,
+    RunRecord,
     command_text,
     has_weights,
-    plan,
+    plan_runs,
     testing_command,
     training_command,
     write_record,
@@ -49,7 +49,7 @@ class _Active:
 
     place: str
     job: Job
-    record: Record
+    record: RunRecord
     child: Child
     spent: float
 
@@ -87,17 +87,17 @@ def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = No
                     break
                 if not _may_start(suite, place, job, outcome, out):
                     continue
-                hint = _hint(suite, job, plan(suite, only))
+                hint = _hint(suite, job, plan_runs(suite, only))
                 print(f"{place}: {_WORDS[job.state]}{hint}; log in {job.folder / CONSOLE}", file=out, flush=True)
                 active.append(_start(suite, place, job))
             while active and not stop:
                 _finish_one(suite, active, outcome, stop, out)
         finally:  # also when something unforeseen goes wrong: no training is left behind
-            end_all([one.child for one in active], stop)
-            for one in active:
-                one.keep_time()
-                if one.child.code == 0:  # it ended just before it could be asked to stop
-                    _book(suite, one, outcome, out)
+            end_all([run.child for run in active], stop)
+            for run in active:
+                run.keep_time()
+                if run.child.code == 0:  # it ended just before it could be asked to stop
+                    _book(suite, run, outcome, out)
         outcome.stopped = bool(stop)
     if outcome.stopped:
         print("\nstopped; the same command goes on from here", file=out, flush=True)
@@ -107,7 +107,7 @@ def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = No
 
 def dry_run(suite: Suite, only: Sequence[str] = ()) -> str:
     """The runs of a suite, their states and estimated costs, as text."""
-    jobs = plan(suite, only)
+    jobs = plan_runs(suite, only)
     costs = estimate(suite, jobs)
     rows: list[list[Any]] = []
     for job in jobs:
@@ -140,7 +140,7 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
     # loads plots and statistics, which running and listing do without
     from oamn_plugin.reporting.compare import write_comparison
 
-    jobs = plan(suite)
+    jobs = plan_runs(suite)
     folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
     for job in jobs:
         if job.state in TRAINED:
@@ -169,7 +169,7 @@ _WORDS = {
 
 def _to_do(suite: Suite, only: Sequence[str], outcome: Outcome, out: TextIO) -> Iterable[tuple[str, Job]]:
     """The runs that are not finished, each with its place in the list; the others are told on the way."""
-    jobs = plan(suite, only)
+    jobs = plan_runs(suite, only)
     for number, job in enumerate(jobs, start=1):
         place = f"[{number}/{len(jobs)}] {job.label}"
         if job.state == "finished":
@@ -181,7 +181,7 @@ def _to_do(suite: Suite, only: Sequence[str], outcome: Outcome, out: TextIO) -> 
 
 def _waits_for_weights(job: Job, active: Sequence[_Active]) -> bool:
     """Whether the training whose weights this run tests is still at it."""
-    names = [(one.job.method.name, one.job.seed) for one in active]
+    names = [(run.job.method.name, run.job.seed) for run in active]
     return bool(job.method.weights_of) and (job.method.weights_of, job.seed) in names
 
 
@@ -198,7 +198,7 @@ def _start(suite: Suite, place: str, job: Job) -> _Active:
     """Starts a run; its record says at every moment how far it is."""
     if job.state == "changed":
         _set_aside(job.folder)
-    record = Record(job.fingerprint) if job.state == "changed" else job.record
+    record = RunRecord(job.fingerprint) if job.state == "changed" else job.record
     write_record(job.folder, record)
     command = testing_command(suite, job) if job.state == "untested" else training_command(suite, job)
     child = Child(command, job.folder / CONSOLE, child_environment(suite.jobs))
@@ -207,25 +207,25 @@ def _start(suite: Suite, place: str, job: Job) -> _Active:
 
 def _finish_one(suite: Suite, active: list[_Active], outcome: Outcome, stop: Stop, out: TextIO) -> None:
     """Waits for one of the runs and takes it from the list; returns without when asked to stop."""
-    ended = wait_for_one([one.child for one in active], stop)
-    for one in [one for one in active if one.child is ended]:
-        active.remove(one)
-        one.keep_time()
-        _book(suite, one, outcome, out)
+    ended = wait_for_any([run.child for run in active], stop)
+    for run in [run for run in active if run.child is ended]:
+        active.remove(run)
+        run.keep_time()
+        _book(suite, run, outcome, out)
 
 
-def _book(suite: Suite, one: _Active, outcome: Outcome, out: TextIO) -> None:
+def _book(suite: Suite, run: _Active, outcome: Outcome, out: TextIO) -> None:
     """Notes how a run ended."""
-    job, code = one.job, one.child.code
+    job, code = run.job, run.child.code
     if code or not (job.folder / "results.json").is_file():
         reason = f"ended with exit code {code}" if code else "ended without results.json"
         outcome.failed[job.label] = f"{reason}\n{_last_lines(job.folder / CONSOLE)}"
-        print(f"{one.place}: failed: {reason}", file=out, flush=True)
+        print(f"{run.place}: failed: {reason}", file=out, flush=True)
         return
-    one.record.finished, one.record.tested = True, sorted({*one.record.tested, *suite.protocols})
-    write_record(job.folder, one.record)
+    run.record.finished, run.record.tested = True, sorted({*run.record.tested, *suite.protocols})
+    write_record(job.folder, run.record)
     outcome.finished.append(job.label)
-    print(f"{one.place}: finished in {duration(one.child.seconds)}", file=out, flush=True)
+    print(f"{run.place}: finished in {duration(run.child.seconds)}", file=out, flush=True)
 
 
 def _set_aside(folder: Path) -> None:

@@ -25,7 +25,7 @@ CONSOLE = "console.txt"
 
 
 @dataclass
-class Record:
+class RunRecord:
     """What the runner knows of a run folder: the fingerprint of its command, whether it ended well, seconds spent.
 
     ``tested`` are the protocols that it was tested on.
@@ -56,7 +56,7 @@ class Job:
     folder: Path
     fingerprint: str
     state: str
-    record: Record
+    record: RunRecord
 
     @property
     def label(self) -> str:
@@ -64,7 +64,7 @@ class Job:
         return f"{self.method.name}, seed {self.seed}"
 
 
-def plan(suite: Suite, only: Sequence[str] = ()) -> list[Job]:
+def plan_runs(suite: Suite, only: Sequence[str] = ()) -> list[Job]:
     """The runs of a suite with their states, seed by seed, so that every method has a figure early.
 
     What tests the weights of another method comes after all that is trained.
@@ -119,16 +119,16 @@ def command_text(suite: Suite, method: Method) -> str:
     return shlex.join(["python", *_start(suite, method)[1:], *options])
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> RunRecord | None:
     """The record of a run folder, None where there is none or it is unreadable."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return Record(**content)
+        return RunRecord(**content)
     except (OSError, ValueError, TypeError):
         return None
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: RunRecord) -> None:
     """Writes the record so that a kill leaves the old one or the new one, never half of it."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / (RECORD + ".part")
@@ -140,10 +140,10 @@ def _job(suite: Suite, method: Method, seed: int) -> Job:
     folder = suite.run_folder(method, seed)
     fingerprint, record = _fingerprint(suite, method, seed), read_record(folder)
     state = _state(suite, folder, fingerprint, record)
-    return Job(method, seed, folder, fingerprint, state, record or Record(fingerprint))
+    return Job(method, seed, folder, fingerprint, state, record or RunRecord(fingerprint))
 
 
-def _state(suite: Suite, folder: Path, fingerprint: str, record: Record | None) -> str:
+def _state(suite: Suite, folder: Path, fingerprint: str, record: RunRecord | None) -> str:
     if record is None:
         return "changed" if folder.is_dir() and any(folder.iterdir()) else "new"
     if record.fingerprint != fingerprint:

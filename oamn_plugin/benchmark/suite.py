@@ -106,7 +106,7 @@ class Suite:
 
     def source(self, method: Method) -> Method:
         """The method that trains the weights which this one is tested with: itself unless ``weights_of`` is given."""
-        return next(one for one in self.methods if one.name == (method.weights_of or method.name))
+        return next(trained for trained in self.methods if trained.name == (method.weights_of or method.name))
 
     def only(self, names: Sequence[str]) -> list[Method]:
         """The methods of these names, all for none.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from oamn_plugin.datasets.readers import (
-    Layout,
+    FolderLayout,
     market,
     msmt17,
     one_shot,
@@ -50,7 +50,7 @@ class Entry:
     """
 
     name: str
-    layout: Layout
+    layout: FolderLayout
     reader: Callable[[str | os.PathLike[str]], Split]
     train: Published | None
     query: Published

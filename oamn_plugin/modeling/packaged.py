@@ -35,7 +35,7 @@ class PackagedModelError(ExpectedError, ValueError):
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """What there is to know of packaged weights.
 
     Attributes:
@@ -76,7 +76,7 @@ def is_packaged(folder: Path = ASSETS) -> bool:
     return _weights(folder).exists() and _card(folder).exists()
 
 
-def read_card(folder: Path = ASSETS) -> Card:
+def read_card(folder: Path = ASSETS) -> ModelCard:
     """The card of the packaged weights.
 
     Raises:
@@ -84,7 +84,7 @@ def read_card(folder: Path = ASSETS) -> Card:
     """
     try:
         content = json.loads(_card(folder).read_text(encoding="utf-8"))
-        card = Card(**content)
+        card = ModelCard(**content)
     except FileNotFoundError:
         raise PackagedModelError(
             f"no weights are packaged in {folder}: give weights and a configuration of your own"
@@ -114,7 +114,7 @@ def load_packaged(folder: Path = ASSETS) -> OAMN:
     return model
 
 
-def save_packaged(model: OAMN, card: Card, folder: Path) -> Card:
+def save_packaged(model: OAMN, card: ModelCard, folder: Path) -> ModelCard:
     """Writes weights and card of a network; floating numbers in half precision, the classifier left out.
 
     Returns:
@@ -128,7 +128,7 @@ def save_packaged(model: OAMN, card: Card, folder: Path) -> Card:
         raise PackagedModelError(
             f"the weights take {len(content):,} bytes, more than {LIMIT:,}: use a smaller backbone"
         )
-    card = Card(**{**asdict(card), "sha256": hashlib.sha256(content).hexdigest()})
+    card = ModelCard(**{**asdict(card), "sha256": hashlib.sha256(content).hexdigest()})
     folder.mkdir(parents=True, exist_ok=True)
     _weights(folder).write_bytes(content)
     _card(folder).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")

@@ -10,8 +10,8 @@ from oamn_plugin.occlusion import SIDES
 
 from . import plots
 from .analysis import Comparison
+from .occlusions import AREA_LABELS, read_occlusions, score_map
 from .page import Picture, Section, slug, themed
-from .truth import AREA_LABELS, read_occlusions, score_map
 
 _CURVES = {
     "total_loss": "total loss",

@@ -42,7 +42,7 @@ BATCH = 32
 """Images a batch. Fixed, so that a gallery's descriptors do not depend on where an encoding was interrupted."""
 
 
-class Identity(NamedTuple):
+class ModelIdentity(NamedTuple):
     """What descriptors can be compared by: the network's weights and the settings they were used with."""
 
     weights: str
@@ -120,7 +120,7 @@ class ImageEncoder:
             return TYPE_SETS[self.unification.types]
         return OCCLUSION_TYPES if self.unification.kind == "typed" else (NONE,)
 
-    def identity(self) -> Identity:
+    def identity(self) -> ModelIdentity:
         """What an index that this encoder fills can be compared by."""
         digest = hashlib.sha256()
         for name, value in sorted(self.model.state_dict().items()):
@@ -138,7 +138,7 @@ class ImageEncoder:
         if hasattr(self.model, "options"):
             options = asdict(self.model.options)
             settings.update({name: options[name] for name in OPTIONS if name in options})
-        return Identity(digest.hexdigest(), settings)
+        return ModelIdentity(digest.hexdigest(), settings)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """(3, H, W) pixels in 0..255 of a PIL image, of the network's input size."""

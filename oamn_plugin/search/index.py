@@ -18,7 +18,7 @@ from oamn_plugin.retrieval.ranking import evaluate_ranking
 from oamn_plugin.retrieval.result import RankingResult
 from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
 from oamn_plugin.search import faiss_files
-from oamn_plugin.search.encoder import Identity, ImageEncoder
+from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
 from oamn_plugin.search.faiss_files import IVFPQ
 from oamn_plugin.search.gallery import GalleryImage, numbered
 from oamn_plugin.search.index_folder import GalleryIndexError, IndexFolder
@@ -89,7 +89,7 @@ class GalleryIndex:
         return self._files.path
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelIdentity:
         """The weights and settings it was built with."""
         return self._files.identity
 

@@ -19,7 +19,7 @@ import numpy as np
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search import faiss_files
-from oamn_plugin.search.encoder import Identity, ImageEncoder
+from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
 from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_plan import Plan, PlanFolder, read_json, write_json
@@ -56,7 +56,7 @@ class IndexFolder:
             raise GalleryIndexError(f"{folder} is no gallery index of format {FORMAT}: build it again")
         if approximate is not None and header["approximate"] != vars(approximate):
             raise GalleryIndexError(f"{folder} is an index of another kind: choose another folder")
-        self.identity = Identity(header["weights"], header["settings"])
+        self.identity = ModelIdentity(header["weights"], header["settings"])
         self.dim: int = header["dim"]
         self.approximate = None if header["approximate"] is None else IVFPQ(**header["approximate"])
         if encoder is not None:

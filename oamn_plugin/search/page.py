@@ -22,7 +22,7 @@ THUMBNAIL = (112, 224)
 
 
 @dataclass(frozen=True)
-class Card:
+class ImageCard:
     """A picture with its mask and the words under it, as the template shows it."""
 
     image: str
@@ -41,14 +41,14 @@ class Ranking:
 
     title: str
     note: str
-    cards: list[Card]
+    cards: list[ImageCard]
 
 
 @dataclass(frozen=True)
 class Panel:
     """Everything that is shown of a query."""
 
-    query: Card
+    query: ImageCard
     words: str
     sides: list[tuple[str, float]]
     rankings: list[Ranking]
@@ -80,7 +80,7 @@ def render_fragment(results: Sequence[SearchResult], encoder: ImageEncoder) -> s
 def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
     mask = masks_of(encoder, [result.picture], [NONE])[0]
     uncovered = "the network's input, as it is" if result.type_name == NONE else "the occluder stays as it is"
-    query = Card(_jpeg(result.picture), _masked(result.picture, mask), "", result.query.name, (uncovered,))
+    query = ImageCard(_jpeg(result.picture), _masked(result.picture, mask), "", result.query.name, (uncovered,))
     plain_ranks = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     unified_ranks = {match.image.path: rank for rank, match in enumerate(result.unified, start=1)}
     rankings = [
@@ -106,7 +106,7 @@ def _covered(result: SearchResult) -> str:
 
 def _cards(
     result: SearchResult, matches: list[Match], other: dict[str, int], word: str, encoder: ImageEncoder
-) -> list[Card]:
+) -> list[ImageCard]:
     pictures = [_read(match.image.path) for match in matches]
     there = [(picture, match) for picture, match in zip(pictures, matches, strict=True) if picture is not None]
     masks = iter(masks_of(encoder, [picture for picture, _ in there], [match.type_name for _, match in there]))
@@ -117,7 +117,7 @@ def _cards(
         place = f"{word} rank {other[image.path]}" if image.path in other else f"{word}: not among these"
         lines = (" · ".join(filter(None, known)), *(f"{key}: {value}" for key, value in image.extra.items()), place)
         cards.append(
-            Card(
+            ImageCard(
                 _jpeg(picture) if picture else "",
                 _masked(picture, next(masks)) if picture else "",
                 _strip_style(match.type_name),

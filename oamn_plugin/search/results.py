@@ -117,7 +117,7 @@ def masks_of(encoder: ImageEncoder, pictures: Sequence[Image.Image], type_names:
     return found
 
 
-def to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
+def results_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
     """The results as plain values."""
     return [
         {
@@ -134,7 +134,7 @@ def to_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
     ]
 
 
-def to_text(results: Sequence[SearchResult], shown: int = 10) -> str:
+def results_text(results: Sequence[SearchResult], shown: int = 10) -> str:
     """The results as tables for a terminal; ``shown`` matches a query."""
     return "\n\n".join(_text(result, shown) for result in results)
 

@@ -16,7 +16,7 @@ from oamn_plugin.benchmark.processes import (
     end_all,
     processors,
     stopping_on_signals,
-    wait_for_one,
+    wait_for_any,
 )
 
 STUBBORN = """
@@ -48,11 +48,11 @@ def test_several_trainings_share_the_cores_and_what_the_user_set_stays() -> None
 def test_the_first_to_end_is_found_and_its_log_kept(tmp_path: Path) -> None:
     waiting, ended = child(tmp_path, STUBBORN, str(tmp_path)), child(tmp_path, "print('done')")
     stop = Stop()
-    assert wait_for_one([waiting, ended], stop) is ended
+    assert wait_for_any([waiting, ended], stop) is ended
     assert ended.code == 0
     assert "done" in (tmp_path / "log.txt").read_text()
     stop.request()
-    assert wait_for_one([waiting], stop) is None
+    assert wait_for_any([waiting], stop) is None
     waiting.process.kill()
     waiting.process.wait()
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from oamn_plugin.datasets.embedded.raster import UNITS, Canvas, Frame, Paint, coverage, full_mask, shading
+from oamn_plugin.datasets.embedded.raster import UNITS, Canvas, Frame, Paint, full_mask, polygon_pixels, shading
 from oamn_plugin.datasets.embedded.shapes import box, ellipse, limb, smooth, tube
 from oamn_plugin.datasets.embedded.stream import Stream
 
@@ -37,12 +37,12 @@ def naive_mask(points, height, width):
         [(0.51, 0.49), (16.2, 3.9), (5.7, 18.4)],
     ],
 )
-def test_coverage_equals_the_even_odd_rule_at_every_pixel(points):
+def test_polygon_pixels_equal_the_even_odd_rule_at_every_pixel(points):
     np.testing.assert_array_equal(full_mask(points, 19, 17), naive_mask(points, 19, 17))
 
 
 def test_nothing_is_painted_outside_the_canvas():
-    assert coverage(box(30, 30, 40, 40), 20, 20) is None
+    assert polygon_pixels(box(30, 30, 40, 40), 20, 20) is None
     canvas = Canvas(20, 20)
     canvas.paint(box(-9, -9, -1, -1), Paint((255, 0, 0)))
     assert not canvas.alpha.any()

@@ -12,7 +12,7 @@ from oamn_plugin.modeling import OAMN
 from oamn_plugin.modeling.packaged import (
     ASSETS,
     LIMIT,
-    Card,
+    ModelCard,
     PackagedModelError,
     is_packaged,
     load_packaged,
@@ -24,11 +24,11 @@ from oamn_plugin.presets import preset
 SIZE = (64, 32)
 
 
-def card(**changes) -> Card:
+def card(**changes) -> ModelCard:
     options = asdict(preset("plus"))
     values = {"backbone": "mobilenet_v2", "input_size": SIZE, "options": options, "pixel_mean": (120.0,) * 3,
               "pixel_std": (60.0,) * 3, "resample": "bilinear", "command": "python tools/train_net.py"}  # fmt: skip
-    return Card(**{**values, **changes})
+    return ModelCard(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")

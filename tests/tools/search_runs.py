@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import runpy
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from run_tool import TOOLS
 from torch import nn
 
-TOOLS = Path(__file__).parents[2] / "tools"
 CONFIG = """
 _BASE_: {base}
 MODEL:
@@ -23,20 +19,6 @@ DATALOADER: {{NUM_WORKERS: 0}}
 DATASETS: {{ROOT: "{root}", EMBEDDED: {{SIZE: tiny}}}}
 OUTPUT_DIR: {folder}
 """
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def run_tool(name: str, *arguments: object) -> Result:
-    """A command in this process: torch is imported once."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = runpy.run_path(str(TOOLS / name))["main"]([str(argument) for argument in arguments])
-    return Result(code, out.getvalue(), err.getvalue())
 
 
 def make_run(folder: Path, root: Path, name: str = "torchvision", arch: str = "resnet18", seed: int = 0) -> Path:

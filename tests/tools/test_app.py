@@ -16,7 +16,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from search_runs import TOOLS, make_run, model_options, run_tool
+from run_tool import TOOLS, run_tool
+from search_runs import make_run, model_options
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (

@@ -1,4 +1,4 @@
-"""The benchmark command end to end: real subprocesses that write run folders."""
+"""The benchmark command end to end: trainings are processes of their own that write run folders."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from run_tool import Result, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = Path(__file__).with_name("tiny_training.py")
@@ -42,8 +43,8 @@ def command(suite: Path, *flags: str) -> list[str]:
     return [sys.executable, str(ROOT / "tools" / "benchmark.py"), str(suite), *flags]
 
 
-def benchmark(suite: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(suite, *flags), capture_output=True, text=True, timeout=120, check=False)
+def benchmark(suite: Path, *flags: str) -> Result:
+    return run_tool("benchmark.py", suite, *flags)
 
 
 def consoles(folder: Path) -> dict[str, str]:
@@ -54,16 +55,16 @@ def consoles(folder: Path) -> dict[str, str]:
 def test_suite_runs_reports_and_skips_what_is_finished(tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
     first = benchmark(suite)
-    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.code == 0, first.out + first.err
     assert sorted(consoles(tmp_path)) == ["ours/seed0", "ours/seed1", "plain/seed0", "plain/seed1"]
     report = tmp_path / "runs" / "report"
     assert {path.name for path in report.iterdir()} >= {"report.html", "report.md", "scores.csv", "tables.tex"}
-    assert "ours" in first.stdout
-    assert "Rank-1" in first.stdout
+    assert "ours" in first.out
+    assert "Rank-1" in first.out
     before = consoles(tmp_path)
     again = benchmark(suite)
-    assert again.returncode == 0
-    assert again.stdout.count("finished before") == 4
+    assert again.code == 0
+    assert again.out.count("finished before") == 4
     assert consoles(tmp_path) == before
 
 
@@ -71,10 +72,10 @@ def test_changed_base_configuration_starts_afresh_and_keeps_the_old_run(tmp_path
     suite = write_suite(tmp_path, seeds=[0])
     benchmark(suite, "--only", "ours")
     (tmp_path / "base.yml").write_text("SOLVER: {MAX_EPOCH: 2}\n")
-    listed = benchmark(suite, "--dry-run", "--only", "ours").stdout
+    listed = benchmark(suite, "--dry-run", "--only", "ours").out
     assert "changed" in listed
     done = benchmark(suite, "--only", "ours")
-    assert "starts afresh" in done.stdout
+    assert "starts afresh" in done.out
     assert (tmp_path / "runs" / "ours" / "seed0.old-1" / "results.json").exists()
     assert "--resume" not in consoles(tmp_path)["ours/seed0"]
 
@@ -86,9 +87,9 @@ def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: 
         {"name": "plain", "config": config},
     ]
     result = benchmark(write_suite(tmp_path, methods=methods, seeds=[0]))
-    assert result.returncode == 1
-    assert result.stdout.index("plain, seed 0: started") > result.stdout.index("failed: ended with exit code 3")
-    assert "RuntimeError: no such weights" in result.stdout
+    assert result.code == 1
+    assert result.out.index("plain, seed 0: started") > result.out.index("failed: ended with exit code 3")
+    assert "RuntimeError: no such weights" in result.out
     assert "broken, seed 0: failed" in (tmp_path / "runs" / "report" / "report.md").read_text()
 
 
@@ -101,11 +102,11 @@ def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> 
     ]
     suite = write_suite(tmp_path, methods=methods, seeds=[0], jobs=2)
     early = benchmark(suite, "--only", "plainly")
-    assert early.returncode == 1
-    assert "plainly, seed 0: failed: 'ours' has no weights of this seed: run it first" in early.stdout
+    assert early.code == 1
+    assert "plainly, seed 0: failed: 'ours' has no weights of this seed: run it first" in early.out
     result = benchmark(suite)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.index("ours, seed 0: finished") < result.stdout.index("plainly, seed 0: started")
+    assert result.code == 0, result.out + result.err
+    assert result.out.index("ours, seed 0: finished") < result.out.index("plainly, seed 0: started")
     printed = consoles(tmp_path)["plainly/seed0"]
     assert "'--eval-only'" in printed
     assert str(tmp_path / "runs" / "ours" / "seed0" / "model_final.pth") in printed
@@ -123,8 +124,8 @@ def test_weights_of_nothing_that_fits_are_refused(other: str, host: str, tmp_pat
         {"name": "last", "config": config, "weights_of": other, "host": host},
     ]
     result = benchmark(write_suite(tmp_path, methods=methods))
-    assert result.returncode == 2
-    assert "weights_of" in result.stderr
+    assert result.code == 2
+    assert "weights_of" in result.err
 
 
 def begun(suite: Path, *folders: str) -> subprocess.Popen[str]:
@@ -159,9 +160,9 @@ def test_one_failure_beside_other_runs_stops_none_of_them(tmp_path: Path) -> Non
     methods = [{"name": name, "config": config} for name in ("plain", "ours")]
     methods.insert(0, {"name": "broken", "config": config, "opts": ["FAIL", "no such weights"]})  # type: ignore[dict-item]
     result = benchmark(write_suite(tmp_path, methods=methods, seeds=[0]), "--jobs", "2")
-    assert result.returncode == 1
-    assert "[1/3] broken, seed 0: failed: ended with exit code 3" in result.stdout
-    assert result.stdout.count(": finished in") == 2
+    assert result.code == 1
+    assert "[1/3] broken, seed 0: failed: ended with exit code 3" in result.out
+    assert result.out.count(": finished in") == 2
 
 
 @pytest.mark.parametrize("request_to_stop", [signal.SIGINT, signal.SIGTERM])
@@ -175,11 +176,11 @@ def test_a_stop_reaches_every_run_once_and_all_go_on(tmp_path: Path, request_to_
     stopped = consoles(tmp_path)
     assert [stopped[name].splitlines()[-1] for name in ("plain/seed0", "ours/seed0")] == ["KeyboardInterrupt"] * 2
     assert all(text.count("KeyboardInterrupt") == 1 for text in stopped.values())
-    listed = benchmark(suite, "--dry-run").stdout
+    listed = benchmark(suite, "--dry-run").out
     assert listed.count("interrupted") == 2
     assert "2 of 2 runs to do, 2 at a time, about" in listed
     gate.touch()
-    assert benchmark(suite).returncode == 0
+    assert benchmark(suite).code == 0
     assert all("--resume" in text for text in consoles(tmp_path).values())
 
 
@@ -193,11 +194,11 @@ def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert "goes on from here" in printed
     reached = int(steps.read_text())
     assert 0 < reached < 8
-    listed = benchmark(suite, "--dry-run").stdout
+    listed = benchmark(suite, "--dry-run").out
     assert "interrupted" in listed
     assert "its own log" in listed
     (tmp_path / "gate").touch()
-    assert benchmark(suite).returncode == 0
+    assert benchmark(suite).code == 0
     console = consoles(tmp_path)["plain/seed0"]
     assert "--resume" in console
     lines = (steps.parent / "metrics.json").read_text().splitlines()
@@ -214,7 +215,7 @@ def test_killed_suite_goes_on_too(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     (tmp_path / "gate").touch()
-    assert benchmark(suite).returncode == 0
+    assert benchmark(suite).code == 0
     assert "--resume" in consoles(tmp_path)["plain/seed0"]
 
 
@@ -222,29 +223,29 @@ def test_new_protocol_tests_finished_runs_without_training_them_again(tmp_path: 
     benchmark(write_suite(tmp_path, seeds=[0]))
     suite = write_suite(tmp_path, seeds=[0], protocols=["Streets", "Stations"])
     result = benchmark(suite)
-    assert result.returncode == 0, result.stdout
-    assert "tested on new protocols" in result.stdout
+    assert result.code == 0, result.out
+    assert "tested on new protocols" in result.out
     assert "--eval-only" in consoles(tmp_path)["ours/seed0"]
     assert "Stations" in (tmp_path / "runs" / "report" / "report.md").read_text()
-    assert benchmark(suite).stdout.count("finished before") == 2
+    assert benchmark(suite).out.count("finished before") == 2
 
 
 def test_dry_run_runs_nothing_and_estimates_from_finished_runs(tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
     listed = benchmark(suite, "--dry-run")
-    assert listed.returncode == 0
-    assert "4 of 4 runs to do, cost unknown" in listed.stdout
+    assert listed.code == 0
+    assert "4 of 4 runs to do, cost unknown" in listed.out
     assert not (tmp_path / "runs").exists()
     benchmark(write_suite(tmp_path, seeds=[0]))
     listed = benchmark(write_suite(tmp_path), "--dry-run")
-    assert "2 of 4 runs to do, about" in listed.stdout
-    assert "1 finished run of the method" in listed.stdout
+    assert "2 of 4 runs to do, about" in listed.out
+    assert "1 finished run of the method" in listed.out
 
 
 def test_report_only_without_runs_says_so(tmp_path: Path) -> None:
     result = benchmark(write_suite(tmp_path), "--report-only")
-    assert result.returncode == 2
-    assert "no run folder holds a results.json" in result.stderr
+    assert result.code == 2
+    assert "no run folder holds a results.json" in result.err
 
 
 @pytest.mark.parametrize(
@@ -274,10 +275,10 @@ def test_mistake_in_a_suite_is_one_message(tmp_path: Path, changes: dict[str, An
 
 def test_another_baseline_changes_the_report_and_runs_nothing(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, seeds=[0])
-    assert benchmark(suite).returncode == 0
+    assert benchmark(suite).code == 0
     before = consoles(tmp_path)
     result = benchmark(suite, "--baseline", "ours")
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.err
     assert consoles(tmp_path) == before
     comparison = json.loads((tmp_path / "runs" / "report" / "comparison.json").read_text())
     assert comparison["baseline"] == "ours"
@@ -285,15 +286,15 @@ def test_another_baseline_changes_the_report_and_runs_nothing(tmp_path: Path) ->
         assert "against_baseline" in scores["plain"]["Rank-1"]
         assert "against_baseline" not in scores["ours"]["Rank-1"]
     wrong = benchmark(suite, "--baseline", "our", "--report-only")
-    assert wrong.returncode == 2
-    assert "--baseline: there is no method 'our'. Did you mean 'ours'?" in wrong.stderr
+    assert wrong.code == 2
+    assert "--baseline: there is no method 'our'. Did you mean 'ours'?" in wrong.err
 
 
 def test_unknown_method_and_missing_suite_end_with_a_message(tmp_path: Path) -> None:
     result = benchmark(write_suite(tmp_path), "--only", "our", "--dry-run")
-    assert result.returncode == 2
-    assert "Did you mean 'ours'?" in result.stderr
-    assert "there is no suite" in benchmark(tmp_path / "none.yml").stderr
+    assert result.code == 2
+    assert "Did you mean 'ours'?" in result.err
+    assert "there is no suite" in benchmark(tmp_path / "none.yml").err
 
 
 def test_ablation_is_one_group_or_several(tmp_path: Path) -> None:

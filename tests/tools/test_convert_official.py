@@ -1,33 +1,17 @@
 from __future__ import annotations
 
-import contextlib
-import io
-import runpy
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
+from run_tool import Result, run_tool
 
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.modeling.official import CHECKPOINT_PREFIX, to_official_state
 
-TOOL = Path(__file__).parents[2] / "tools" / "convert_official.py"
-
-
-class Result(NamedTuple):
-    returncode: int
-    stderr: str
-
 
 def run(*arguments: object) -> Result:
-    """The command in this process: torch is imported once."""
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors):
-        code = runpy.run_path(str(TOOL))["main"]([str(argument) for argument in arguments])
-    return Result(code, errors.getvalue())
+    return run_tool("convert_official.py", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +24,13 @@ def official() -> dict[str, dict[str, torch.Tensor]]:
 
 def test_there_and_back_is_the_same(tmp_path: Path, official: dict[str, dict[str, torch.Tensor]]) -> None:
     torch.save({**official, "epoch": 29}, tmp_path / "official.pth")
-    assert run(tmp_path / "official.pth", tmp_path / "ours.pth").returncode == 0
+    assert run(tmp_path / "official.pth", tmp_path / "ours.pth").code == 0
     ours = torch.load(tmp_path / "ours.pth", weights_only=True)["model"]
     assert all(key.startswith(CHECKPOINT_PREFIX) for key in ours)
     model = OAMN("resnet50", num_classes=3, preset="official")
     model.load_state_dict({key[len(CHECKPOINT_PREFIX) :]: value for key, value in ours.items()})
 
-    assert run("--reverse", tmp_path / "ours.pth", tmp_path / "back.pth").returncode == 0
+    assert run("--reverse", tmp_path / "ours.pth", tmp_path / "back.pth").code == 0
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     for net, entries in official.items():
         assert list(back[net]) == list(entries)
@@ -60,10 +44,10 @@ def test_another_shape_is_refused_with_the_list(tmp_path: Path, official: dict[s
     mask = {**official["MaskNet"], "fc.gg_spatial.0.weight": torch.zeros(12, 192, 1, 1), "surplus": torch.zeros(1)}
     torch.save({"TaskNet": task, "MaskNet": mask}, tmp_path / "other.pth")
     result = run(tmp_path / "other.pth", tmp_path / "ours.pth")
-    assert result.returncode == 2
-    assert "3 entries differ" in result.stderr
+    assert result.code == 2
+    assert "3 entries differ" in result.err
     for line in ("missing: TaskNet feat_bn.bias", "unexpected: MaskNet surplus", "(12, 192, 1, 1) in the checkpoint"):
-        assert line in result.stderr
+        assert line in result.err
     assert not (tmp_path / "ours.pth").exists()
 
 
@@ -75,13 +59,6 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
     for name in ("empty.pth", "text.pth", "code.pth", "plain.pth", "absent.pth"):
         for flags in ([], ["--reverse"]):
             result = run(*flags, tmp_path / name, tmp_path / "out.pth")
-            assert result.returncode == 2, name
-            assert result.stderr.startswith("error: ")
-            assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-
-
-def test_help_needs_no_torch() -> None:
-    code = f"import sys, runpy; sys.argv=['x','--help']\ntry: runpy.run_path({str(TOOL)!r}, run_name='__main__')\n"
-    code += "except SystemExit: print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip().endswith("False")
+            assert result.code == 2, name
+            assert result.err.startswith("error: ")
+            assert len(result.err.strip().splitlines()) == 1, result.err

@@ -7,7 +7,8 @@ import runpy
 
 import pytest
 import torch
-from search_runs import TOOLS, make_run, model_options, run_tool
+from run_tool import TOOLS, run_tool
+from search_runs import model_options
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
@@ -67,9 +68,8 @@ def test_onnx_with_any_batch(tmp_path):
         assert len(list(tmp_path.glob(f"{name}*"))) == 1, "weights lie inside"
 
 
-def test_the_command(embedded_root, tmp_path):
-    run = make_run(tmp_path / "run", embedded_root)
-    data = next(embedded_root.glob("OccludedPedestrians-tiny*"))
+def test_the_command(world, tmp_path):
+    _, run, data = world
     result = run_tool("export.py", "torch", tmp_path / "out", "--images", data / "query", *model_options(run))
     assert result.code == 0, result.err
     assert result.out.count("largest difference to torch") == 2

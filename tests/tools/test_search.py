@@ -6,23 +6,10 @@ import html.parser
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from search_runs import TOOLS, make_run, model_options, run_tool
-
-
-@pytest.fixture(scope="module")
-def world(embedded_root, tmp_path_factory):
-    """A run folder, the embedded set and an index of its gallery."""
-    folder = tmp_path_factory.mktemp("search")
-    run = make_run(folder / "run", embedded_root)
-    data = next(embedded_root.glob("OccludedPedestrians-tiny*"))
-    result = run_tool("search.py", "index", data / "bounding_box_test", "--out", folder / "index", *model_options(run))
-    assert result.code == 0, result.err
-    return folder, run, data
+from run_tool import run_tool
+from search_runs import make_run, model_options
 
 
 def query(world, *arguments):
@@ -184,12 +171,3 @@ def test_errors_are_one_line(world, embedded_root, tmp_path, arguments, message)
     assert not (tmp_path / "nowhere").exists()
     assert message in result.err
     assert len(result.err.strip().splitlines()) == 1, result.err
-
-
-@pytest.mark.parametrize("tool", ["search.py", "visualize.py", "export.py", "app.py", "package_model.py"])
-def test_help_is_quick_and_needs_no_torch(tool):
-    code = "import sys, runpy; sys.argv = ['x', '--help']\n"
-    code += f"try: runpy.run_path({str(TOOLS / tool)!r}, run_name='__main__')\n"
-    code += "except SystemExit: print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
-    assert result.stdout.strip().endswith("False")

@@ -1,4 +1,4 @@
-"""The command as a user types it, and the example of a plain script."""
+"""The command as a user types it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from run_tool import Result, run_tool
 
 if importlib.util.find_spec("torchreid") is None:
     pytest.skip("torchreid is not installed: pip install --no-deps torchreid==0.2.5", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "tools" / "train_torchreid.py")]
+CONFIG = str(ROOT / "configs/torchreid/oamn_osnet_x0_25.yml")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -32,15 +34,14 @@ def options(root: Path, output: Path, **changes: object) -> list[str]:
     return [str(word) for pair in settings.items() for word in pair]
 
 
-def train(*words: str, config: str = "oamn_osnet_x0_25") -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, "--config-file", f"configs/torchreid/{config}.yml", *words]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+def train(*words: str) -> Result:
+    return run_tool("train_torchreid.py", "--config-file", CONFIG, *words)
 
 
 def test_train_resume_and_evaluate(embedded_root: Path, tmp_path: Path) -> None:
     steps = {"train__lr_scheduler": "multi_step"}  # which does not depend on max_epoch
     whole = train(*options(embedded_root, tmp_path / "whole", **steps))
-    assert whole.returncode == 0, whole.stderr
+    assert whole.code == 0, whole.err
     folder = tmp_path / "whole"
     assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["seed"] == 1
     assert "Results, in percent" in (folder / "log.txt").read_text()
@@ -48,16 +49,16 @@ def test_train_resume_and_evaluate(embedded_root: Path, tmp_path: Path) -> None:
     assert list(results) == ["OccludedPedestrians", "OccludedPedestriansHolistic"]
 
     half = train(*options(embedded_root, tmp_path / "parts", train__max_epoch=1, **steps))
-    assert half.returncode == 0, half.stderr
+    assert half.code == 0, half.err
     resumed = train("--resume", *options(embedded_root, tmp_path / "parts", **steps))
-    assert resumed.returncode == 0, resumed.stderr
-    assert "Resumed after epoch 1 of 2" in resumed.stdout
+    assert resumed.code == 0, resumed.err
+    assert "Resumed after epoch 1 of 2" in resumed.out
     found = json.loads((tmp_path / "parts" / "results.json").read_text())
     assert found["OccludedPedestrians"]["mAP"] == results["OccludedPedestrians"]["mAP"]
 
     weights = {"model__load_weights": folder / "model_final.pth", "data__targets": "['OccludedPedestrians']"}
     tested = train("--eval-only", *options(embedded_root, tmp_path / "test", **weights))
-    assert tested.returncode == 0, tested.stderr
+    assert tested.code == 0, tested.err
     found = json.loads((tmp_path / "test" / "results.json").read_text())
     assert list(found) == ["OccludedPedestrians"]
     assert found["OccludedPedestrians"]["mAP"] == results["OccludedPedestrians"]["mAP"]
@@ -65,8 +66,7 @@ def test_train_resume_and_evaluate(embedded_root: Path, tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_says_how_to_go_on(embedded_root: Path, tmp_path: Path) -> None:
-    words = ["--config-file", "configs/torchreid/oamn_osnet_x0_25.yml"]
-    words += options(embedded_root, tmp_path / "run", train__max_epoch=500)
+    words = ["--config-file", CONFIG, *options(embedded_root, tmp_path / "run", train__max_epoch=500)]
     process = subprocess.Popen(
         [*COMMAND, *words], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -88,31 +88,7 @@ def test_wrong_words_are_one_message_and_exit_code_2(embedded_root: Path, tmp_pa
         ({"model__name": "oamn_osnet_x2_5"}, "model.name: there is no 'oamn_osnet_x2_5'. Did you mean"),
     ):
         done = train(*options(embedded_root, tmp_path, **changes))
-        assert done.returncode == 2
-        assert done.stderr.startswith("train_torchreid: ")
-        assert message in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import runpy, sys\nsys.argv = ['train_torchreid.py', '--help']\n"
-        "try:\n    runpy.run_path('tools/train_torchreid.py', run_name='__main__')\n"
-        "except SystemExit as end:\n    assert end.code == 0\n"
-        "assert not {'torch', 'torchreid', 'yacs'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--config-file" in done.stdout
-
-
-def test_the_quickstart_registers_trains_and_searches(embedded_root: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "examples/torchreid_quickstart.py", "--root", embedded_root, "--save-dir", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    ranks = done.stdout[done.stdout.rindex("query ") :].splitlines()
-    assert "occlusion type" in ranks[0]
-    assert [line.split()[0] for line in ranks[1:6]] == ["1.", "2.", "3.", "4.", "5."]
-    distances = [float(line.split("distance")[1].split()[0]) for line in ranks[1:6]]
-    assert distances == sorted(distances)
-    assert json.loads((tmp_path / "results.json").read_text())["OccludedPedestrians"]["num_query"] == 12
+        assert done.code == 2
+        assert done.err.startswith("train_torchreid: ")
+        assert message in done.err
+        assert len(done.err.strip().splitlines()) == 1

@@ -5,17 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from search_runs import make_run, model_options, run_tool
-
-
-@pytest.fixture(scope="module")
-def world(embedded_root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("visualize")
-    run = make_run(folder / "run", embedded_root)
-    data = next(embedded_root.glob("OccludedPedestrians-tiny*"))
-    gallery = [data / "bounding_box_test", "--out", folder / "index", "--types", "none"]
-    assert run_tool("search.py", "index", *gallery, *model_options(run)).code == 0
-    return folder, run, data
+from run_tool import run_tool
+from search_runs import model_options
 
 
 def test_rank_lists(world, tmp_path):

@@ -50,7 +50,7 @@ class Paint:
     folds: int = 16
 
 
-def coverage(points: Sequence[Point], height: int, width: int) -> tuple[int, int, NDArray[np.bool_]] | None:
+def polygon_pixels(points: Sequence[Point], height: int, width: int) -> tuple[int, int, NDArray[np.bool_]] | None:
     """Pixels whose centre lies inside a polygon (even-odd rule).
 
     Returns:
@@ -83,7 +83,7 @@ def coverage(points: Sequence[Point], height: int, width: int) -> tuple[int, int
 def full_mask(points: Sequence[Point], height: int, width: int) -> NDArray[np.bool_]:
     """Pixels inside a polygon, as a (height, width) array."""
     mask = np.zeros((height, width), dtype=bool)
-    found = coverage(points, height, width)
+    found = polygon_pixels(points, height, width)
     if found is not None:
         top, left, inside = found
         mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
@@ -151,7 +151,7 @@ class Canvas:
         self, points: Sequence[Point], paint: Paint, frame: Frame | None = None, clip: NDArray[np.bool_] | None = None
     ) -> None:
         """Fills a polygon. Without a frame the axis is the vertical through the polygon's middle."""
-        found = coverage(points, self.height, self.width)
+        found = polygon_pixels(points, self.height, self.width)
         if found is None:
             return
         top, left, mask = found

@@ -4,7 +4,7 @@
 Identities keep their published numbers, cameras count from 0, every list is sorted by path: two machines agree.
 """
 
-from oamn_plugin.datasets.readers.layout import Layout
+from oamn_plugin.datasets.readers.layout import FolderLayout
 from oamn_plugin.datasets.readers.market import (
     read_dukemtmc,
     read_market1501,
@@ -20,7 +20,7 @@ from oamn_plugin.datasets.readers.one_shot import (
 )
 
 __all__ = [
-    "Layout",
+    "FolderLayout",
     "read_dukemtmc",
     "read_market1501",
     "read_msmt17",

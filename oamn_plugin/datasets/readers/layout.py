@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """Where a data set lies and what its folder must hold.
 
     Attributes:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from oamn_plugin.datasets.labels import label_number
-from oamn_plugin.datasets.readers.layout import Layout, list_images, report_strange
+from oamn_plugin.datasets.readers.layout import FolderLayout, list_images, report_strange
 from oamn_plugin.datasets.records import DataSetError, Record, Split
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -16,20 +16,20 @@ _NAME = re.compile(r"(?P<pid>-1|\d+)_c(?P<camid>\d+)")
 _PATTERN = "PPPP_cC..., as in 0002_c1s1_000451_03.jpg"
 _DUKE_ADVICE = "DukeMTMC-reID was withdrawn by its authors; the images must come from a copy that you hold."
 
-MARKET1501 = Layout(
+MARKET1501 = FolderLayout(
     "Market-1501",
     ("Market-1501-v15.09.15", "Market-1501", "market1501", "Market"),
     FOLDERS,
     "Market-1501 is handed out by its authors (Zheng et al., ICCV 2015).",
 )
-OCCLUDED_MARKET1501 = Layout(
+OCCLUDED_MARKET1501 = FolderLayout(
     "Market-1501 with occluded queries",
     ("Market-1501-v15.09.15-occluded", "Market-1501-occluded", "market1501-occluded", "Occluded-Market1501"),
     FOLDERS,
     "Make it with `python tools/prepare_data.py occlude MARKET_DIR`.",
 )
-DUKEMTMC = Layout("DukeMTMC-reID", ("DukeMTMC-reID", "dukemtmc-reid", "DukeMTMC", "duke"), FOLDERS, _DUKE_ADVICE)
-OCCLUDED_DUKE = Layout(
+DUKEMTMC = FolderLayout("DukeMTMC-reID", ("DukeMTMC-reID", "dukemtmc-reid", "DukeMTMC", "duke"), FOLDERS, _DUKE_ADVICE)
+OCCLUDED_DUKE = FolderLayout(
     "Occluded-DukeMTMC",
     ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-DukeMTMC", "Occluded-Duke"),
     FOLDERS,

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from oamn_plugin.datasets.labels import label_number
-from oamn_plugin.datasets.readers.layout import Layout
+from oamn_plugin.datasets.readers.layout import FolderLayout
 from oamn_plugin.datasets.records import DataSetError, Record, Split
 
 _LISTS = ("list_train.txt", "list_query.txt", "list_gallery.txt")
-MSMT17 = Layout(
+MSMT17 = FolderLayout(
     "MSMT17",
     ("MSMT17_V1", "MSMT17", "MSMT17_V2"),
     _LISTS,

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from oamn_plugin.datasets.labels import label_number
-from oamn_plugin.datasets.readers.layout import Layout, list_images, report_strange
+from oamn_plugin.datasets.readers.layout import FolderLayout, list_images, report_strange
 from oamn_plugin.datasets.records import Record, Split
 
 PARTIAL_REID_PROTOCOLS = ("partial", "occluded")
@@ -18,25 +18,25 @@ QUERY_CAMERA, GALLERY_CAMERA = 0, 1
 _OCCLUDED, _WHOLE, _PARTIAL = "occluded_body_images", "whole_body_images", "partial_body_images"
 _LEADING_NUMBER = re.compile(r"\d+")
 
-OCCLUDED_REID = Layout(
+OCCLUDED_REID = FolderLayout(
     "Occluded-REID",
     ("Occluded_REID", "Occluded-REID", "OccludedREID", "Occluded_REID_Dataset"),
     (_OCCLUDED, _WHOLE),
     "Occluded-REID is handed out by its authors (Zhuo et al., ICME 2018).",
 )
-PARTIAL_REID = Layout(
+PARTIAL_REID = FolderLayout(
     "Partial-REID",
     ("Partial-REID_Dataset", "Partial_REID", "Partial-REID", "PartialREID"),
     (_PARTIAL, _OCCLUDED, _WHOLE),
     "Partial-REID is handed out by its authors (Zheng et al., ICCV 2015).",
 )
-PARTIAL_ILIDS = Layout(
+PARTIAL_ILIDS = FolderLayout(
     "Partial-iLIDS",
     ("Partial_iLIDS", "Partial-iLIDS", "PartialiLIDS", "Partial-iLIDS_Dataset"),
     ("Probe", "Gallery"),
     "Partial-iLIDS is handed out by its authors (He et al., CVPR 2018).",
 )
-P_DUKE = Layout(
+P_DUKE = FolderLayout(
     "P-DukeMTMC-reID",
     ("P-DukeMTMC-reid", "P-DukeMTMC", "P_Duke", "P-DukeMTMC-reID_Dataset"),
     tuple(f"{split}/{part}" for split in ("train", "test") for part in (_OCCLUDED, _WHOLE)),

@@ -20,7 +20,7 @@ from oamn_plugin.hosts.shared.weights import load_weights
 
 CONDITIONS = ("crops", "objects", "partial", "whole")
 """Queries behind crops of other people's images, behind drawn objects, cut at one side, and as they are."""
-Occluder = Callable[[Image.Image, str], Occluded]
+OccludeQuery = Callable[[Image.Image, str], Occluded]
 
 
 def held_out_scores(run: Path, conditions: Sequence[str], opts: Sequence[str], output: Path) -> dict[str, Any]:
@@ -62,6 +62,6 @@ def held_out_scores(run: Path, conditions: Sequence[str], opts: Sequence[str], o
     }
 
 
-def _occluders(seed: int, sources: Sequence[str]) -> Mapping[str, Occluder | None]:
+def _occluders(seed: int, sources: Sequence[str]) -> Mapping[str, OccludeQuery | None]:
     found = (QueryOccluder(sources, seed), ObjectOccluder(seed), QueryCutter(seed), None)
     return dict(zip(CONDITIONS, found, strict=True))

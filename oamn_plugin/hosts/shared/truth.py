@@ -10,7 +10,7 @@ import torch
 
 from oamn_plugin.datasets.embedded import load_truth
 from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation
-from oamn_plugin.retrieval.truth import mask_scores, type_scores
+from oamn_plugin.retrieval.occlusion_scores import mask_scores, type_scores
 
 
 def truth_scores(model: Any, found: Evaluation, query: Iterable[Batch]) -> dict[str, float]:

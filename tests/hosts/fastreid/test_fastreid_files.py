@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import pickle
 import shutil
 import tarfile
@@ -18,6 +17,7 @@ import torch
 from fastreid.config import CfgNode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_checks import Exploit
 from tiny_fastreid import changed, tiny_config
 
 from oamn_plugin.datasets.archives import UnsafeArchiveError, extract_archive
@@ -107,16 +107,6 @@ def test_training_goes_on_over_bad_images_or_stops_at_the_first(copied_root: Pat
 
 
 # hostile files
-
-
-class Exploit:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, proof: Path) -> None:
-        self.proof = proof
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.proof),)
 
 
 @pytest.mark.parametrize("old_format", [False, True])

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fastreid.config import CfgNode
-from tiny_fastreid import CONFIGS, tiny_config
+from run_checks import assert_same_run
+from tiny_fastreid import tiny_config
 
 from oamn_plugin.hosts.fastreid.main import set_seed
 from oamn_plugin.hosts.fastreid.resume import CheckpointHook, HookBase
 from oamn_plugin.hosts.fastreid.trainer import Trainer
-from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, save_step, step_files
+from oamn_plugin.hosts.shared.checkpoint import load_newest, save_step, step_files
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
 from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
 
@@ -44,28 +44,6 @@ class KillHook(HookBase):
     def after_step(self) -> None:
         if self.trainer.iter + 1 == self.step:
             raise Killed
-
-
-def final_weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "model_final.pth")["model"]
-
-
-def assert_same_run(folder: Path, reference: Path) -> None:
-    wanted, found = final_weights(reference), final_weights(folder)
-    assert wanted.keys() == found.keys()
-    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
-    for name in ("results.json", "results_note.json"):
-        results = [json.loads((one / name).read_text()) for one in (reference, folder)]
-        for one in results:
-            one.get("OccludedPedestrians", {}).pop("seconds_per_1000_gallery", None)
-        assert results[0] == results[1]
-    lines = [
-        [json.loads(line) for line in (one / "metrics.json").read_text().splitlines()] for one in (reference, folder)
-    ]
-    assert [line["iteration"] for line in lines[1]] == list(range(len(lines[0])))
-    scores = [[line["validation_mAP"] for line in one if "validation_mAP" in line] for one in lines]
-    assert scores[0] == scores[1]
-    assert len(scores[0]) == 2
 
 
 @pytest.fixture(scope="module")
@@ -115,51 +93,26 @@ def test_a_drawn_seed_is_kept_and_other_batches_or_models_are_refused(embedded_r
             Trainer(config(embedded_root, tmp_path, **same), resume=True)
 
 
-def command(root: Path, output: Path, *opts: str) -> list[str]:
-    cfg = [text for key, value in SMALL.items() for text in (key.replace("__", "."), str(value))]
-    tiny = [
-        "MODEL.DEVICE", "cpu", "MODEL.BACKBONE.PRETRAIN", "False", "INPUT.SIZE_TRAIN", "[64, 32]", "INPUT.SIZE_TEST",
-        "[64, 32]", "INPUT.PADDING.SIZE", "4", "DATASETS.NAMES", "['OccludedPedestrians']", "DATASETS.TESTS",
-        "['OccludedPedestrians']", "DATASETS.EMBEDDED.SIZE", "tiny", "DATALOADER.NUM_WORKERS", "1", "SOLVER.BASE_LR",
-        "0.01", "SOLVER.SCHED", "CosineAnnealingLR", "TEST.IMS_PER_BATCH", "16", "SOLVER.CHECKPOINT_PERIOD", "1",
-    ]  # fmt: skip
-    tool = str(CONFIGS.parent / "tools" / "train_net.py")
-    base = ["--config-file", str(CONFIGS / "Base-OAMN.yml")]
-    return [sys.executable, tool, *base, *opts, *tiny, *cfg, "DATASETS.ROOT", str(root), "OUTPUT_DIR", str(output)]
-
-
-def test_sigterm_saves_and_leaves_with_its_exit_code(reference: Path, embedded_root: Path, tmp_path: Path) -> None:
-    arguments = command(embedded_root, tmp_path)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "step 1/" in line:
-                os.kill(process.pid, signal.SIGTERM)
-        code = process.wait()
-    told = "".join(lines)
-    assert code == INTERRUPTED == 75, told
-    assert "SIGTERM: the state is saved; go on with --resume. Exit code 75" in told
-    assert "Traceback" not in told
-    assert 0 < load_newest(tmp_path)["step"] < 10  # type: ignore[index]
-    Trainer(config(embedded_root, tmp_path), resume=True).train()  # with another number of workers
-    assert_same_run(tmp_path, reference)
-
-
-def test_a_signal_is_answered_at_the_end_of_the_step_and_given_back(embedded_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)
+def test_a_signal_is_answered_at_the_end_of_the_step_and_given_back(
+    sign: signal.Signals, reference: Path, embedded_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Signal(HookBase):
         def after_step(self) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), sign)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(sign)
     trainer = Trainer(config(embedded_root, tmp_path))
     trainer._hooks.insert(0, Signal())
-    with pytest.raises(SystemExit) as caught:
+    logging.getLogger("fastreid.oamn").propagate = True
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
         trainer.train()
-    assert caught.value.code == INTERRUPTED
+    assert caught.value.code == INTERRUPTED == 75
+    assert f"{sign.name}: the state is saved; go on with --resume. Exit code 75" in caplog.text
     assert load_newest(tmp_path)["step"] == 1  # type: ignore[index]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(sign) is before
+    Trainer(config(embedded_root, tmp_path, DATALOADER__NUM_WORKERS=1), resume=True).train()
+    assert_same_run(tmp_path, reference)
 
 
 def test_a_fresh_start_moves_an_earlier_run_aside(embedded_root: Path, tmp_path: Path) -> None:

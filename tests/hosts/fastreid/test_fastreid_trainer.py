@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,21 @@ def assert_equal_to_the_bit(first: Path, second: Path) -> None:
     assert scores[0] == scores[1]
 
 
+@pytest.fixture(scope="module")
+def bagtricks(embedded_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A baseline of one epoch and six steps, with a checkpoint after each."""
+    folder = tmp_path_factory.mktemp("bagtricks")
+    changes = {"SOLVER__CHECKPOINT_STEPS": 1, "SOLVER__CHECKPOINT_KEEP": 3, "SOLVER__MAX_EPOCH": 1}
+    main(arguments(), config("bagtricks", embedded_root, folder, **changes))
+    return folder
+
+
+@pytest.fixture
+def trained(bagtricks: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(bagtricks, tmp_path / "trained"))
+
+
 @pytest.mark.parametrize("name", ["oamn", "oamn_bfloat16", "bagtricks", "bagtricks_bfloat16", "bagtricks_occlusion"])
 def test_a_run_repeats_to_the_bit_and_its_scores_come_again(name: str, embedded_root: Path, tmp_path: Path) -> None:
     for run in ("a", "b"):
@@ -94,10 +110,9 @@ def test_a_run_repeats_to_the_bit_and_its_scores_come_again(name: str, embedded_
         assert again["OccludedPedestrians"][key] == before["OccludedPedestrians"][key]
 
 
-def test_another_seed_gives_another_run(embedded_root: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        main(arguments(), config("bagtricks", embedded_root, tmp_path / str(seed), SEED=seed, SOLVER__MAX_EPOCH=1))
-    first, second = (final_weights(tmp_path / str(seed)) for seed in (0, 1))
+def test_another_seed_gives_another_run(bagtricks: Path, embedded_root: Path, tmp_path: Path) -> None:
+    main(arguments(), config("bagtricks", embedded_root, tmp_path, SEED=7, SOLVER__MAX_EPOCH=1))
+    first, second = final_weights(bagtricks), final_weights(tmp_path)
     assert not torch.equal(first["backbone.conv1.weight"], second["backbone.conv1.weight"])
 
 
@@ -120,18 +135,15 @@ def test_a_killed_run_resumes_to_the_bit(name: str, kills: list[int], embedded_r
         assert whole == {line["iteration"]: line["lr"] for line in lines(tmp_path / str(last))}
 
 
-def test_resuming_what_is_done_only_tests(embedded_root: Path, tmp_path: Path) -> None:
-    cfg = config("bagtricks", embedded_root, tmp_path, SOLVER__MAX_EPOCH=1)
-    main(arguments(), cfg)
-    before = final_weights(tmp_path)
-    main(arguments(resume=True), cfg)
-    assert all(torch.equal(value, before[key]) for key, value in final_weights(tmp_path).items())
+def test_resuming_what_is_done_only_tests(trained: Path, embedded_root: Path) -> None:
+    before = final_weights(trained)
+    main(arguments(resume=True), config("bagtricks", embedded_root, trained, SOLVER__MAX_EPOCH=1))
+    assert all(torch.equal(value, before[key]) for key, value in final_weights(trained).items())
 
 
-def test_resuming_another_batch_size_is_refused(embedded_root: Path, tmp_path: Path) -> None:
-    main(arguments(), config("bagtricks", embedded_root, tmp_path, SOLVER__MAX_EPOCH=1))
+def test_resuming_another_batch_size_is_refused(trained: Path, embedded_root: Path) -> None:
     with pytest.raises(ConfigError, match="batch 8 then, 16 now"):
-        main(arguments(resume=True), config("bagtricks", embedded_root, tmp_path, SOLVER__IMS_PER_BATCH=16))
+        main(arguments(resume=True), config("bagtricks", embedded_root, trained, SOLVER__IMS_PER_BATCH=16))
 
 
 @pytest.mark.parametrize("name", ["oamn_official", "oamn_plus", "sbs"])
@@ -169,22 +181,19 @@ def test_without_held_out_identities_the_last_epoch_is_tested(embedded_root: Pat
     assert json.loads((tmp_path / "results_note.json").read_text())["weights"] == "last epoch (2)"
 
 
-def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(embedded_root: Path, tmp_path: Path) -> None:
-    changes = {"SOLVER__CHECKPOINT_STEPS": 1, "SOLVER__CHECKPOINT_KEEP": 3, "SOLVER__MAX_EPOCH": 1}
-    cfg = config("bagtricks", embedded_root, tmp_path, **changes)
-    main(arguments(), cfg)
-    files = step_files(tmp_path)
+def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(trained: Path, embedded_root: Path) -> None:
+    files = step_files(trained)
     assert [int(path.stem.split("_")[1]) for path in files] == [6, 5, 4]
-    before = final_weights(tmp_path)
+    before = final_weights(trained)
     files[0].write_bytes(files[0].read_bytes()[:-100])
-    main(arguments(resume=True), cfg)
-    assert all(torch.equal(value, before[key]) for key, value in final_weights(tmp_path).items())
+    main(arguments(resume=True), config("bagtricks", embedded_root, trained, SOLVER__MAX_EPOCH=1))
+    assert all(torch.equal(value, before[key]) for key, value in final_weights(trained).items())
 
 
-def test_weights_of_another_model_are_refused_with_what_differs(embedded_root: Path, tmp_path: Path) -> None:
-    main(arguments(), config("bagtricks", embedded_root, tmp_path / "a", SOLVER__MAX_EPOCH=1))
-    weights = str(tmp_path / "a" / "model_final.pth")
-    cfg = config("oamn", embedded_root, tmp_path / "b", MODEL__WEIGHTS=weights)
+def test_weights_of_another_model_are_refused_with_what_differs(
+    bagtricks: Path, embedded_root: Path, tmp_path: Path
+) -> None:
+    cfg = config("oamn", embedded_root, tmp_path, MODEL__WEIGHTS=str(bagtricks / "model_final.pth"))
     with pytest.raises(CheckpointError, match="does not"):
         main(arguments(eval_only=True), cfg)
 

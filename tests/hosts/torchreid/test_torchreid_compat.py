@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -37,18 +38,20 @@ def test_fastreid_works_where_torchreid_is_absent() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_torchreid_works_where_fastreid_is_absent(embedded_root: Path, tmp_path: Path) -> None:
-    done = run_python("-c", IMPORT_ALL.format(absent="fastreid", package="oamn_plugin.hosts.torchreid"))
-    assert done.returncode == 0, done.stderr
-    script = f"""
-import runpy, sys
-sys.modules["fastreid"] = None
+def test_torchreid_and_the_quickstart_work_where_fastreid_is_absent(embedded_root: Path, tmp_path: Path) -> None:
+    script = f"""{IMPORT_ALL.format(absent="fastreid", package="oamn_plugin.hosts.torchreid")}
+import runpy
 sys.argv = ["quickstart", "--root", {str(embedded_root)!r}, "--save-dir", {str(tmp_path)!r}]
 runpy.run_path({str(QUICKSTART)!r}, run_name="__main__")
 """
     done = run_python("-c", script)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "results.json").exists()
+    ranks = done.stdout[done.stdout.rindex("query ") :].splitlines()
+    assert "occlusion type" in ranks[0]
+    assert [line.split()[0] for line in ranks[1:6]] == ["1.", "2.", "3.", "4.", "5."]
+    distances = [float(line.split("distance")[1].split()[0]) for line in ranks[1:6]]
+    assert distances == sorted(distances)
+    assert json.loads((tmp_path / "results.json").read_text())["OccludedPedestrians"]["num_query"] == 12
 
 
 def test_the_core_works_where_both_are_absent() -> None:

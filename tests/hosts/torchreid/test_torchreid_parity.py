@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_torchreid import ROOT, SIZE, TARGETS, liven, require_torchreid, run_python, tiny_config
+from run_tool import run_tool
+from tiny_torchreid import ROOT, SIZE, TARGETS, liven, require_torchreid, tiny_config
 
 require_torchreid()
 if importlib.util.find_spec("fastreid") is None:
@@ -28,7 +29,6 @@ from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine
 from oamn_plugin.hosts.torchreid.models import restore_pooling  # noqa: E402
 from oamn_plugin.hosts.torchreid.training import model_state  # noqa: E402
 
-TOOL = ROOT / "tools" / "convert_checkpoint.py"
 PAIRS = {
     "osnet": ("osnet_x0_25", {"NAME": "build_osnet_backbone", "DEPTH": "x0_25", "FEAT_DIM": 128}),
     "resnet": ("resnet18", {"NAME": "build_resnet_backbone", "DEPTH": "18x", "FEAT_DIM": 512, "LAST_STRIDE": 2}),
@@ -56,9 +56,9 @@ def torchreid_engine(root: Path, output: Path, name: str) -> Any:
 
 
 def convert(source: Path, target: Path, *options: str) -> str:
-    done = run_python(TOOL, source, target, *options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    done = run_tool("convert_checkpoint.py", source, target, *options)
+    assert done.code == 0, done.err
+    return done.out
 
 
 def balance(cfg: Any, model: Any) -> None:
@@ -146,8 +146,8 @@ def test_the_stem_pooling_is_read_from_the_run_that_was_converted(tmp_path: Path
 )
 def test_what_does_not_convert_is_one_message(content: Any, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "x.pth")
-    done = run_python(TOOL, tmp_path / "x.pth", tmp_path / "y.pth")
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert re.search(message, done.stderr)
+    done = run_tool("convert_checkpoint.py", tmp_path / "x.pth", tmp_path / "y.pth")
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 1
+    assert re.search(message, done.err)
     assert not (tmp_path / "y.pth").exists()

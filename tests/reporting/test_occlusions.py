@@ -6,7 +6,7 @@ import numpy as np
 from run_folders import make_truth
 
 from oamn_plugin.occlusion import SIDES
-from oamn_plugin.reporting.truth import AREA_EDGES, Occlusion, read_occlusions, score_map
+from oamn_plugin.reporting.occlusions import AREA_EDGES, Occlusion, read_occlusions, score_map
 
 
 def test_truth_is_found_beside_the_images(tmp_path: Path) -> None:
