@@ -197,12 +197,13 @@ def test_tests_and_files_that_the_pages_name_are_there() -> None:
 
 
 FLOORS = (
-    ("occlusion", "presets", "errors", ""),
+    ("occlusion", "presets", "errors", "configurations", ""),
     ("augmentation", "views", "datasets"),
     ("losses", "modeling"),
     ("retrieval",),
     ("reporting",),
     ("hosts",),
+    ("cli", "__main__"),
 )
 """From the ground up, as in docs/architecture.md; the empty name is the package itself."""
 

@@ -14,13 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "oamn_plugin"
 HOSTS = {"fastreid", "torchreid", "yacs"}
 LAYERS = (
-    {"errors"},
+    {"errors", "configurations"},
     {"occlusion", "presets"},
     {"augmentation", "datasets", "views"},
     {"losses", "modeling"},
     {"retrieval"},
     {"reporting"},
     {"hosts"},
+    {"cli", "__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(PACKAGE.rglob("*.py"))

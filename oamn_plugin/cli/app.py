@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Opens a page on this computer to search with: drop an image of a person, see the ranked gallery and why.
 
 python tools/app.py                                   the packaged model on the embedded data set
@@ -17,13 +16,10 @@ import html
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
 
 from oamn_plugin.errors import ExpectedError
 
@@ -60,20 +56,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves the page until interrupted; expected errors are one message and exit code 2."""
+    """Serves the page until interrupted."""
     args = build_parser().parse_args(argv)
     quiet_gradio()
     try:
         import gradio  # noqa: F401
     except ImportError:
-        print("app: the page needs gradio: pip install oamn_plugin[app]", file=sys.stderr)
-        return 2
-    try:
-        session = Session(model_loaders(args.run), index_folders(args))
-    except ExpectedError as error:
-        print(f"app: {error}", file=sys.stderr)
-        return 2
-    serve(session, args)
+        raise ExpectedError("the page needs gradio: pip install oamn_plugin[app]") from None
+    serve(Session(model_loaders(args.run), index_folders(args)), args)
     return 0
 
 
@@ -230,7 +220,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,11 +11,7 @@ share of the cores.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,35 +29,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """0: all finished; 1: some run failed; 2: the suite cannot run; 130: stopped."""
-    args = build_parser().parse_args()
-    from oamn_plugin.errors import ExpectedError
+    args = build_parser().parse_args(argv)
     from oamn_plugin.reporting.runner import dry_run, report_suite, run_suite
     from oamn_plugin.reporting.suite import load_suite
 
-    try:
-        suite = load_suite(args.suite)
-        if args.baseline is not None:
-            suite = suite.against(args.baseline)
-        if args.seeds:
-            suite = replace(suite, seeds=tuple(dict.fromkeys(args.seeds)))
-        if args.jobs is not None:
-            suite = replace(suite, jobs=args.jobs)
-        if args.dry_run:
-            print(dry_run(suite, args.only), end="")
-            return 0
-        if args.report_only:
-            report_suite(suite)
-            return 0
-        outcome = run_suite(suite, args.only)
-        if outcome.finished and not outcome.stopped:
-            report_suite(suite, list(outcome.failed))
-    except ExpectedError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
+    suite = load_suite(args.suite)
+    if args.baseline is not None:
+        suite = suite.against(args.baseline)
+    if args.seeds:
+        suite = replace(suite, seeds=tuple(dict.fromkeys(args.seeds)))
+    if args.jobs is not None:
+        suite = replace(suite, jobs=args.jobs)
+    if args.dry_run:
+        print(dry_run(suite, args.only), end="")
+        return 0
+    if args.report_only:
+        report_suite(suite)
+        return 0
+    outcome = run_suite(suite, args.only)
+    if outcome.finished and not outcome.stopped:
+        report_suite(suite, list(outcome.failed))
     return 130 if outcome.stopped else int(bool(outcome.failed))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,11 +10,10 @@ The toolbox is told from the file. The result is loaded with `model.load_weights
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+from oamn_plugin.errors import ExpectedError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,20 +30,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
-    args = build_parser().parse_args()
-    from oamn_plugin.errors import ExpectedError
-
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command."""
+    args = build_parser().parse_args(argv)
     try:
         print(convert(args.source, args.target, args.pooling))
     except ExpectedError as error:
-        print(f"convert_checkpoint: {args.source}: {error}", file=sys.stderr)
+        raise ExpectedError(f"{args.source}: {error}") from error
     except OSError as error:
-        print(f"convert_checkpoint: cannot write {args.target}: {error.strerror}", file=sys.stderr)
-    else:
-        return 0
-    return 2
+        raise ExpectedError(f"cannot write {args.target}: {error.strerror}") from error
+    return 0
 
 
 def convert(source: Path, target: Path, pooling: str | None) -> str:
@@ -78,7 +73,3 @@ def pooling_of(source: Path) -> str:
         config = yaml.safe_load((source.parent / "config.yaml").read_text(encoding="utf-8"))
     backbone = config.get("MODEL", {}).get("BACKBONE", {}) if isinstance(config, dict) else {}
     return "padded" if backbone.get("NAME") == "torchvision" else "ceil"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Turns a checkpoint of the released OAMN code into one of this project, or back.
 
 python tools/convert_official.py official.pth converted.pth
@@ -12,36 +11,35 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
+
+from oamn_plugin.errors import ExpectedError
 
 EXTRAS = "official_extras"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 0, or 2 for a file that cannot be converted."""
-    arguments = parse_arguments(argv)
+    """Runs the command."""
+    arguments = build_parser().parse_args(argv)
     try:
         content = read(arguments.source)
         write(to_official(content) if arguments.reverse else from_official(content), arguments.target)
     except OSError as error:
-        print(f"error: {error.filename or arguments.target}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        raise ExpectedError(f"{error.filename or arguments.target}: {error.strerror or error}") from error
     except ValueError as error:
-        print(f"error: {arguments.source}: {error}", file=sys.stderr)
-        return 2
+        raise ExpectedError(f"{arguments.source}: {error}") from error
     print(f"wrote {arguments.target}")
     return 0
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Returns the parsed command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--reverse", action="store_true", help="from this project to the released code")
-    return parser.parse_args(argv)
+    return parser
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -118,7 +116,3 @@ def write(content: dict[str, Any], path: Path) -> None:
         raise OSError(str(error)) from error
     finally:
         part.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

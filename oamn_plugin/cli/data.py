@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Prepares and checks data sets.
 
     python tools/prepare_data.py list
@@ -20,29 +19,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without being installed
+from oamn_plugin.errors import ExpectedError
 
-OK, PROBLEMS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, PROBLEMS, INTERRUPTED = 0, 1, 130
 _NAMED = 10  # unreadable images that `check` names before it only counts
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one sub-command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         return options.run(options)
     except KeyboardInterrupt:
         print("interrupted: nothing was left half made", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, OSError) as error:  # the package's own errors are of these kinds, and say what to do
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+    except ValueError as error:  # the package's own errors are of this kind, and say what to do
+        raise ExpectedError(str(error)) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prepare_data.py", description="Prepares and checks data sets for occluded person re-identification."
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Prepares and checks data sets for occluded person re-identification.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     root = argparse.ArgumentParser(add_help=False)
     root.add_argument(
@@ -171,7 +168,3 @@ def _progress(items: Iterable[Any], label: str, unit: str) -> Iterable[Any]:
     from tqdm import tqdm
 
     return tqdm(items, desc=label, unit=unit, disable=None)  # None: silent where the output is no terminal
-
-
-if __name__ == "__main__":
-    sys.exit(main())

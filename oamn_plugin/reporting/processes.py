@@ -30,9 +30,13 @@ def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -
         environment: what it is based on, this process's by default.
     """
     added = dict(_MALLOC) if sys.platform == "linux" else {}
+    base = dict(os.environ if environment is None else environment)
+    # the trainings import the package that runs this, installed or not
+    paths = [str(Path(__file__).parents[2]), *filter(None, [base.get("PYTHONPATH")])]
+    base["PYTHONPATH"] = os.pathsep.join(paths)
     if jobs > 1:
         added["OMP_NUM_THREADS"] = str(max(1, processors() // jobs))
-    return {**added, **(os.environ if environment is None else environment)}
+    return {**added, **base}
 
 
 def processors() -> int:

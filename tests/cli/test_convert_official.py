@@ -76,7 +76,7 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
         for flags in ([], ["--reverse"]):
             result = run(*flags, tmp_path / name, tmp_path / "out.pth")
             assert result.returncode == 2, name
-            assert result.stderr.startswith("error: ")
+            assert result.stderr.startswith("oamn convert-official: ")
             assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 

@@ -73,7 +73,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.startswith("error: ")
+    assert error.startswith("oamn data: ")
     assert error.count("\n") == 1
 
 

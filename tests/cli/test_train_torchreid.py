@@ -89,7 +89,7 @@ def test_wrong_words_are_one_message_and_exit_code_2(embedded_root: Path, tmp_pa
     ):
         done = train(*options(embedded_root, tmp_path, **changes))
         assert done.returncode == 2
-        assert done.stderr.startswith("train_torchreid: ")
+        assert done.stderr.startswith("oamn train: ")
         assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import yaml
 from fastreid.config import CfgNode, get_cfg
 
+from oamn_plugin.configurations import UnknownConfigError, find_config
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.presets import Options, preset
 
@@ -222,13 +223,16 @@ def config_chain(config_file: str) -> list[str]:
         ConfigError: a file of the chain is missing or is based on itself.
     """
     chain: list[str] = []
-    path: str | None = config_file
-    while path:
+    name: str | None = config_file
+    while name:
+        try:
+            path = str(find_config(name, beside=Path(chain[-1]).parent if chain else None))
+        except UnknownConfigError as error:
+            raise ConfigError(str(error)) from error
         if path in chain:
             raise ConfigError(f"{chain[-1]}: _BASE_ leads back to {path}")
         chain.append(path)
-        base = _read_yaml(path).get("_BASE_")
-        path = os.path.join(os.path.dirname(path), os.path.expanduser(base)) if base else None
+        name = _read_yaml(path).get("_BASE_")
     return chain
 
 

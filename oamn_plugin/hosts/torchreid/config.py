@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
+from oamn_plugin.configurations import UnknownConfigError, find_config
 from oamn_plugin.datasets.custom import MARKET_PATTERN
 from oamn_plugin.hosts.shared.errors import ConfigError, nearest
 from oamn_plugin.presets import Options, preset
@@ -126,10 +127,9 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
 
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path!r}") from error
+        content = yaml.safe_load(find_config(path).read_text(encoding="utf-8"))
+    except UnknownConfigError as error:
+        raise ConfigError(str(error)) from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
