@@ -1,7 +1,7 @@
 """Opens a page on this computer to search with: drop an image of a person, see the ranked gallery and why.
 
-python tools/app.py                                   the packaged model on the embedded data set
-python tools/app.py --index INDEX [--run RUN_DIR]     galleries and models of your own, as many as you like
+oamn app                                   the packaged model on the embedded data set
+oamn app --index INDEX [--run RUN_DIR]     galleries and models of your own, as many as you like
 
 Only this computer can reach the page. It reads the uploaded image and the galleries it was started with, nothing else.
 Needs the extra: pip install oamn_plugin[app]
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, need
 
 PACKAGED = "packaged small model"
 LOOPBACK = "127.0.0.1"
@@ -45,7 +45,7 @@ gallery image covered the way the query is, and plain.</div>"
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of tools/search.py index")
+    parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of oamn search index")
     runs = "folders of training runs (config.yaml and model_final.pth), beside the packaged model"
     parser.add_argument("--run", nargs="+", default=[], metavar="RUN_DIR", help=runs)
     parser.add_argument("--size", default="demo", help="size of the embedded set without --index (default demo)")
@@ -59,10 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serves the page until interrupted."""
     args = build_parser().parse_args(argv)
     quiet_gradio()
-    try:
-        import gradio  # noqa: F401
-    except ImportError:
-        raise ExpectedError("the page needs gradio: pip install oamn_plugin[app]") from None
+    need("gradio")
     serve(Session(model_loaders(args.run), index_folders(args)), args)
     return 0
 
@@ -102,7 +99,7 @@ def index_folders(args: argparse.Namespace) -> dict[str, Path]:
     found = {Path(folder).name: Path(folder) for folder in args.index}
     for folder in found.values():
         if not (folder / "index.json").is_file():
-            raise ExpectedError(f"{folder} is no gallery index: build one with tools/search.py index")
+            raise ExpectedError(f"{folder} is no gallery index: build one with oamn search index")
     return found or {"embedded data set": embedded_index(args)}
 
 

@@ -1,7 +1,7 @@
 """Trains and tests the methods of a suite and writes one report.
 
-python tools/benchmark.py configs/suites/embedded.yml --dry-run
-python tools/benchmark.py configs/suites/embedded.yml
+oamn benchmark embedded --dry-run
+oamn benchmark embedded
 
 A suite that was stopped goes on where it stopped; finished runs are skipped as long as their command, configuration
 files and preset stay the same. One failed run does not stop the rest. With --jobs several run at a time, each on its

@@ -1,7 +1,7 @@
 """Takes a checkpoint of OAMN from fastreid to torchreid, or from torchreid to fastreid.
 
-python tools/convert_checkpoint.py logs/oamn/model_final.pth for_torchreid.pth
-python tools/convert_checkpoint.py log/oamn_osnet_x1_0/model_final.pth for_fastreid.pth
+oamn convert logs/oamn/model_final.pth for_torchreid.pth
+oamn convert log/oamn_osnet_x1_0/model_final.pth for_fastreid.pth
 
 The toolbox is told from the file. The result is loaded with `model.load_weights` (torchreid) or `MODEL.WEIGHTS`
 (fastreid) by a configuration with the same backbone, input size and preset.

@@ -1,9 +1,9 @@
 """Turns a checkpoint of the released OAMN code into one of this project, or back.
 
-python tools/convert_official.py official.pth converted.pth
-python tools/convert_official.py --reverse converted.pth official.pth
+oamn convert-official official.pth converted.pth
+oamn convert-official --reverse converted.pth official.pth
 
-The converted file serves `tools/train_net.py --eval-only --config-file configs/Market1501/oamn_official_R50.yml
+The converted file serves `oamn train --eval-only --config-file configs/Market1501/oamn_official_R50.yml
 MODEL.WEIGHTS converted.pth`. Entries that only the released code has (its unused ImageNet classifier) travel along.
 """
 

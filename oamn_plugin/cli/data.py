@@ -1,10 +1,10 @@
 """Prepares and checks data sets.
 
-    python tools/prepare_data.py list
-    python tools/prepare_data.py check OccludedDuke --root datasets
-    python tools/prepare_data.py occluded-duke DukeMTMC-reID.zip LISTS_DIR
-    python tools/prepare_data.py occlude datasets/Market-1501-v15.09.15
-    python tools/prepare_data.py embedded --size demo
+    oamn data list
+    oamn data check OccludedDuke --root datasets
+    oamn data occluded-duke DukeMTMC-reID.zip LISTS_DIR
+    oamn data occlude datasets/Market-1501-v15.09.15
+    oamn data embedded --size demo
 
 Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 130 interrupted.
 """

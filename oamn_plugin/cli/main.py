@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oamn_plugin import __version__
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, MissingPackageError
 
 COMMANDS = {
     "train": "train a model of a configuration, or go on with a training",
@@ -44,10 +45,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"oamn {__version__}")
         return 0
     if words[0] not in available():
-        from oamn_plugin.hosts.shared.errors import nearest
-
-        hint = nearest(words[0], available()) or " `oamn --help` lists them."
-        print(f"oamn: there is no command {words[0]!r}.{hint}", file=sys.stderr)
+        near = difflib.get_close_matches(words[0], available(), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "`oamn --help` lists them."
+        print(f"oamn: there is no command {words[0]!r}. {hint}", file=sys.stderr)
         return BAD_INPUT
     return run(words[0], words[1:])
 
@@ -72,6 +72,10 @@ def run(name: str, argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"oamn {name}: {where}{error.strerror or error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "oamn_plugin":
+            raise
+        print(f"oamn {name}: {MissingPackageError(error.name)}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"oamn {name}: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -1,6 +1,6 @@
 """Turns the folder of a training run into the small model that ships with the package.
 
-python tools/package_model.py RUN_DIR oamn_plugin/assets --command "python tools/train_net.py --config-file ..."
+oamn package RUN_DIR oamn_plugin/assets --command "oamn train --config-file ..."
 
 Writes OUT/oamn_small.safetensors (half precision, at most 5 MB) and OUT/oamn_small.json (its card). The stored weights
 are loaded again and scored on the embedded data set of the run's configuration; nothing is written if they rank worse
@@ -62,7 +62,7 @@ def package(args: argparse.Namespace) -> None:
         pixel_mean=tuple(source.pixel_mean),
         pixel_std=tuple(source.pixel_std),
         resample=source.resample,
-        command=args.command or f"python tools/train_net.py --config-file {config}",
+        command=args.command or f"oamn train --config-file {config}",
         data_set=data.name,
     )
     twin = transplant(source.model, card.build())

@@ -1,8 +1,8 @@
 """Finds a person in a gallery: builds the index of a folder of crops, then ranks it for query images.
 
-python tools/search.py index GALLERY --out INDEX
-python tools/search.py query IMAGE... --index INDEX --html result.html
-python tools/search.py remove IMAGE... --index INDEX
+oamn search index GALLERY --out INDEX
+oamn search query IMAGE... --index INDEX --html result.html
+oamn search remove IMAGE... --index INDEX
 
 GALLERY is a folder or a CSV file (columns path, and if known pid, camid and any others). Without --weights and
 --config-file the small model that ships with the package is used.

@@ -1,8 +1,8 @@
 """Draws pictures for papers and for debugging.
 
-python tools/visualize.py ranks IMAGE... --index INDEX --out ranks.png       rank lists, hits and misses framed
-python tools/visualize.py masks IMAGE... --out masks.png                     masks over an image for the nine types
-python tools/visualize.py augmentation IMAGE... --out views.png              views that training makes of images
+oamn visualize ranks IMAGE... --index INDEX --out ranks.png       rank lists, hits and misses framed
+oamn visualize masks IMAGE... --out masks.png                     masks over an image for the nine types
+oamn visualize augmentation IMAGE... --out views.png              views that training makes of images
 
 IMAGE is an image file, a folder or a CSV file.
 """
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     ranks = commands.add_parser("ranks", help="rank lists of queries")
-    ranks.add_argument("--index", required=True, metavar="INDEX", help="folder that tools/search.py index wrote")
+    ranks.add_argument("--index", required=True, metavar="INDEX", help="folder that oamn search index wrote")
     ranks.add_argument("--topk", type=int, default=10, help="matches a query (default 10)")
     ranks.add_argument("--plain", action="store_true", help="without unification; default: both, one below the other")
     ranks.add_argument("--other-cameras", action="store_true", help="leave out the query's person in its own camera")

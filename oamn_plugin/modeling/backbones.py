@@ -8,6 +8,8 @@ from typing import Any
 import torchvision
 from torch import nn
 
+from oamn_plugin.errors import need
+
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 BACKBONES = (*RESNETS, "mobilenet_v2")
 """Names that :func:`build_backbone` knows, beside ``timm:<name>``."""
@@ -24,7 +26,7 @@ def build_backbone(name: str, last_stride: int = 2, input_size: tuple[int, int] 
 
     Raises:
         ValueError: unknown name (the nearest known one is named), or a last stride that the backbone cannot have.
-        ImportError: a ``timm:`` name without timm installed.
+        MissingPackageError: a ``timm:`` name without timm installed.
 
     >>> sum(p.numel() for p in build_backbone("resnet18").parameters())
     11689512
@@ -53,10 +55,9 @@ def _unstride(block: nn.Module) -> None:
 
 
 def _build_timm(name: str, input_size: tuple[int, int] | None) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError(f"the backbone 'timm:{name}' needs timm: pip install timm") from error
+    need("timm")
+    import timm
+
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=1)
         raise ValueError(f"timm has no model {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))

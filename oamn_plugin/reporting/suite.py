@@ -156,7 +156,9 @@ def load_suite(path: str | Path) -> Suite:
     _check_keys(content, Suite, str(path))
     if not isinstance(content.get("methods"), list) or not content["methods"]:
         raise SuiteError(f"{path}: methods must be a list of methods, each with a name and a config")
-    methods = tuple(_method(entry, path, f"{path}, method {number + 1}") for number, entry in enumerate(content["methods"]))
+    methods = tuple(
+        _method(entry, path, f"{path}, method {number + 1}") for number, entry in enumerate(content["methods"])
+    )
     suite = Suite(
         name=str(content.get("name", Path(path).stem)),
         output=str(content["output"]),

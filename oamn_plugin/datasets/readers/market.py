@@ -25,14 +25,14 @@ OCCLUDED_MARKET1501 = Layout(
     "Market-1501 with occluded queries",
     ("Market-1501-v15.09.15-occluded", "Market-1501-occluded", "market1501-occluded", "Occluded-Market1501"),
     FOLDERS,
-    "Make it with `python tools/prepare_data.py occlude MARKET_DIR`.",
+    "Make it with `oamn data occlude MARKET_DIR`.",
 )
 DUKEMTMC = Layout("DukeMTMC-reID", ("DukeMTMC-reID", "dukemtmc-reid", "DukeMTMC", "duke"), FOLDERS, _DUKE_ADVICE)
 OCCLUDED_DUKE = Layout(
     "Occluded-DukeMTMC",
     ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-DukeMTMC", "Occluded-Duke"),
     FOLDERS,
-    "Build it with `python tools/prepare_data.py occluded-duke DukeMTMC-reID.zip LISTS_DIR`.",
+    "Build it with `oamn data occluded-duke DukeMTMC-reID.zip LISTS_DIR`.",
 )
 
 

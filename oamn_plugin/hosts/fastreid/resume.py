@@ -21,7 +21,7 @@ from oamn_plugin.hosts.fastreid.together import any_process
 logger = logging.getLogger("fastreid.oamn")
 INTERRUPTED = 75
 """Exit code of a run that was asked to stop, saved its state and can be resumed (``EX_TEMPFAIL``)."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGBREAK] if hasattr(signal, "SIGBREAK") else []))
 
 
 @contextlib.contextmanager

@@ -30,9 +30,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     """
     content = load_checkpoint(path)
     if isinstance(content.get("model"), dict):
-        raise CheckpointError(
-            f"{path} is a checkpoint of fastreid; convert it: python tools/convert_checkpoint.py {path} TARGET.pth"
-        )
+        raise CheckpointError(f"{path} is a checkpoint of fastreid; convert it: oamn convert {path} TARGET.pth")
     state = content.get("state_dict", content)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} does not hold a state dict of tensors")

@@ -1,4 +1,4 @@
-"""What ``tools/train_torchreid.py`` does: configuration, preflight, training or evaluation."""
+"""What ``oamn train`` does: configuration, preflight, training or evaluation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERRUPTED = 75
 
 
 def run(args: Namespace) -> int:
-    """Runs the command line of ``tools/train_torchreid.py``.
+    """Runs the command line of ``oamn train``.
 
     Returns:
         0, or :data:`INTERRUPTED` after Ctrl-C or SIGTERM.
@@ -37,7 +37,8 @@ def run(args: Namespace) -> int:
     register_from(cfg)
     check_settings(cfg)
     folder = Path(cfg.data.save_dir)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    number = getattr(signal, "SIGBREAK", signal.SIGTERM)  # SIGBREAK: what asks a process on Windows to stop
+    previous = signal.signal(number, _interrupt)
     try:
         with _logged(folder / ("test.log.txt" if cfg.test.evaluate else "log.txt"), append=args.resume):
             train_or_test(cfg, resume=args.resume)
@@ -45,7 +46,7 @@ def run(args: Namespace) -> int:
         print(f"\nstopped; finished epochs are kept in {folder}: go on with --resume", file=sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(number, previous)
     return 0
 
 
