@@ -48,7 +48,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     checksum = _checksum_file(path)
-    if checksum.exists() and checksum.read_text().strip() != hashlib.sha256(content).hexdigest():
+    if checksum.exists() and checksum.read_text(encoding="utf-8").strip() != hashlib.sha256(content).hexdigest():
         raise CheckpointError(f"the checkpoint {path} is damaged: its checksum differs from {checksum.name}")
     try:
         with _numpy_scalars():
