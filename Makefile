@@ -41,7 +41,7 @@ wheel-test: install  ## wheel and sdist, checked, and the wheel used from an emp
 	$(BIN)/python tests/packaging/check_wheel.py
 
 docs: install  ## the documentation site, in site/; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: install
 	$(BIN)/ruff format --check .
