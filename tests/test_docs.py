@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -205,6 +207,34 @@ def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
     assert (len(citation["references"][0]["authors"]), citation["references"][0]["year"]) == (8, 2021)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Words of every `oamn ...` line in a page's code blocks that can be run as it stands."""
+    for match in FENCE.finditer(page.read_text(encoding="utf-8")):
+        if match["info"].strip() in ("bash", "console", ""):
+            for line in match["code"].replace("\\\n", " ").splitlines():
+                if line.startswith("oamn "):
+                    yield shlex.split(line, comments=True)[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_names(PAGES))
+def test_commands_on_the_pages_are_commands(page: Path) -> None:
+    """Every command, option and configuration that a page names is there."""
+    from oamn_plugin.cli.main import available, module_of
+    from oamn_plugin.configurations import config_files
+
+    configs = {name.lower() for name in config_files()}
+    for name, *words in commands(page):
+        assert name in available(), name
+        parser = importlib.import_module(module_of(name)).build_parser()
+        parse = parser.parse_intermixed_args if name in ("train", "held-out") else parser.parse_args
+        try:
+            args = parse(words)
+        except SystemExit as error:
+            raise AssertionError(f"oamn {name} {shlex.join(words)}") from error
+        if name == "train" and len(args.opts) % 2 and not args.opts[0].endswith(".yml"):
+            assert args.opts[0].lower() in configs, args.opts[0]
 
 
 def test_blocks_marked_no_run_are_left_out(tmp_path: Path) -> None:

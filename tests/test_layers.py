@@ -16,7 +16,7 @@ PACKAGE = ROOT / "oamn_plugin"
 HOSTS = {"fastreid", "torchreid", "yacs"}
 LAYERS = (
     {"errors"},
-    {"files"},
+    {"files", "configurations"},
     {"occlusion", "presets"},
     {"augmentation", "datasets", "weights"},
     {"losses", "modeling"},
@@ -25,7 +25,7 @@ LAYERS = (
     {"search"},
     {"benchmark"},
     {"hosts"},
-    {"cli", "trackers"},
+    {"cli", "trackers", "__main__"},
 )
 """From the ground up, as in docs/architecture.md."""
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -20,6 +20,9 @@ _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 """Has glibc keep freed memory, which else a step's large tensors give back to the system and get again page by page.
 Other C libraries ignore both."""
 
+_STOP_SIGNAL = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT)
+"""What asks a child to stop; Windows can send nothing else to a process group of its own."""
+
 
 def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a training when ``jobs`` of them share the machine; what the user has set stays.
@@ -30,9 +33,13 @@ def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -
         environment: what it is based on, this process's by default.
     """
     added = dict(_MALLOC) if sys.platform == "linux" else {}
+    base = dict(os.environ if environment is None else environment)
+    # the trainings import the package that runs this, installed or not
+    paths = [str(Path(__file__).parents[2]), *filter(None, [base.get("PYTHONPATH")])]
+    base["PYTHONPATH"] = os.pathsep.join(paths)
     if jobs > 1:
         added["OMP_NUM_THREADS"] = str(max(1, processors() // jobs))
-    return {**added, **(os.environ if environment is None else environment)}
+    return {**added, **base}
 
 
 def processors() -> int:
@@ -56,7 +63,7 @@ class Child:
             # a session of its own: Ctrl-C reaches it once, from here, and not a second time from the terminal
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-                env=environment,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0), env=environment,
             )  # fmt: skip
 
     @property
@@ -112,7 +119,7 @@ def wait_for_any(children: Sequence[Child], stop: Stop) -> Child | None:
 
 def end_all(children: Sequence[Child], stop: Stop) -> None:
     """Passes the request to stop on to every child, once, and waits; another one or :data:`GRACE_S` kills the rest."""
-    _each(children, lambda child: child.process.send_signal(signal.SIGINT))
+    _each(children, lambda child: child.process.send_signal(_STOP_SIGNAL))
     asked, deadline = stop.requests, time.monotonic() + GRACE_S
     while any(child.code is None for child in children) and stop.requests == asked and time.monotonic() < deadline:
         time.sleep(_POLL_S)

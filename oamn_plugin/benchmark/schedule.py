@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from oamn_plugin.benchmark.suite import HOSTS, Method, Suite
+from oamn_plugin.configurations import find_config, label_of
 from oamn_plugin.presets import PRESETS, Options, preset
 
 RECORD = "benchmark.json"
@@ -160,7 +161,9 @@ def _fingerprint(suite: Suite, method: Method, seed: int) -> str:
     are another method's, of that method's too.
     """
     digest = hashlib.sha256()
-    parts = [*_start(suite, method)[1:], *_options(suite, method, seed, Path("run"), ())]
+    script = suite.command[1:] or (HOSTS[method.host].script,)
+    config = label_of(Path(method.config))
+    parts = [*script, "--config-file", config, *_options(suite, method, seed, Path("run"), ())]
     if method.weights_of:
         parts.append(_fingerprint(suite, suite.source(method), seed))
     chain = _chain(Path(method.config))
@@ -199,12 +202,12 @@ def _chain(path: Path) -> list[str]:
         texts.append(path.read_text(encoding="utf-8"))
         base: Any = yaml.safe_load(texts[-1])
         base = base.get("_BASE_") if isinstance(base, dict) else None
-        path = path.parent / base if base else Path()
+        path = find_config(base, beside=path.parent) if base else Path()
     return texts
 
 
 def _start(suite: Suite, method: Method) -> list[str]:
-    command = suite.command or ("python", HOSTS[method.host].script)
+    command = suite.command or ("python", "-m", "oamn_plugin", "train")
     return [sys.executable if command[0] == "python" else command[0], *command[1:], "--config-file", method.config]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from oamn_plugin.configurations import UnknownConfigError, find_config
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.reporting.page import slug
 
@@ -19,10 +20,10 @@ class SuiteError(ExpectedError, ValueError):
 
 @dataclass(frozen=True)
 class Host:
-    """How a host's training script wants its options.
+    """How a host's training wants its options.
 
     Attributes:
-        script: its path from the root of the repository.
+        script: its script in a clone, which stands for it in fingerprints.
         output, seed, tests, weights: its ``KEY VALUE`` options.
     """
 
@@ -45,7 +46,7 @@ class Method:
 
     Attributes:
         name: its name in the report.
-        config: configuration file, from the root of the repository.
+        config: configuration file; in YAML relative to the suite, to the working folder, or a name of the package.
         opts: ``KEY, VALUE, KEY, VALUE, ...`` on top of it.
         host: ``fastreid`` or ``torchreid``.
         note: a remark for the reader of the YAML.
@@ -137,17 +138,23 @@ def load_suite(path: str | Path) -> Suite:
     """Reads and checks a suite.
 
     Args:
-        path: its YAML file.
+        path: its YAML file, or the name of one of the package.
 
     Raises:
         SuiteError: the file is missing or no YAML mapping; a key is unknown, missing or of the wrong kind; a name that
             the suite refers to is not one of its methods; two methods share a folder; a configuration is missing.
     """
-    content = _read(Path(path))
+    try:
+        path = find_config(str(path), "suites")
+    except UnknownConfigError as error:
+        raise SuiteError(f"there is no suite {str(path)!r}. {error.hint}") from error
+    content = _read(path)
     _check_keys(content, Suite, str(path))
     if not isinstance(content.get("methods"), list) or not content["methods"]:
         raise SuiteError(f"{path}: methods must be a list of methods, each with a name and a config")
-    methods = tuple(_method(entry, f"{path}, method {number + 1}") for number, entry in enumerate(content["methods"]))
+    methods = tuple(
+        _method(entry, path, f"{path}, method {number + 1}") for number, entry in enumerate(content["methods"])
+    )
     suite = Suite(
         name=str(content.get("name", Path(path).stem)),
         output=str(content["output"]),
@@ -179,7 +186,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _method(entry: Any, place: str) -> Method:
+def _method(entry: Any, path: Path, place: str) -> Method:
     if not isinstance(entry, dict):
         raise SuiteError(f"{place} must be a mapping with a name and a config, got {entry!r}")
     _check_keys(entry, Method, place)
@@ -193,9 +200,10 @@ def _method(entry: Any, place: str) -> Method:
     )
     if method.host not in HOSTS:
         raise SuiteError(f"{place}: unknown host {method.host!r}.{_nearest(method.host, list(HOSTS))}")
-    if not Path(method.config).is_file():
-        raise SuiteError(f"{place} ({method.name}): there is no configuration file {method.config!r}")
-    return method
+    try:
+        return replace(method, config=str(find_config(method.config, beside=path.parent)))
+    except UnknownConfigError as error:
+        raise SuiteError(f"{place} ({method.name}): {error}") from error
 
 
 def _check_keys(content: dict[str, Any], kind: type[Suite] | type[Method], place: str) -> None:

@@ -1,8 +1,7 @@
-#!/usr/bin/env python
 """Opens a page on this computer to search with: drop an image of a person, see the ranked gallery and why.
 
-python tools/app.py                                   the packaged model on the embedded data set
-python tools/app.py --index INDEX [--run RUN_DIR]     galleries and models of your own, as many as you like
+oamn app                                   the packaged model on the embedded data set
+oamn app --index INDEX [--run RUN_DIR]     galleries and models of your own, as many as you like
 
 Only this computer can reach the page. It reads the uploaded image and the galleries it was started with, nothing else.
 Needs the extra: pip install oamn_plugin[app]
@@ -17,15 +16,12 @@ import html
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
-
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, need
 
 PACKAGED = "packaged small model"
 LOOPBACK = "127.0.0.1"
@@ -49,7 +45,7 @@ gallery image covered the way the query is, and plain.</div>"
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of tools/search.py index")
+    parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of oamn search index")
     runs = "folders of training runs (config.yaml and model_final.pth), beside the packaged model"
     parser.add_argument("--run", nargs="+", default=[], metavar="RUN_DIR", help=runs)
     parser.add_argument("--size", default="demo", help="size of the embedded set without --index (default demo)")
@@ -60,20 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves the page until interrupted; expected errors are one message and exit code 2."""
+    """Serves the page until interrupted."""
     args = build_parser().parse_args(argv)
     quiet_gradio()
-    try:
-        import gradio  # noqa: F401
-    except ImportError:
-        print("app: the page needs gradio: pip install oamn_plugin[app]", file=sys.stderr)
-        return 2
-    try:
-        session = Session(model_loaders(args.run), index_folders(args))
-    except ExpectedError as error:
-        print(f"app: {error}", file=sys.stderr)
-        return 2
-    serve(session, args)
+    need("gradio")
+    serve(Session(model_loaders(args.run), index_folders(args)), args)
     return 0
 
 
@@ -112,7 +99,7 @@ def index_folders(args: argparse.Namespace) -> dict[str, Path]:
     found = {Path(folder).name: Path(folder) for folder in args.index}
     for folder in found.values():
         if not (folder / "index.json").is_file():
-            raise ExpectedError(f"{folder} is no gallery index: build one with tools/search.py index")
+            raise ExpectedError(f"{folder} is no gallery index: build one with oamn search index")
     return found or {"embedded data set": embedded_index(args)}
 
 
@@ -230,7 +217,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

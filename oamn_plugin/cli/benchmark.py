@@ -1,7 +1,7 @@
 """Trains and tests the methods of a suite and writes one report.
 
-python tools/benchmark.py configs/suites/embedded.yml --dry-run
-python tools/benchmark.py configs/suites/embedded.yml
+oamn benchmark embedded --dry-run
+oamn benchmark embedded
 
 A suite that was stopped goes on where it stopped; finished runs are skipped as long as their command, configuration
 files and preset stay the same. One failed run does not stop the rest. With --jobs several run at a time, each on its
@@ -11,11 +11,7 @@ share of the cores.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,30 +34,21 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite
     from oamn_plugin.benchmark.suite import load_suite
-    from oamn_plugin.errors import ExpectedError
 
-    try:
-        suite = load_suite(args.suite)
-        if args.baseline is not None:
-            suite = suite.against(args.baseline)
-        if args.seeds:
-            suite = replace(suite, seeds=tuple(dict.fromkeys(args.seeds)))
-        if args.jobs is not None:
-            suite = replace(suite, jobs=args.jobs)
-        if args.dry_run:
-            print(dry_run(suite, args.only), end="")
-            return 0
-        if args.report_only:
-            report_suite(suite)
-            return 0
-        outcome = run_suite(suite, args.only)
-        if outcome.finished and not outcome.stopped:
-            report_suite(suite, list(outcome.failed))
-    except ExpectedError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
+    suite = load_suite(args.suite)
+    if args.baseline is not None:
+        suite = suite.against(args.baseline)
+    if args.seeds:
+        suite = replace(suite, seeds=tuple(dict.fromkeys(args.seeds)))
+    if args.jobs is not None:
+        suite = replace(suite, jobs=args.jobs)
+    if args.dry_run:
+        print(dry_run(suite, args.only), end="")
+        return 0
+    if args.report_only:
+        report_suite(suite)
+        return 0
+    outcome = run_suite(suite, args.only)
+    if outcome.finished and not outcome.stopped:
+        report_suite(suite, list(outcome.failed))
     return 130 if outcome.stopped else int(bool(outcome.failed))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Takes a checkpoint of OAMN from fastreid to torchreid, or from torchreid to fastreid.
 
-python tools/convert_checkpoint.py logs/oamn/model_final.pth for_torchreid.pth
-python tools/convert_checkpoint.py log/oamn_osnet_x1_0/model_final.pth for_fastreid.pth
+oamn convert logs/oamn/model_final.pth for_torchreid.pth
+oamn convert log/oamn_osnet_x1_0/model_final.pth for_fastreid.pth
 
 The toolbox is told from the file. The result is loaded with `model.load_weights` (torchreid) or `MODEL.WEIGHTS`
 (fastreid) by a configuration with the same backbone, input size and preset.
@@ -10,11 +10,10 @@ The toolbox is told from the file. The result is loaded with `model.load_weights
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+from oamn_plugin.errors import ExpectedError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,17 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
+    """Runs the command."""
     args = build_parser().parse_args(argv)
-    from oamn_plugin.errors import ExpectedError
-
     try:
         print(convert(args.source, args.target, args.pooling))
     except ExpectedError as error:
-        print(f"convert_checkpoint: {args.source}: {error}", file=sys.stderr)
-    else:
-        return 0
-    return 2
+        raise ExpectedError(f"{args.source}: {error}") from error
+    except OSError as error:
+        raise ExpectedError(f"cannot write {args.target}: {error.strerror}") from error
+    return 0
 
 
 def convert(source: Path, target: Path, pooling: str | None) -> str:
@@ -76,7 +73,3 @@ def pooling_of(source: Path) -> str:
         config = yaml.safe_load((source.parent / "config.yaml").read_text(encoding="utf-8"))
     backbone = config.get("MODEL", {}).get("BACKBONE", {}) if isinstance(config, dict) else {}
     return "padded" if backbone.get("NAME") == "torchvision" else "ceil"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

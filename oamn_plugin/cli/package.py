@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Turns the folder of a training run into the small model that ships with the package.
 
-python tools/package_model.py RUN_DIR oamn_plugin/assets --command "python tools/train_net.py --config-file ..."
+oamn package RUN_DIR oamn_plugin/assets --command "oamn train --config-file ..."
 
 Writes OUT/oamn_small.safetensors (half precision, at most 5 MB) and OUT/oamn_small.json (its card). The stored weights
 are loaded again and scored on the embedded data set of the run's configuration; nothing is written if they rank worse
@@ -11,12 +10,9 @@ than the run's own weights.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
 
 from oamn_plugin.errors import ExpectedError
 
@@ -38,13 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
-    args = build_parser().parse_args(argv)
-    try:
-        package(args)
-    except (ExpectedError, OSError) as error:
-        print(f"package_model: {error}", file=sys.stderr)
-        return 2
+    """Runs the command."""
+    package(build_parser().parse_args(argv))
     return 0
 
 
@@ -71,7 +62,7 @@ def package(args: argparse.Namespace) -> None:
         pixel_mean=tuple(source.pixel_mean),
         pixel_std=tuple(source.pixel_std),
         resample=source.resample,
-        command=args.command or f"python tools/train_net.py --config-file {config}",
+        command=args.command or f"oamn train --config-file {config}",
         data_set=data.name,
     )
     twin = transplant(source.model, card.build())
@@ -145,7 +136,3 @@ def scores(encoder: Any, data: Path) -> dict[str, dict[str, float]]:
                 percent = index.evaluate(one, images, plain=plain).to_percent()
                 found[name + kind] = {key: round(percent[key], 2) for key in ("Rank-1", "mAP", "mAP_trapezoid")}
     return found
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,8 @@
-#!/usr/bin/env python
 """Finds a person in a gallery: builds the index of a folder of crops, then ranks it for query images.
 
-python tools/search.py index GALLERY --out INDEX
-python tools/search.py query IMAGE... --index INDEX --html result.html
-python tools/search.py remove IMAGE... --index INDEX
+oamn search index GALLERY --out INDEX
+oamn search query IMAGE... --index INDEX --html result.html
+oamn search remove IMAGE... --index INDEX
 
 GALLERY is a folder or a CSV file (columns path, and if known pid, camid and any others). Without --weights and
 --config-file the small model that ships with the package is used.
@@ -16,8 +15,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
 
 from oamn_plugin.hosts.encoder import add_model_arguments
 from oamn_plugin.occlusion import OCCLUSION_TYPES
@@ -55,17 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
+    """Runs the command."""
     args = build_parser().parse_args(argv)
-    from oamn_plugin.errors import ExpectedError
-
-    try:
-        return {"index": run_index, "query": run_query, "remove": run_remove}[args.command](args)
-    except ExpectedError as error:
-        print(f"search: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"search: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-    return 2
+    return {"index": run_index, "query": run_query, "remove": run_remove}[args.command](args)
 
 
 def run_index(args: argparse.Namespace) -> int:
@@ -161,7 +150,3 @@ def score_lines(scores: dict[str, dict[str, float]]) -> list[str]:
         f"{name}: Rank-1 {score['Rank-1']:.2f} %, mAP {score['mAP']:.2f} % over {score['num_query']} queries"
         for name, score in scores.items()
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

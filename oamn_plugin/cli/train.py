@@ -1,46 +1,73 @@
-"""Trains and tests OAMN, or any fastreid baseline, from a YAML file.
+"""Trains and tests OAMN, or any method of fastreid or torchreid, from a YAML file.
 
-python tools/train_net.py --config-file configs/oamn.yml
-python tools/train_net.py --config-file configs/oamn.yml --eval-only MODEL.WEIGHTS logs/oamn/model_final.pth
+oamn train --list                                          the configurations of the package
+oamn train oamn                                            one of them by its name
+oamn train market1501/oamn_R50 SOLVER.MAX_EPOCH 60         with another value of a key
+oamn train --config-file my.yml --resume                   a file of your own
+oamn train oamn --eval-only MODEL.WEIGHTS logs/oamn/model_final.pth
+
+The toolbox is told from the keys: fastreid's are in upper case, torchreid's in lower case.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
+from oamn_plugin.errors import ExpectedError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """fastreid's own command line."""
+    """The hosts' own command line, and the name of a configuration in front of the keys."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file; its _BASE_ chain is followed")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in OUTPUT_DIR")
-    parser.add_argument("--eval-only", action="store_true", help="only test MODEL.WEIGHTS")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine (GPUs, or CPU shares)")
-    parser.add_argument("--dist-url", default="auto", help="where several processes meet; auto: a free local port")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration keys, any number")
+    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or the name of a configuration")
+    parser.add_argument("--list", action="store_true", help="list the configurations of the package by name")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the output folder")
+    parser.add_argument("--eval-only", action="store_true", help="only test the weights that the configuration names")
+    parser.add_argument("--num-gpus", type=int, default=1, help="fastreid: processes on this machine (GPUs or CPU)")
+    parser.add_argument(
+        "--dist-url", default="auto", help="fastreid: where the processes meet; auto: a free local port"
+    )
+    keys = "name of a configuration (or --config-file), then configuration keys and their values"
+    parser.add_argument("opts", nargs="*", metavar="[CONFIG] KEY VALUE", help=keys)
     return parser
 
 
-def main() -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
-    args = build_parser().parse_args()
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command."""
+    args = build_parser().parse_intermixed_args(argv)  # flags may follow the name
+    from oamn_plugin.configurations import describe_configs, find_config, is_config
+
+    if args.list:
+        print(describe_configs())
+        return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not starve the data workers
-    from oamn_plugin.errors import ExpectedError
+    if not args.config_file and args.opts and (len(args.opts) % 2 or is_config(args.opts[0])):
+        args.config_file = args.opts.pop(0)
+    if args.config_file:
+        args.config_file = str(find_config(args.config_file))
+    if host_of(args.config_file, args.opts) == "torchreid":
+        if args.num_gpus != 1:
+            raise ExpectedError("--num-gpus is for fastreid: torchreid trains in one process")
+        from oamn_plugin.hosts.torchreid.main import run as run_torchreid
 
-    try:
-        from oamn_plugin.hosts.fastreid.main import run
+        return run_torchreid(args)
+    from oamn_plugin.hosts.fastreid.main import run
 
-        run(args)
-    except ExpectedError as error:
-        print(f"train_net: {error}", file=sys.stderr)
-        return 2
+    run(args)
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def host_of(config_file: str, opts: list[str]) -> str:
+    """``torchreid`` if the first key of a file, or without one of the options, is in lower case, else ``fastreid``."""
+    import yaml
+
+    keys = opts[:1]
+    if config_file:
+        try:
+            with open(config_file, encoding="utf-8") as file:
+                content = yaml.safe_load(file)
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            content = None  # the toolbox's own reader explains what is wrong
+        keys = [str(key) for key in content if key != "_BASE_"] if isinstance(content, dict) else []
+    return "torchreid" if keys and keys[0].islower() else "fastreid"

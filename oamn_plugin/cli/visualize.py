@@ -1,9 +1,8 @@
-#!/usr/bin/env python
 """Draws pictures for papers and for debugging.
 
-python tools/visualize.py ranks IMAGE... --index INDEX --out ranks.png       rank lists, hits and misses framed
-python tools/visualize.py masks IMAGE... --out masks.png                     masks over an image for the nine types
-python tools/visualize.py augmentation IMAGE... --out views.png              views that training makes of images
+oamn visualize ranks IMAGE... --index INDEX --out ranks.png       rank lists, hits and misses framed
+oamn visualize masks IMAGE... --out masks.png                     masks over an image for the nine types
+oamn visualize augmentation IMAGE... --out views.png              views that training makes of images
 
 IMAGE is an image file, a folder or a CSV file.
 """
@@ -11,11 +10,8 @@ IMAGE is an image file, a folder or a CSV file.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone without installation
 
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import add_model_arguments, load_model
@@ -30,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     ranks = commands.add_parser("ranks", help="rank lists of queries")
-    ranks.add_argument("--index", required=True, metavar="INDEX", help="folder that tools/search.py index wrote")
+    ranks.add_argument("--index", required=True, metavar="INDEX", help="folder that oamn search index wrote")
     ranks.add_argument("--topk", type=int, default=10, help="matches a query (default 10)")
     ranks.add_argument("--plain", action="store_true", help="without unification; default: both, one below the other")
     ranks.add_argument("--other-cameras", action="store_true", help="leave out the query's person in its own camera")
@@ -50,17 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
+    """Runs the command."""
     args = build_parser().parse_args(argv)
-    try:
-        sheet = {"ranks": draw_ranks, "masks": draw_masks, "augmentation": draw_views}[args.command](args)
-        save(sheet, args.out)
-    except ExpectedError as error:
-        print(f"visualize: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"visualize: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    sheet = {"ranks": draw_ranks, "masks": draw_masks, "augmentation": draw_views}[args.command](args)
+    save(sheet, args.out)
     print(f"wrote {args.out}")
     return 0
 
@@ -165,7 +154,3 @@ def save(sheet: Image.Image, path: Path) -> None:
         raise ExpectedError(f"cannot tell the format of {path}: end it in .png, .jpg, .webp or .pdf")
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.convert("RGB").save(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from oamn_plugin.errors import did_you_mean
+from oamn_plugin.errors import did_you_mean, need
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 BACKBONES = (*RESNETS, "mobilenet_v2")
@@ -25,7 +25,7 @@ def build_backbone(name: str, last_stride: int = 2, input_size: tuple[int, int] 
 
     Raises:
         ValueError: unknown name (the nearest known one is named), or a last stride that the backbone cannot have.
-        ImportError: a ``timm:`` name without timm installed.
+        MissingPackageError: a ``timm:`` name without timm installed.
 
     >>> sum(p.numel() for p in build_backbone("resnet18").parameters())
     11689512
@@ -53,10 +53,9 @@ def _unstride(block: nn.Module) -> None:
 
 
 def _build_timm(name: str, input_size: tuple[int, int] | None) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError(f"the backbone 'timm:{name}' needs timm: pip install timm") from error
+    need("timm")
+    import timm
+
     if not timm.is_model(name):
         raise ValueError(f"timm has no model {name!r}.{did_you_mean(name, timm.list_models())}")
     sized: dict[str, Any] = {"img_size": input_size} if input_size and name.startswith(("vit_", "deit")) else {}

@@ -2,7 +2,7 @@
 
 The pair lies in ``oamn_plugin/assets``: ``oamn_small.safetensors`` and ``oamn_small.json``. The card holds what builds
 the network (backbone, input size, options), its input (normalisation, resampling), the command that trained it and its
-scores. ``tools/package_model.py`` writes the pair from the folder of a training run.
+scores. ``oamn package`` writes the pair from the folder of a training run.
 """
 
 from __future__ import annotations

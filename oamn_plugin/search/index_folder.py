@@ -102,7 +102,7 @@ class IndexFolder:
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as file:
+        with open(self.path / ".lock", "wb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -181,7 +181,7 @@ class IndexFolder:
 
     def _begin(self, encoder: ImageEncoder | None, approximate: IVFPQ | None) -> dict[str, Any]:
         if encoder is None:
-            raise GalleryIndexError(f"there is no gallery index in {self.path}: build one with tools/search.py index")
+            raise GalleryIndexError(f"there is no gallery index in {self.path}: build one with oamn search index")
         if self.path.exists() and [item for item in self.path.iterdir() if not item.name.startswith(".")]:
             raise GalleryIndexError(f"{self.path} is not empty and no gallery index: choose another folder")
         if approximate is not None:

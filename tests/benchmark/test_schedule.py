@@ -38,11 +38,10 @@ def start(job: Job, seconds: float = 0.0, finished: bool = False, log: str = "")
 
 def test_each_host_gets_its_own_option_names(suite: Suite) -> None:
     fastreid, torchreid = (training_command(suite, job)[1:] for job in plan_runs(suite))
-    assert fastreid[0] == "tools/train_net.py"
-    assert fastreid[3:] == [
+    assert fastreid[:3] == ["-m", "oamn_plugin", "train"]
+    assert fastreid[5:] == [
         "OUTPUT_DIR", str(Path(suite.output) / "plain" / "seed0"), "SEED", "0", "K", "1", "DATASETS.TESTS", "('A', 'B')"
     ]  # fmt: skip
-    assert torchreid[0] == "tools/train_torchreid.py"
     assert "train.seed" in torchreid
     assert "K" not in torchreid
     assert "'a b'" in command_text(suite, suite.methods[1])

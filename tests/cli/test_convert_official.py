@@ -60,5 +60,5 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
         for flags in ([], ["--reverse"]):
             result = run(*flags, tmp_path / name, tmp_path / "out.pth")
             assert result.code == 2, name
-            assert result.err.startswith("error: ")
+            assert result.err.startswith("oamn convert-official: ")
             assert len(result.err.strip().splitlines()) == 1, result.err

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import runpy
 
 import pytest
 import torch
-from run_tool import TOOLS, run_tool
+from run_tool import run_tool
 from search_runs import model_options
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from oamn_plugin.cli import export
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.encoder import ImageEncoder
@@ -58,13 +58,12 @@ def test_graphs_of_weighted_unification_describe_for_every_type_at_once():
 def test_onnx_with_any_batch(tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    tool = runpy.run_path(str(TOOLS / "export.py"))
     encoder = small_encoder()
     pixels = torch.randint(0, 256, (9, 3, 64, 32), generator=torch.Generator().manual_seed(0)).float()
     for name, graph in (("query", QueryGraph(encoder)), ("gallery", GalleryGraph(encoder))):
         path = tmp_path / f"{name}.onnx"
-        tool["write_onnx"](graph, tool["inputs_of"](name, pixels, 2), path)
-        assert tool["compare"](graph, tool["load_onnx"](path), name, pixels) < 1e-4
+        export.write_onnx(graph, export.inputs_of(name, pixels, 2), path)
+        assert export.compare(graph, export.load_onnx(path), name, pixels) < 1e-4
         assert len(list(tmp_path.glob(f"{name}*"))) == 1, "weights lie inside"
 
 
@@ -81,7 +80,6 @@ def test_the_command(world, tmp_path):
 
 
 def test_a_graph_that_computes_something_else_is_noticed():
-    tool = runpy.run_path(str(TOOLS / "export.py"))
     pixels = torch.randint(0, 256, (3, 3, 64, 32)).float()
     graph = QueryGraph(small_encoder())
     other = QueryGraph(small_encoder(mask_floor=0.5))
@@ -90,4 +88,4 @@ def test_a_graph_that_computes_something_else_is_noticed():
         with torch.no_grad():
             return list(other(*inputs))
 
-    assert tool["compare"](graph, call, "query", pixels) > tool["TOLERANCE"]
+    assert export.compare(graph, call, "query", pixels) > export.TOLERANCE

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from PIL import Image
 
+from oamn_plugin.cli.main import command
+
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "prepare_data.py"
 
 
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_data_tool", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-main = load_tool().main
+main = command("data")
 
 
 def make_ilids(root: Path, number: int = 119) -> Path:
@@ -76,7 +67,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.startswith("error: ")
+    assert error.startswith("oamn data: ")
     assert error.count("\n") == 1
 
 
@@ -173,8 +164,8 @@ def test_help_loads_nothing_heavy() -> None:
     script = f"import sys; sys.argv = [{str(SCRIPT)!r}, '--help']\n{code}"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    for command in ("list", "check", "occluded-duke", "occlude", "embedded", "occluders"):
-        assert command in result.stdout
+    for name in ("list", "check", "occluded-duke", "occlude", "embedded", "occluders"):
+        assert name in result.stdout
 
 
 def test_names_beyond_ascii_and_utf_8_are_printed_where_the_terminal_knows_ascii_alone(tmp_path: Path) -> None:

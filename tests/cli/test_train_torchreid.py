@@ -89,6 +89,6 @@ def test_wrong_words_are_one_message_and_exit_code_2(embedded_root: Path, tmp_pa
     ):
         done = train(*options(embedded_root, tmp_path, **changes))
         assert done.code == 2
-        assert done.err.startswith("train_torchreid: ")
+        assert done.err.startswith("oamn train: ")
         assert message in done.err
         assert len(done.err.strip().splitlines()) == 1

@@ -26,14 +26,14 @@ OCCLUDED_MARKET1501 = FolderLayout(
     "Market-1501 with occluded queries",
     ("Market-1501-v15.09.15-occluded", "Market-1501-occluded", "market1501-occluded", "Occluded-Market1501"),
     FOLDERS,
-    "Make it with `python tools/prepare_data.py occlude MARKET_DIR`.",
+    "Make it with `oamn data occlude MARKET_DIR`.",
 )
 DUKEMTMC = FolderLayout("DukeMTMC-reID", ("DukeMTMC-reID", "dukemtmc-reid", "DukeMTMC", "duke"), FOLDERS, _DUKE_ADVICE)
 OCCLUDED_DUKE = FolderLayout(
     "Occluded-DukeMTMC",
     ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-DukeMTMC", "Occluded-Duke"),
     FOLDERS,
-    "Build it with `python tools/prepare_data.py occluded-duke DukeMTMC-reID.zip LISTS_DIR`.",
+    "Build it with `oamn data occluded-duke DukeMTMC-reID.zip LISTS_DIR`.",
 )
 
 

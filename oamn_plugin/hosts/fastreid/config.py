@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from fastreid.config import CfgNode, get_cfg
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
-from oamn_plugin.hosts.shared.config import all_keys, nearest_key, option_value, read_yaml
+from oamn_plugin.hosts.shared.config import all_keys, config_file_of, nearest_key, option_value, read_yaml
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.removed import without_removed_keys
 from oamn_plugin.presets import Options, preset
@@ -259,15 +259,15 @@ def config_chain(config_file: str) -> list[str]:
         ConfigError: a file of the chain is missing, unreadable or based on itself.
     """
     chain: list[str] = []
-    path: str | None = config_file
-    while path:
-        if os.path.realpath(path) in map(os.path.realpath, chain):
+    name: str | None = config_file
+    while name:
+        path = config_file_of(name, Path(chain[-1]).parent if chain else None)
+        if Path(path).resolve() in (Path(other).resolve() for other in chain):
             raise ConfigError(f"{chain[-1]}: _BASE_ leads back to {path}")
         chain.append(path)
-        base = read_yaml(path).get("_BASE_")
-        if not isinstance(base, str | None):
-            raise ConfigError(f"{path}: _BASE_ must name one file, got {base!r}")
-        path = os.path.join(os.path.dirname(path), os.path.expanduser(base)) if base else None
+        name = read_yaml(path).get("_BASE_")
+        if not isinstance(name, str | None):
+            raise ConfigError(f"{path}: _BASE_ must name one file, got {name!r}")
     return chain
 
 

@@ -114,6 +114,8 @@ class _Processes:
     def _passing_signals_on(self) -> Iterator[None]:
         def pass_on(number: int, _: Any) -> None:
             self.asked = True
+            if os.name == "nt":  # the console has told them already, and there os.kill would end them at once
+                return
             for process in self.processes:
                 if process.pid and process.exitcode is None:
                     os.kill(process.pid, number)
@@ -195,7 +197,7 @@ def _stop_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _join(rank: int, device: str, url: str, world: int = 0) -> None:

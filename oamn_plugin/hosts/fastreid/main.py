@@ -1,4 +1,4 @@
-"""What ``tools/train_net.py`` does: configuration, preflight, training or evaluation."""
+"""What ``oamn train`` does: configuration, preflight, training or evaluation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("fastreid.oamn")
 
 
 def run(args: Namespace) -> None:
-    """Runs the command line of ``tools/train_net.py``.
+    """Runs the command line of ``oamn train``.
 
     Raises:
         ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError: see there; each is one clear message.

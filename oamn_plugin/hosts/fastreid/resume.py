@@ -18,7 +18,7 @@ from oamn_plugin.hosts.shared.distributed import any_process
 from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
 
 logger = logging.getLogger("fastreid.oamn")
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGBREAK] if hasattr(signal, "SIGBREAK") else []))
 
 
 @contextlib.contextmanager

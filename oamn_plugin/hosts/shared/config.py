@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from oamn_plugin.configurations import UnknownConfigError, find_config
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
 
@@ -16,6 +18,24 @@ _KINDS: dict[str, tuple[type, tuple[type, ...], str]] = {
     "int": (int, (int,), "a whole number"),
     "str": (str, (str,), "a word"),
 }
+
+
+def config_file_of(name: str, beside: Path | None = None) -> str:
+    """The file that a path, or the name of a configuration of the package, means.
+
+    Args:
+        name: see :func:`oamn_plugin.configurations.find_config`.
+        beside: a folder that the path may be relative to.
+
+    Raises:
+        ConfigError: neither a file nor a name.
+    """
+    if Path(name).expanduser().is_dir():
+        raise ConfigError(f"cannot read the configuration {name!r}: it is a folder")
+    try:
+        return str(find_config(name, beside=beside))
+    except UnknownConfigError as error:
+        raise ConfigError(str(error)) from error
 
 
 def read_yaml(path: str) -> dict[Any, Any]:

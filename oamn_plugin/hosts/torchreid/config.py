@@ -10,7 +10,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
-from oamn_plugin.hosts.shared.config import all_keys, nearest_key, option_value, read_yaml
+from oamn_plugin.hosts.shared.config import all_keys, config_file_of, nearest_key, option_value, read_yaml
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.removed import without_removed_keys
 from oamn_plugin.presets import Options, preset
@@ -123,7 +123,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     """
     cfg = default_config()
     if config_file:
-        for key, value in _flat(without_removed_keys(read_yaml(config_file), config_file), cfg):
+        for key, value in _flat(without_removed_keys(read_yaml(config_file_of(config_file)), config_file), cfg):
             _set(cfg, key, value, config_file)
     if len(opts) % 2:
         raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")

@@ -1,4 +1,4 @@
-"""What ``tools/train_torchreid.py`` does: configuration, preflight, training or evaluation."""
+"""What ``oamn train`` does: configuration, preflight, training or evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings
 
 
 def run(args: Namespace) -> int:
-    """Runs the command line of ``tools/train_torchreid.py``.
+    """Runs the command line of ``oamn train``.
 
     Returns:
         0, or :data:`~oamn_plugin.hosts.shared.run_folder.INTERRUPTED` after Ctrl-C or SIGTERM.
@@ -39,7 +39,8 @@ def run(args: Namespace) -> int:
     register_from(cfg)
     check_settings(cfg)
     folder = Path(cfg.data.save_dir)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    number = getattr(signal, "SIGBREAK", signal.SIGTERM)  # SIGBREAK: what asks a process on Windows to stop
+    previous = signal.signal(number, _interrupt)
     try:
         log = folder / ("test.log.txt" if cfg.test.evaluate else "log.txt")
         with clear_write_errors(), _holding(cfg), _logged(log, append=args.resume):
@@ -48,7 +49,7 @@ def run(args: Namespace) -> int:
         print(f"\nstopped; finished epochs are kept in {folder}: go on with --resume", file=sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(number, previous)
     return 0
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_fastreid import tiny_config
 
+from oamn_plugin.cli import held_out
+from oamn_plugin.cli.main import command
 from oamn_plugin.hosts.fastreid.held_out import CONDITIONS
 from oamn_plugin.hosts.fastreid.trainer import Trainer
-
-TOOL = Path(__file__).resolve().parents[3] / "tools" / "held_out.py"
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +24,15 @@ def run(embedded_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def held_out(*arguments: object) -> int:
-    return runpy.run_path(str(TOOL))["main"]([str(one) for one in arguments])
+def score(*arguments: object) -> int:
+    return command("held-out")([str(one) for one in arguments])
 
 
 def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert held_out(run) == 0
+    assert score(run) == 0
     printed = capsys.readouterr().out
     found = json.loads((run / "held_out" / "results.json").read_text())
-    assert tuple(found) == CONDITIONS == runpy.run_path(str(TOOL))["CONDITIONS"]
+    assert tuple(found) == CONDITIONS == held_out.CONDITIONS
     assert all(name in printed for name in CONDITIONS)
     last = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()][-1]
     assert found["crops"]["mAP"] == pytest.approx(last["validation_mAP"])
@@ -42,8 +41,8 @@ def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys:
 
 
 def test_options_of_testing_and_single_conditions(run: Path, tmp_path: Path) -> None:
-    assert held_out(run, "--only", "partial", "--output", tmp_path / "unified") == 0
-    assert held_out(run, "--only", "partial", "--output", tmp_path / "plain", "TEST.UNIFICATION", "none") == 0
+    assert score(run, "--only", "partial", "--output", tmp_path / "unified") == 0
+    assert score(run, "--only", "partial", "--output", tmp_path / "plain", "TEST.UNIFICATION", "none") == 0
     found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("unified", "plain")]
     assert [list(one) for one in found] == [["partial"], ["partial"]]
     assert (tmp_path / "plain" / "per_query" / "partial.npz").exists()
@@ -54,22 +53,22 @@ def test_options_of_testing_and_single_conditions(run: Path, tmp_path: Path) -> 
 
 
 def test_options_reach_the_test(run: Path, tmp_path: Path) -> None:
-    assert held_out(run, "--only", "whole", "--output", tmp_path, "TEST.METRIC", "manhattan") == 2
+    assert score(run, "--only", "whole", "--output", tmp_path, "TEST.METRIC", "manhattan") == 2
 
 
 @pytest.mark.parametrize("key", ["DATASETS.VALIDATION.SEED", "DATASETS.VALIDATION.NUM_IDS", "DATASETS.MAX_TRAIN_IDS"])
 def test_nobody_that_was_trained_on_is_scored(key: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert held_out(run, key, "3") == 2
+    assert score(run, key, "3") == 2
     assert f"{key} would change whom the run held out" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_message(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert held_out(tmp_path) == 2
+    assert score(tmp_path) == 2
     assert "there is no configuration file" in capsys.readouterr().err
     text = (run / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace("NUM_IDS: 4", "NUM_IDS: 0"))
-    assert held_out(tmp_path) == 2
+    assert score(tmp_path) == 2
     assert "held out nobody: train with DATASETS.VALIDATION.NUM_IDS" in capsys.readouterr().err
     (tmp_path / "config.yaml").write_text(text)
-    assert held_out(tmp_path) == 2
+    assert score(tmp_path) == 2
     assert "model_final.pth" in capsys.readouterr().err

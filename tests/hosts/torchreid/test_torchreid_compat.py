@@ -74,7 +74,7 @@ runpy.run_path("tools/train_torchreid.py", run_name="__main__")
 """
         done = run_python("-c", script)
         assert done.returncode == 2
-        assert done.stderr.startswith("train_torchreid: torchreid is ")
+        assert done.stderr.startswith("oamn train: torchreid is ")
         assert done.stderr.strip().endswith(command)
         assert len(done.stderr.strip().splitlines()) == 1
 

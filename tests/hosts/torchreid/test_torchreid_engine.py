@@ -347,7 +347,7 @@ def test_weights_of_other_models_are_refused_with_a_list(embedded_root: Path, tm
     with pytest.raises(CheckpointError, match=r"cannot be resumed, it lacks epoch, optimizer.*model\.load_weights"):
         engine.resume(load_checkpoint(tmp_path / "other.pth"), "other.pth")
     torch.save({"model": {"oamn.feat_bn.weight": torch.ones(3)}}, tmp_path / "fastreid.pth")
-    with pytest.raises(CheckpointError, match=r"tools/convert_checkpoint\.py"):
+    with pytest.raises(CheckpointError, match=r"oamn convert"):
         load_weights(engine.model, tmp_path / "fastreid.pth")
 
 

@@ -1,0 +1,78 @@
+"""Prints what completes the names of commands and their options in a shell.
+
+bash:  eval "$(oamn completion bash)"        in ~/.bashrc
+zsh:   eval "$(oamn completion zsh)"         in ~/.zshrc, after compinit
+fish:  oamn completion fish > ~/.config/fish/completions/oamn.fish
+
+Configurations complete after `oamn train`, suites after `oamn benchmark`. The text is made once: nothing of Python runs
+when the Tab key is pressed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+
+from oamn_plugin.configurations import SUITES, config_files
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shell", choices=SHELLS)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command."""
+    args = build_parser().parse_args(argv)
+    print(script(args.shell, command_words()))
+    return 0
+
+
+def command_words() -> dict[str, list[str]]:
+    """Commands with their options, sub-commands, and names of configurations or suites."""
+    from oamn_plugin.cli.main import available, module_of
+
+    words = {}
+    for name in available():
+        words[name] = sorted(_words_of(importlib.import_module(module_of(name)).build_parser()))
+    configs = [name for name in config_files() if not name.startswith(f"{SUITES}/")]
+    words["train"] += [name for name in configs if not name.rpartition("/")[2].startswith("Base-")]
+    words["benchmark"] += config_files(SUITES)
+    return words
+
+
+def _words_of(parser: argparse.ArgumentParser) -> set[str]:
+    words: set[str] = set()
+    for action in parser._actions:
+        words.update(option for option in action.option_strings if option.startswith("--"))
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                words |= {name, *_words_of(child)}
+        elif not action.option_strings:
+            words.update(map(str, action.choices or ()))
+    return words
+
+
+def script(shell: str, words: dict[str, list[str]]) -> str:
+    """The completion of a shell: commands first, then the words of the command, else files."""
+    if shell == "fish":
+        lines = [f"complete -c oamn -n __fish_use_subcommand -f -a {shlex.quote(' '.join(words))}"]
+        for name, own in words.items():
+            lines.append(f"complete -c oamn -n '__fish_seen_subcommand_from {name}' -a {shlex.quote(' '.join(own))}")
+        return "\n".join(lines)
+    cases = "\n".join(f"    {name}) words={shlex.quote(' '.join(own))} ;;" for name, own in words.items())
+    start = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
+    return f"""{start}_oamn() {{
+  local words={shlex.quote(" ".join(words))}
+  [ "$COMP_CWORD" -gt 1 ] && case "${{COMP_WORDS[1]}}" in
+{cases}
+    *) words= ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+}}
+complete -o default -F _oamn oamn"""

@@ -1,0 +1,103 @@
+"""The command ``oamn``: finds the command's module, imports it, and turns expected errors into one message."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from oamn_plugin import __version__
+from oamn_plugin.errors import ExpectedError, MissingPackageError
+
+COMMANDS = {
+    "train": "train a model of a configuration, or go on with a training",
+    "test": "test any model on named data sets",
+    "search": "index a gallery of person images and search it",
+    "extract": "write the descriptors of images",
+    "benchmark": "train and test the methods of a suite and write one report",
+    "data": "list, check and prepare data sets",
+    "weights": "list and fetch pretrained weights",
+    "export": "export a model to ONNX or torch.export",
+    "app": "open a search page on this computer",
+    "visualize": "draw rank lists, masks and augmented views",
+    "convert": "take a checkpoint from one toolbox to the other",
+    "convert-official": "take a checkpoint of the released OAMN code, or give one back",
+    "held-out": "score a training on the people that it held out",
+    "package": "turn a training into a small model that needs no toolbox",
+    "imagenet": "fetch MobileNetV2's ImageNet weights",
+    "doctor": "print versions, toolboxes, data sets and devices, for a bug report",
+    "completion": "print what completes commands and options in bash, zsh or fish",
+}
+"""Every command and what it does; ``held-out`` is ``oamn_plugin/cli/held_out.py``."""
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs ``oamn COMMAND ...``; returns its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"oamn {__version__}")
+        return 0
+    if words[0] not in available():
+        near = difflib.get_close_matches(words[0], available(), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "`oamn --help` lists them."
+        print(f"oamn: there is no command {words[0]!r}. {hint}", file=sys.stderr)
+        return BAD_INPUT
+    return run(words[0], words[1:])
+
+
+def command(name: str) -> Callable[..., int]:
+    """The command as a function of its arguments (default: those of the process), for the scripts in ``tools/``."""
+    return partial(run, name)
+
+
+def run(name: str, argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        its own exit code; 2 after an expected error, whose message is printed; 130 after Ctrl-C.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    sys.argv[0] = f"oamn {name}"  # what the command's help and usage errors call it
+    try:
+        return int(importlib.import_module(module_of(name)).main(words) or 0)
+    except ExpectedError as error:
+        print(f"oamn {name}: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"oamn {name}: {where}{error.strerror or error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "oamn_plugin":
+            raise
+        print(f"oamn {name}: {MissingPackageError(error.name)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"oamn {name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return BAD_INPUT
+
+
+def module_of(name: str) -> str:
+    """Full name of a command's module."""
+    return f"oamn_plugin.cli.{name.replace('-', '_')}"
+
+
+def available() -> list[str]:
+    """The commands whose modules are there."""
+    return [name for name in COMMANDS if importlib.util.find_spec(module_of(name)) is not None]
+
+
+def overview() -> str:
+    """The text of ``oamn --help``."""
+    names = available()
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {COMMANDS[name]}" for name in names]
+    return "\n".join(
+        ["usage: oamn COMMAND ...", "", "Occluded person re-identification with fastreid and torchreid.", "", *lines,
+         "", "`oamn COMMAND --help` explains a command; `oamn --version` prints the version."]
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Configurations and suites by name, from any folder; a file that exists wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from oamn_plugin.reporting.schedule import plan
+from oamn_plugin.reporting.suite import load_suite
+
+from oamn_plugin.cli.train import host_of
+from oamn_plugin.configurations import (
+    CONFIGS,
+    UnknownConfigError,
+    config_files,
+    describe_configs,
+    find_config,
+    is_config,
+    label_of,
+)
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["Market1501/oamn_R50", "market1501/oamn_r50", "configs/Market1501/oamn_R50.yml"])
+def test_a_name_is_found_from_an_empty_folder(name: str) -> None:
+    assert find_config(name) == CONFIGS / "Market1501" / "oamn_R50.yml"
+
+
+def test_a_file_wins_over_a_name(empty_folder: Path) -> None:
+    (empty_folder / "oamn").write_text("SEED: 1\n")
+    assert find_config("oamn") == Path("oamn")
+    (empty_folder / "own").mkdir()
+    (empty_folder / "own" / "oamn").write_text("SEED: 2\n")
+    assert find_config("oamn", beside=empty_folder / "own") == empty_folder / "own" / "oamn"
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UnknownConfigError, match=r"no configuration file 'oamm'.* Did you mean 'oamn'\?"):
+        find_config("oamm")
+    with pytest.raises(UnknownConfigError, match=r"In the package: ablation, demo"):
+        find_config("x", "suites")
+    assert not is_config("SEED")
+
+
+def test_names_differ_in_more_than_case() -> None:
+    names = [name.lower() for name in config_files()]
+    assert len(names) == len(set(names)) > 30
+
+
+def test_the_list_names_what_can_be_trained() -> None:
+    names = [line.split()[0] for line in describe_configs().splitlines()]
+    assert {"oamn", "Market1501/oamn_R50", "torchreid/resnet50"} <= set(names)
+    assert not any("Base-" in name or name.startswith("suites/") for name in names)
+
+
+def test_a_base_may_be_beside_a_file_or_a_name(empty_folder: Path) -> None:
+    pytest.importorskip("fastreid")
+    from oamn_plugin.hosts.fastreid.config import load_config
+
+    (empty_folder / "mine.yml").write_text("_BASE_: embedded/oamn_plus\nSOLVER: {MAX_EPOCH: 3}\n")
+    (empty_folder / "next.yml").write_text("_BASE_: mine.yml\nSEED: 7\n")
+    cfg = load_config("next.yml")
+    assert (cfg.SEED, cfg.SOLVER.MAX_EPOCH, cfg.MODEL.OAMN.PRESET) == (7, 3, "plus")
+    assert load_config("oamn").MODEL.META_ARCHITECTURE == "OAMN"
+
+
+@pytest.mark.parametrize("name", sorted(config_files("suites")))
+def test_every_suite_is_planned_from_an_empty_folder(name: str) -> None:
+    suite = load_suite(name)
+    assert all(Path(method.config).is_file() for method in suite.methods)
+    assert plan(suite)
+
+
+def test_a_suite_names_configurations_beside_it(empty_folder: Path) -> None:
+    (empty_folder / "own").mkdir()
+    (empty_folder / "own" / "method.yml").write_text("SEED: 1\n")
+    methods = "[{name: a, config: method.yml}, {name: b, config: market_cpu/bagtricks}]"
+    (empty_folder / "own" / "suite.yml").write_text(f"{{output: logs, baseline: a, methods: {methods}}}")
+    first, second = load_suite("own/suite.yml").methods
+    assert (first.config, label_of(Path(second.config))) == (
+        str(Path("own/method.yml")),
+        "configs/market_cpu/bagtricks.yml",
+    )
+
+
+def test_the_toolbox_is_told_from_the_keys(empty_folder: Path) -> None:
+    assert host_of(str(find_config("oamn")), []) == "fastreid"
+    assert host_of(str(find_config("torchreid/resnet50")), []) == "torchreid"
+    assert host_of("", ["model.name", "osnet_x1_0"]) == "torchreid"
+    assert host_of("", []) == "fastreid"
+
+
+def test_runs_of_before_the_move_into_the_package_stay_finished() -> None:
+    """The fingerprint of a suite's run held the script and the path from the root of the repository; it still does."""
+    from oamn_plugin.reporting import schedule
+
+    suite = load_suite("demo")
+    method = suite.methods[0]
+    words = ["tools/train_net.py", "--config-file", "configs/embedded/bagtricks.yml"]
+    digest = schedule.hashlib.sha256()
+    for text in [*words, *schedule._options(suite, method, 0, Path("run"), ()), *schedule._chain(Path(method.config))]:
+        digest.update(text.encode() + b"\0")
+    assert schedule._fingerprint(suite, method, 0) == digest.hexdigest()[:16]
