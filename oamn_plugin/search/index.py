@@ -94,6 +94,11 @@ class GalleryIndex:
         return self._files.identity
 
     @property
+    def model(self) -> dict[str, Any] | None:
+        """Name, source and unification of the model it was built with; None in an index that does not say."""
+        return self._files.model if isinstance(self._files.model, dict) else None
+
+    @property
     def approximate(self) -> IVFPQ | None:
         """How descriptors are quantised; None: they are not."""
         return self._files.approximate

@@ -1,0 +1,134 @@
+"""Folders that are made whole or not at all, by one process at a time, whatever stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+STOPPED = 75
+"""Exit code of a command that was asked to stop and can be run again (``EX_TEMPFAIL``)."""
+
+
+@contextlib.contextmanager
+def only_maker(target: Path, wait: float = 0.2) -> Iterator[None]:
+    """Inside, no other process makes this folder; one that is at it is waited for.
+
+    The operating system releases the lock when its holder ends, however it ends.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    while True:
+        with open(path, "a+b") as file:
+            while not _try_lock(file.fileno()):
+                time.sleep(wait)
+            if not _is_still(path, file.fileno()):  # its holder removed it between our opening and locking
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # Windows keeps a file that is open: it is left, empty
+                    path.unlink()
+                _unlock(file.fileno())
+            return
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its name once the block has ended without an error.
+
+    Whatever runs that were killed have left beside it is removed first. Call it inside :func:`only_maker`: who holds
+    the lock knows that nobody else is at work on what lies there.
+
+    Raises:
+        FileExistsError: the target is there and not empty.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is there already: delete it or choose another place")
+    prefix = f".{target.name}.part-"
+    for path in target.parent.iterdir():
+        if path.name.startswith(prefix):
+            shutil.rmtree(path, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        yield unfinished
+        unfinished.chmod(0o755)  # mkdtemp keeps others out
+        if target.exists():
+            target.rmdir()
+        unfinished.rename(target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def stopping_cleanly(what: str) -> Iterator[None]:
+    """Inside, SIGTERM and Ctrl-C end the process with :data:`STOPPED`, after everything has been cleared away.
+
+    Signals that are ignored stay so; outside the main thread nothing changes.
+
+    Args:
+        what: the work, as the message names it.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, signal.SIG_IGN)  # a second one must not cut the clearing short
+        print(
+            f"\n{what}: stopped by {signal.Signals(number).name}, nothing is left half made: run again", file=sys.stderr
+        )
+        raise SystemExit(STOPPED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    for one, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(one, stop)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
