@@ -23,8 +23,11 @@ CONFIG = DOCS.parent / "oamn_plugin/hosts/fastreid/config.py"
 OPTIONS = DOCS.parent / "oamn_plugin/presets.py"
 sys.path.insert(0, str(DOCS.parent))  # runs from a clone without installation
 
+from oamn_plugin.datasets.labels import MARKET_PATTERN  # noqa: E402
 from oamn_plugin.presets import PRESETS, Options, preset  # noqa: E402
 
+CONSTANTS = {"MARKET_PATTERN": repr(MARKET_PATTERN)}
+"""Defaults that the source names instead of writing them out."""
 SECTIONS = {
     "MODEL": "Model",
     "INPUT": "Input",
@@ -144,7 +147,7 @@ def read_keys(source: str) -> list[Group]:
             continue
         if not groups[-1].comment:
             raise ValueError(f"{CONFIG.name}, line {statement.lineno}: {name} has no comment above it")
-        groups[-1].keys.append((name, value))
+        groups[-1].keys.append((name, CONSTANTS.get(value, value)))
     return [group for group in groups if group.keys]
 
 

@@ -3,11 +3,13 @@
 
     python tools/prepare_data.py list
     python tools/prepare_data.py check OccludedDuke --root datasets
+    python tools/prepare_data.py check --config-file my.yml
     python tools/prepare_data.py occluded-duke DukeMTMC-reID.zip LISTS_DIR
     python tools/prepare_data.py occlude datasets/Market-1501-v15.09.15
     python tools/prepare_data.py embedded --size demo
+    python tools/prepare_data.py occluders OUT
 
-Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 130 interrupted.
+Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 75 stopped by SIGTERM or Ctrl-C: run again.
 """
 
 from __future__ import annotations
@@ -22,18 +24,21 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without being installed
 
-OK, PROBLEMS, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, PROBLEMS, BAD_INPUT = 0, 1, 2
 _NAMED = 10  # unreadable images that `check` names before it only counts
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one sub-command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    from oamn_plugin.datasets.folders import stopping_cleanly
+
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows ASCII alone shows other letters as escapes
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return options.run(options)
-    except KeyboardInterrupt:
-        print("interrupted: nothing was left half made", file=sys.stderr)
-        return INTERRUPTED
+        with stopping_cleanly("prepare_data.py"):
+            return options.run(options)
     except (ValueError, OSError) as error:  # the package's own errors are of these kinds, and say what to do
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -56,8 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("list", parents=[root], help="list the known data sets and which are there")
     command.set_defaults(run=_list)
 
-    command = commands.add_parser("check", parents=[root], help="compare a data set with what was published")
-    command.add_argument("name", metavar="NAME", help="data set, such as OccludedDuke; see `list`")
+    command = commands.add_parser(
+        "check", parents=[root], help="compare a data set with what was published, or look through your own"
+    )
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", metavar="NAME", help="data set, such as OccludedDuke; see `list`")
+    which.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="every data set of a fastreid configuration, and all that it would stop at",
+    )
     command.add_argument("--no-decode", action="store_true", help="count only, do not decode every image")
     command.set_defaults(run=_check)
 
@@ -85,14 +98,23 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("embedded", parents=[root, seed], help="generate the embedded data set")
     command.add_argument("--size", default="demo", help="tiny, demo or benchmark (default: %(default)s)")
     command.set_defaults(run=_embedded)
+
+    command = commands.add_parser("occluders", parents=[seed], help="write the embedded set's occluders as cut-outs")
+    command.add_argument("out", type=Path, metavar="OUT", help="folder to make, of PNG files with transparency")
+    command.add_argument("--number", type=int, default=200, help="how many (default: %(default)s)")
+    command.set_defaults(run=_occluders)
     return parser
 
 
 def _list(options: argparse.Namespace) -> int:
     from oamn_plugin.datasets.catalogue import CATALOGUE
     from oamn_plugin.datasets.records import DataSetError
+    from oamn_plugin.errors import printable
 
-    print(f"{'name':<22}{'train':>8}{'query':>8}{'gallery':>9}  {'trains on':<14}there")
+    name, trains = (
+        max(map(len, names)) + 2 for names in (CATALOGUE, (entry.trains_on for entry in CATALOGUE.values()))
+    )
+    print(f"{'name':<{name}}{'train':>8}{'query':>8}{'gallery':>9}  {'trains on':<{trains}}there")
     for entry in CATALOGUE.values():
         try:
             place = str(entry.layout.find(options.root))
@@ -100,38 +122,86 @@ def _list(options: argparse.Namespace) -> int:
             place = "-"
         train = f"{entry.train.images:,}" if entry.train else "-"
         sizes = f"{train:>8}{entry.query.images:>8,}{entry.gallery.images:>9,}"
-        print(f"{entry.name:<22}{sizes}  {entry.trains_on:<14}{place}")
+        print(f"{entry.name:<{name}}{sizes}  {entry.trains_on:<{trains}}{printable(place)}")
     return OK
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.config_file:
+        return _check_configuration(options)
     from oamn_plugin.datasets.catalogue import find_entry
-    from oamn_plugin.datasets.images import find_bad_images
-    from oamn_plugin.datasets.records import counts
 
     entry = find_entry(options.name)
     folder = entry.layout.find(options.root)
     split = entry.reader(folder)
-    print(f"{entry.title} in {folder}")
+    _print_counts(f"{entry.title} in {folder}", split, entry)
+    print("(there / published)")
+    problems = entry.differences(split) + _unreadable([split], options.no_decode)
+    return _report(problems, "all as published")
+
+
+def _check_configuration(options: argparse.Namespace) -> int:
+    """One's own set, as a training would read it; the only command that loads a toolbox."""
+    from oamn_plugin.datasets.records import Record, Split
+    from oamn_plugin.hosts.fastreid.config import load_config
+    from oamn_plugin.hosts.fastreid.data import build_dataset, data_root
+    from oamn_plugin.hosts.fastreid.preflight import PreflightError, preflight
+
+    root = load_config(options.config_file).DATASETS.ROOT or options.root
+    cfg = load_config(options.config_file, ["DATASETS.ROOT", root])
+    splits, problems = [], []
+    for name in dict.fromkeys([*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS]):
+        try:
+            found = build_dataset(cfg, name)
+        except (ValueError, RuntimeError, OSError) as error:
+            problems.append(f"{name}: {error}")
+            continue
+        splits.append(Split(*([Record(*item) for item in part] for part in (found.train, found.query, found.gallery))))
+        _print_counts(f"{name}, data sets in {data_root(cfg)}", splits[-1])
+    try:
+        preflight(cfg)
+    except PreflightError as error:
+        problems += [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]
+    return _report([*dict.fromkeys(problems), *_unreadable(splits, options.no_decode)], "a training can begin")
+
+
+def _print_counts(title: str, split: Any, published: Any = None) -> None:
+    """Images, identities and cameras of the three lists, beside what was published of them if anything was."""
+    from oamn_plugin.datasets.records import counts
+    from oamn_plugin.errors import printable
+
+    print(printable(title))
     print(f"{'':<8}{'images':>18}{'identities':>18}{'cameras':>9}")
     for part in ("train", "query", "gallery"):
-        there, published = counts(getattr(split, part)), getattr(entry, part)
-        images, pids = (published.images, published.pids) if published else (0, 0)
-        cells = (f"{have:,} / {wanted:,}" for have, wanted in ((there.images, images), (there.pids, pids)))
+        there = counts(getattr(split, part))
+        cells = [f"{there.images:,}", f"{there.pids:,}"]
+        if published:
+            wanted = getattr(published, part)
+            known = (wanted.images, wanted.pids) if wanted else (0, 0)
+            cells = [f"{have} / {number:,}" for have, number in zip(cells, known, strict=True)]
         print(f"{part:<8}" + "".join(f"{cell:>18}" for cell in cells) + f"{there.cameras:>9}")
-    print("(there / published)")
-    problems = entry.differences(split)
-    paths = [record.path for part in split for record in part]
-    if not options.no_decode:
-        bad = [error for error in find_bad_images(_progress(paths, "decoding", "image")) if error]
-        problems += [f"{error.path}: {error.reason}" for error in bad[:_NAMED]]
-        if len(bad) > _NAMED:
-            problems.append(f"and {len(bad) - _NAMED:,} more unreadable images")
-        print(f"unreadable images: {len(bad):,} of {len(paths):,}")
+
+
+def _unreadable(splits: list[Any], no_decode: bool) -> list[str]:
+    """Decodes every image once and says how many of them cannot be."""
+    from oamn_plugin.datasets.images import find_bad_images
+
+    if no_decode:
+        return []
+    paths = list(dict.fromkeys(record.path for split in splits for part in split for record in part))
+    bad = [error for error in find_bad_images(_progress(paths, "decoding", "image")) if error]
+    print(f"unreadable images: {len(bad):,} of {len(paths):,}")
+    more = [f"and {len(bad) - _NAMED:,} more unreadable images"] if len(bad) > _NAMED else []
+    return [f"{error.path}: {error.reason}" for error in bad[:_NAMED]] + more
+
+
+def _report(problems: list[str], all_well: str) -> int:
+    from oamn_plugin.errors import printable
+
     for problem in problems:
-        print(f"PROBLEM  {problem}")
+        print(f"PROBLEM  {printable(problem)}")
     if not problems:
-        print("all as published")
+        print(all_well)
     return PROBLEMS if problems else OK
 
 
@@ -144,9 +214,7 @@ def _occluded_duke(options: argparse.Namespace) -> int:
     entry = CATALOGUE["OccludedDuke"]
     differences = entry.differences(entry.reader(target))
     print(f"{entry.title} is in {target}")
-    for difference in differences:
-        print(f"PROBLEM  {difference}")
-    return PROBLEMS if differences else OK
+    return _report(differences, "all as published")
 
 
 def _occlude(options: argparse.Namespace) -> int:
@@ -164,6 +232,15 @@ def _embedded(options: argparse.Namespace) -> int:
     from oamn_plugin.datasets.embedded import ensure
 
     print(ensure(options.root, options.size, options.seed))
+    return OK
+
+
+def _occluders(options: argparse.Namespace) -> int:
+    from oamn_plugin.datasets.cutouts import write_cutouts
+
+    bar = partial(_progress, label="drawing", unit="occluder")
+    folder = write_cutouts(options.out, options.number, options.seed, progress=bar)
+    print(f"{options.number:,} occluders are in {folder}; its README.txt says what they are not for")
     return OK
 
 

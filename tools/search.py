@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     remove.add_argument("images", nargs="+", metavar="IMAGE", help="paths of the images")
     remove.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
     for command in (index, query, calibrate):
-        command.add_argument("--pattern", help="regular expression for file names with the groups pid and camid")
+        command.add_argument("--pattern", help="regular expression for paths, with the groups pid and camid")
         add_model_arguments(command)
     return parser
 
@@ -81,10 +81,11 @@ def main(argv: list[str] | None = None) -> int:
 def run_index(args: argparse.Namespace) -> int:
     """Builds or extends an index."""
     from oamn_plugin.datasets.folders import stopping_cleanly
+    from oamn_plugin.errors import printable
     from oamn_plugin.hosts.encoder import model_of
     from oamn_plugin.search.faiss_files import IVFPQ
     from oamn_plugin.search.index import GalleryIndex
-    from oamn_plugin.search.words import describe_model, printable
+    from oamn_plugin.search.words import describe_model
 
     images = read_images([args.gallery], args.pattern)
     kind = IVFPQ(args.code_bytes, args.lists, args.probes) if args.approximate else None
@@ -106,9 +107,10 @@ def run_index(args: argparse.Namespace) -> int:
 
 def run_query(args: argparse.Namespace) -> int:
     """Searches, and shows what was found."""
+    from oamn_plugin.errors import printable
     from oamn_plugin.search.page import render_search
     from oamn_plugin.search.results import read_pictures, search, to_document
-    from oamn_plugin.search.words import describe_model, printable, to_text
+    from oamn_plugin.search.words import describe_model, to_text
 
     check_positive(args, "topk", "max_pages")
     for path in {args.html, args.json} - {None, "-"}:
@@ -170,9 +172,10 @@ def run_remove(args: argparse.Namespace) -> int:
 
 def read_images(sources: list[str], pattern: str | None) -> list[Any]:
     """The images of all sources."""
-    from oamn_plugin.search.gallery import PATTERN, read_gallery
+    from oamn_plugin.datasets.labels import MARKET_PATTERN
+    from oamn_plugin.search.gallery import read_gallery
 
-    return [image for source in sources for image in read_gallery(source, pattern or PATTERN)]
+    return [image for source in sources for image in read_gallery(source, pattern or MARKET_PATTERN)]
 
 
 def open_index(args: argparse.Namespace) -> tuple[Any, Any]:
@@ -230,7 +233,8 @@ def evaluate(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[s
         )
     try:
         return {
-            name: index.evaluate(described, queries, plain=name == "plain").to_percent() for name in ("unified", "plain")
+            name: index.evaluate(described, queries, plain=name == "plain").to_percent()
+            for name in ("unified", "plain")
         }
     except ValueError as error:
         raise (

@@ -10,16 +10,16 @@ import contextlib
 import gzip
 import lzma
 import os
-import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
+
+from oamn_plugin.datasets.folders import new_folder, only_maker
 
 MAX_BYTES = 64 * 2**30
 MAX_FILES = 2_000_000
@@ -70,10 +70,8 @@ def extract_archive(
         UnsafeArchiveError: absolute names, ``..``, links, devices, a name twice, too large, damaged, or no archive.
     """
     archive, target = Path(archive), Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} is there and not empty: name a new folder to unpack {archive.name} into")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(target) as folder, _open(archive) as listed:
+    with only_maker(target), new_folder(target) as folder, _open(archive) as listed:
         members = _check(archive, listed, max_bytes, max_files)
         _write(archive, members, folder, max_bytes)
     return target
@@ -93,21 +91,6 @@ def safe_name(name: str, archive: str | os.PathLike[str] = "the archive") -> Pur
     if path.is_absolute() or drive or ".." in path.parts or not path.parts or "\0" in name:
         raise UnsafeArchiveError(f"{os.fspath(archive)} would write outside its folder: {name!r}")
     return path
-
-
-@contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target`` that takes its name once the block has ended without an error."""
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp keeps others out
-        if target.exists():
-            target.rmdir()  # empty, or an error
-        unfinished.rename(target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from oamn_plugin.datasets.labels import MARKET_PATTERN, compile_pattern, labels_of, number_labels, plain_label
 from oamn_plugin.datasets.readers.layout import list_images, report_strange
 from oamn_plugin.datasets.records import DataSetError, Record, Split
+from oamn_plugin.datasets.tables import read_table
 
 SPLITS = ("train", "query", "gallery")
-MARKET_PATTERN = r"(?P<pid>-?\d+)_c(?P<camid>\d+)"
-"""The default expression: names as in Market-1501."""
 _DEFAULT_CAMERA = {
     "train": "0",
     "query": "0",
@@ -42,8 +40,8 @@ def read_custom(
 ) -> Split:
     """Reads a data set of no known layout.
 
-    Identities and cameras may be numbers or names. Numbers are kept (pid -1, junk, is dropped); if any of them is not a
-    number, all are numbered from 0 in the order of their sorted names, alike in the three lists.
+    Identities and cameras may be numbers or names. Numbers are kept; if any of them is not a number, all are numbered
+    from 0 in the order of their sorted names, alike in the three lists. Junk (pid -1) is dropped in both cases.
 
     Args:
         root: folder that the other paths are relative to.
@@ -56,7 +54,8 @@ def read_custom(
             the group ``pid`` and, if there are cameras, ``camid``. Without cameras queries get 0, gallery images 1.
 
     Raises:
-        DataSetError: a folder, file or column is missing, a line is wrong (its number is named), or no name matches.
+        DataSetError: a folder, file or column is missing, a line is wrong (its number is named), no name matches, a
+            number is beyond 64 bits, or queries or gallery hold nothing but junk.
 
     The identity as a folder's name, no cameras::
 
@@ -68,7 +67,7 @@ def read_custom(
 
 
 def _read_folders(root: Path, folders: Iterable[str], pattern: str) -> list[_Row]:
-    expression = _compile(pattern)
+    expression = compile_pattern(pattern)
     rows: list[_Row] = []
     for split, name in zip(SPLITS, folders, strict=True):
         if not name:
@@ -84,46 +83,22 @@ def _read_folder(folder: Path, split: str, expression: re.Pattern[str]) -> list[
         raise DataSetError(f"the {split} folder of the custom data set is not there: {folder}")
     rows, strange = [], []
     for path in list_images(folder, recursive=True):
-        match = expression.search(Path(path).relative_to(folder).as_posix())
-        if match is None or match["pid"] is None:
+        labels = labels_of(path, folder, expression)
+        if labels is None:
             strange.append(path)
             continue
-        rows.append(_Row(path, match["pid"], match.groupdict().get("camid") or _DEFAULT_CAMERA[split], split))
+        rows.append(_Row(path, labels.pid, labels.camid or _DEFAULT_CAMERA[split], split))
     report_strange(folder, strange, len(rows), f"the regular expression {expression.pattern!r}")
     return rows
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise DataSetError(f"the pattern {pattern!r} is not a regular expression: {error}") from None
-    if "pid" not in expression.groupindex:
-        raise DataSetError(f"the pattern {pattern!r} has no group named pid: write it as (?P<pid>...)")
-    return expression
-
-
 def _read_csv(root: Path, csv_file: str) -> list[_Row]:
     path = root / csv_file
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataSetError(f"cannot read the CSV file {path}: {error}") from None
-    header = text.partition("\n")[0].strip()
-    reader = csv.DictReader(
-        io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), skipinitialspace=True
-    )
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    missing = [name for name in ("path", "pid", "split") if name not in columns]
-    if missing:
-        raise DataSetError(f"{path} lacks the columns {', '.join(missing)}; its first line is {header!r}")
-    reader.fieldnames = columns
     rows, wrong = [], []
-    for values in reader:
-        row = _Row(*((values.get(name) or "").strip() for name in ("path", "pid", "camid", "split")))
-        fault, row = _check_row(row, (root, path.parent))
+    for line, values, _ in read_table(path, ("path", "pid", "split"), ("camid",)):
+        fault, row = _check_row(_Row(**values), (root, path.parent))
         if fault:
-            wrong.append(f"line {reader.line_num}: {fault}")
+            wrong.append(f"line {line}: {fault}")
         else:
             rows.append(row)
     if wrong:
@@ -143,25 +118,21 @@ def _check_row(row: _Row, folders: tuple[Path, ...]) -> tuple[str, _Row]:
     found = next((str(folder / row.path) for folder in folders if (folder / row.path).is_file()), "")
     if not found:
         return f"no such file: {folders[0] / row.path}", row
-    return "", _Row(found, row.pid, row.camid or _DEFAULT_CAMERA[split], split)
+    return "", _Row(found, plain_label(row.pid), plain_label(row.camid) or _DEFAULT_CAMERA[split], split)
 
 
 def _to_split(rows: list[_Row]) -> Split:
-    pids, camids = _number(row.pid for row in rows), _number(row.camid for row in rows)
+    pids, camids = (
+        number_labels((row.pid for row in rows), "identity"),
+        number_labels((row.camid for row in rows), "camera"),
+    )
     lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
     for row in rows:
         if pids[row.pid] >= 0:
             lists[row.split].append(Record(row.path, pids[row.pid], camids[row.camid]))
     for name in ("query", "gallery"):
         if not lists[name]:
-            raise DataSetError(f"the custom data set has no {name} images")
+            junk = sum(row.split == name for row in rows)
+            why = f": all {junk} of them are junk (negative identities)" if junk else ""
+            raise DataSetError(f"the custom data set has no {name} images{why}")
     return Split(*(sorted(lists[name]) for name in SPLITS))
-
-
-def _number(names: Iterable[str]) -> dict[str, int]:
-    """Names to numbers: themselves if all are numbers, else their places in sorted order."""
-    unique = sorted(set(names))
-    try:
-        return {name: int(name) for name in unique}
-    except ValueError:
-        return {name: index for index, name in enumerate(unique)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"))
 """Endings, in lower case, by which the readers of data sets know an image file."""
 MAX_PIXELS = 50_000_000
 """Images of more pixels are refused before they are decoded; a photograph of 8192 x 6000 still passes."""
+MAX_SCANS = 32
+"""JPEG files of more scans are refused: each scan costs a pass over the image, and encoders write about ten."""
+_LARGEST_JPEG = 1 << 28  # bytes looked through for scans
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, 0xFF before 0 or a restart marker is no end of it
 _ORIENTED = frozenset(("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"))
 
 
@@ -76,10 +81,11 @@ def read_image(
             slightly from a full decode. None (default) decodes in full.
 
     Returns:
-        a decoded PIL image, mode RGB.
+        a decoded PIL image, mode RGB, without the file's metadata.
 
     Raises:
-        BadImageError: missing, empty, truncated, too large, not an image, or of a format outside :data:`FORMATS`.
+        BadImageError: missing, empty, truncated, too large, not an image, of a format outside :data:`FORMATS`, or a
+            JPEG of more than :data:`MAX_SCANS` scans.
     """
     try:
         status = os.stat(path)
@@ -124,10 +130,13 @@ def _decode(
         with _no_truncation():
             image = Image.open(file, formats=FORMATS)
             _check_size(image, name, max_pixels)
+            _check_scans(file, name)
             if draft_size is not None and not _ORIENTED & image.info.keys():
                 image.draft(None, draft_size)  # type: ignore[arg-type]
             image.load()
-        return _to_rgb(_upright(image))
+        pixels = _to_rgb(_upright(image))
+        pixels.info.clear()  # a comment or a profile would go into every file that is written of them
+        return pixels
     except BadImageError:
         raise
     except UnidentifiedImageError:
@@ -142,6 +151,25 @@ def _check_size(image: Image.Image, name: str | os.PathLike[str], max_pixels: in
     width, height = image.size
     if width * height > max_pixels:
         raise BadImageError(name, f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+
+
+def _check_scans(file: IO[bytes], name: str | os.PathLike[str]) -> None:
+    file.seek(0)
+    if file.read(2) == b"\xff\xd8" and count_scans(b"\xff\xd8" + file.read(_LARGEST_JPEG)) > MAX_SCANS:
+        raise BadImageError(name, f"a JPEG of more than {MAX_SCANS} scans")
+
+
+def count_scans(jpeg: bytes) -> int:
+    r"""Scans of a JPEG file up to the end of its first image; those of a preview in its metadata do not count.
+
+    >>> count_scans(b"\xff\xd8" + b"\xff\xe1\x00\x04\xff\xda" + 2 * b"\xff\xda\x00\x02\xff\x00" + b"\xff\xd9\xff\xda")
+    2
+    """
+    count, place = 0, 2
+    while (marker := _MARKER.search(jpeg, place)) and marker[0] != b"\xff\xd9":
+        count += marker[0] == b"\xff\xda"
+        place = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return count
 
 
 @contextlib.contextmanager

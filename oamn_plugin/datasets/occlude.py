@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from oamn_plugin.datasets.archives import new_folder
 from oamn_plugin.datasets.embedded.occluders import Occluder, paste, random_occluder
 from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, COLUMNS, side_shares
+from oamn_plugin.datasets.folders import new_folder, only_maker
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.readers.market import FOLDERS, read_market_folder
 from oamn_plugin.datasets.records import DataSetError, Record
@@ -80,7 +80,7 @@ def occlude_dataset(
         raise FileExistsError(f"{target} is there already: delete it or choose another place")
     records = read_market_folder(source / "query")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(target) as unfinished:
+    with only_maker(target), new_folder(target) as unfinished:
         (unfinished / "query").mkdir()
         rows = []
         for record in progress(records):
@@ -105,12 +105,12 @@ def load_annotations(folder: str | os.PathLike[str]) -> dict[str, Annotation]:
     """
     path = Path(folder) / ANNOTATIONS
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             return {
                 row["file"]: Annotation(row["occluder"], row["side"], float(row["area_fraction"]), row["type"])
                 for row in csv.DictReader(file)
             }
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise DataSetError(f"cannot read {path}: {error}") from None
 
 
@@ -162,7 +162,7 @@ def _occlude_query(record: Record, folder: Path, seed: int) -> tuple[object, ...
 
 
 def _write_annotations(path: Path, rows: list[tuple[object, ...]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # names as the disk has them
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows)
@@ -175,4 +175,10 @@ def _bring(source: Path, target: Path, copy: bool) -> None:
             return
         except (OSError, NotImplementedError):  # Windows without the right to link, file systems without links
             pass
-    shutil.copytree(source, target)
+    shutil.copytree(source, target, copy_function=_copy_file)
+
+
+def _copy_file(source: str, target: str) -> None:
+    if not os.path.isfile(source):  # a pipe would block for ever, a device never end
+        raise DataSetError(f"{source} is not a regular file: take it away")
+    shutil.copy2(source, target)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from oamn_plugin.datasets.archives import new_folder
+from oamn_plugin.datasets.folders import new_folder, only_maker
 from oamn_plugin.datasets.readers.market import FOLDERS
 from oamn_plugin.datasets.records import DataSetError
 
@@ -117,7 +117,7 @@ def _build(
             f"{', '.join(missing[:3])}: is it the complete DukeMTMC-reID?"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(target) as unfinished:
+    with only_maker(target), new_folder(target) as unfinished:
         for folder in LISTS:
             (unfinished / folder).mkdir()
         for copy in progress(copies):
@@ -154,6 +154,8 @@ def _index_folder(folder: Path) -> dict[str, list[_Source]]:
         for name in sorted(names):
             if _NAME.fullmatch(name):
                 path = Path(place, name)
+                if not path.is_file():  # a pipe would block for ever, a device never end: as if it were not there
+                    continue
                 source = _Source(Path(place).name, path.stat().st_size, partial(io.FileIO, path))
                 index.setdefault(name, []).append(source)
     return index

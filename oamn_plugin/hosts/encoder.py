@@ -206,7 +206,7 @@ def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] 
 
 
 def _is_torchreid(config_file: str) -> bool:
-    """Whether a configuration has torchreid's keys, which are in small letters; unreadable files are fastreid's to name."""
+    """Whether a configuration has torchreid's keys, in small letters; of unreadable files fastreid's loader tells."""
     import yaml
 
     try:

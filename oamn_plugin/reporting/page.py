@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .tables import Table, to_html, to_markdown
+from .tables import Table, to_html, to_markdown, without_html
 from .themes import DARK, LIGHT
 
 _TYPES = (
@@ -156,7 +156,7 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], pictures
                 parts.append(to_markdown(block).rstrip())
             elif pictures:
                 parts += [f"![{block.alt}]({pictures}/{block.name}{_suffix(block.light)})", block.caption]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return without_html("\n\n".join(part for part in parts if part) + "\n")
 
 
 def save_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:

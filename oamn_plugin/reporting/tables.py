@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from tabulate import tabulate
+
+from oamn_plugin.errors import printable
 
 DASH = "\N{EN DASH}"
 """An empty cell."""
@@ -112,7 +115,16 @@ def to_markdown(table: Table) -> str:
     rows = [[cell.replace("|", "\\|") for cell in row] for row in table.cells("**{}**")]
     body = tabulate(rows, [name.replace("|", "\\|") for name in table.header], tablefmt="pipe",
                     colalign=_alignment(table), disable_numparse=True)  # fmt: skip
-    return (f"{table.caption}\n\n" if table.caption else "") + body + "\n"
+    return without_html((f"{table.caption}\n\n" if table.caption else "") + body + "\n")
+
+
+def without_html(markdown: str) -> str:
+    """Markdown in which no name begins an HTML tag or comment.
+
+    >>> without_html("<b>ours</b>, p < 0.05")
+    '&lt;b>ours&lt;/b>, p < 0.05'
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", markdown)
 
 
 def to_text(table: Table) -> str:
@@ -127,7 +139,8 @@ def to_csv(table: Table) -> str:
     parts = [_csv_parts([row[column] for row in table.rows]) for column in range(len(table.header))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([name + suffix for name, suffixes in zip(table.header, parts, strict=True) for suffix in suffixes])
+    header = zip(map(_csv_text, table.header), parts, strict=True)
+    writer.writerow([name + suffix for name, suffixes in header for suffix in suffixes])
     for row in table.rows:
         values = [_csv_value(cell, suffix) for cell, names in zip(row, parts, strict=True) for suffix in names]
         writer.writerow(values)
@@ -167,7 +180,7 @@ def to_html(table: Table) -> str:
 
 
 def _text(cell: Cell, plus_minus: str = " ± ", dash: str = DASH) -> str:
-    return dash if cell is None else cell.text(plus_minus, dash) if isinstance(cell, Figure) else cell
+    return dash if cell is None else cell.text(plus_minus, dash) if isinstance(cell, Figure) else printable(cell)
 
 
 def _alignment(table: Table) -> list[str]:
@@ -188,9 +201,14 @@ def _csv_parts(cells: Sequence[Cell]) -> list[str]:
 
 def _csv_value(cell: Cell, suffix: str) -> str:
     if not isinstance(cell, Figure):
-        return (cell or "") if not suffix else ""
+        return _csv_text(cell or "") if not suffix else ""
     value = {"": cell.mean, " spread": cell.spread, " low": cell.low, " high": cell.high}[suffix]
     return "" if value is None else repr(float(value))
+
+
+def _csv_text(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: an apostrophe before what would begin one."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 _LATEX = str.maketrans(

@@ -33,7 +33,7 @@ class Protocol:
         absent: (G,) bool, gallery images that could not be read: they keep their place and count nowhere.
 
     Raises:
-        ValueError: lengths that do not fit or an unknown occlusion type.
+        ValueError: lengths that do not fit, labels that are no whole numbers of 64 bits, or an unknown occlusion type.
     """
 
     def __init__(
@@ -167,11 +167,22 @@ def type_counts(types: IntArray) -> dict[str, int]:
 
 
 def _labels(values: Labels, length: int | None, name: str) -> IntArray:
-    array = np.asarray(values.cpu() if isinstance(values, Tensor) else values).astype(np.int64)
+    """The labels as int64; whatever would become another label by that is refused."""
+    array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
     if array.ndim != 1 or (length is not None and len(array) != length):
         wanted = "one dimension" if length is None else f"shape ({length},)"
         raise ValueError(f"{name} must have {wanted}, got shape {array.shape}")
-    return array
+    if not len(array):
+        return array.astype(np.int64)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be whole numbers, got {array.dtype}: number the names, or labels beyond 64 bits")
+    if array.dtype.kind == "f":  # 2.0**63 is the first float that does not fit; NaN fails every comparison
+        whole = (np.abs(array) < 2.0**63) & (np.floor(array) == array)
+    else:
+        whole = array <= np.iinfo(np.int64).max
+    if not whole.all():
+        raise ValueError(f"{name} must be whole numbers below 2^63, got {array[~whole][0]}")
+    return array.astype(np.int64)
 
 
 def _type_names(types: Types, length: int) -> np.ndarray:

@@ -55,8 +55,8 @@ class ImageEncoder:
     """A network in evaluation mode, with the size, resampling and normalisation of its input.
 
     Args:
-        model: an :class:`oamn_plugin.modeling.EmbeddingModel` such as :class:`oamn_plugin.modeling.OAMN`, or any network
-            that gives descriptors (N, D) of images (N, 3, H, W); it is cut at stride 16 where it can be.
+        model: an :class:`oamn_plugin.modeling.EmbeddingModel` such as :class:`oamn_plugin.modeling.OAMN`, or any
+            network that gives descriptors (N, D) of images (N, 3, H, W); it is cut at stride 16 where it can be.
         input_size: image (height, width) in pixels.
         pixel_mean: mean of the three channels, in 0..255.
         pixel_std: their standard deviation, in 0..255.

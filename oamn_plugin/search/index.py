@@ -221,7 +221,7 @@ class GalleryIndex:
         numbers, vectors = self._exact(name)
         if numbers.tolist() != list(self._files.images):
             raise GalleryIndexError(f"some images could not be read for {name}, but for other types: build them again")
-        return vectors
+        return vectors.copy()  # they lie in the faiss index, which goes when the next type is loaded
 
     def evaluate(
         self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False

@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image
 
 from oamn_plugin.datasets.images import BadImageError, read_image
+from oamn_plugin.errors import printable
 from oamn_plugin.occlusion import NONE, strip
 from oamn_plugin.reporting.page import data_uri, templates
 from oamn_plugin.reporting.pictures import mask_overlay
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import Match
 from oamn_plugin.search.results import SearchResult, masks_of
-from oamn_plugin.search.words import describe_model, describe_nobody, describe_type, explanation, printable
+from oamn_plugin.search.words import describe_model, describe_nobody, describe_type, explanation
 
 THUMBNAIL = (112, 224)
 """Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""

@@ -61,7 +61,8 @@ def test_images_that_do_not_match_are_named(tmp_path: Path, caplog: pytest.LogCa
     ],
 )
 def test_errors_say_what_is_wrong(tmp_path: Path, arguments: dict[str, str], message: str) -> None:
-    make(tmp_path, "query/x1_c1.jpg", "query/x2_c1.jpg", "gallery/x1_c2.jpg")
+    names = ("x1_c1.jpg", "x2_c1.jpg") if "pattern" in arguments else ("1_c1.jpg", "2_c1.jpg")
+    make(tmp_path, *(f"query/{name}" for name in names), "gallery/1_c2.jpg")
     with pytest.raises(DataSetError, match=message):
         read_custom(tmp_path, **arguments)  # type: ignore[arg-type]
 
@@ -91,7 +92,10 @@ def test_csv_paths_may_be_relative_to_the_csv(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "lacks the columns path, pid, split"),
-        ("file,pid,split\n", "lacks the columns path; its first line is 'file,pid,split'"),
+        (
+            "file,pid,split\n",
+            "lacks the column path; the column 'file' must be called 'path'; its first line is 'file,pid,split'",
+        ),
         (
             "path,pid,split\n1.jpg,1,query\n1.jpg,1,test\n",
             "line 3: split must be one of train, query, gallery, got 'test'",
@@ -106,4 +110,53 @@ def test_csv_errors_name_the_line(tmp_path: Path, text: str, message: str) -> No
     make(tmp_path, "1.jpg")
     (tmp_path / "set.csv").write_text(text)
     with pytest.raises(DataSetError, match=message):
+        read_custom(tmp_path, csv_file="set.csv")
+
+
+def test_junk_is_never_person_1(tmp_path: Path) -> None:
+    make(tmp_path, "query/1_c1_0.png", "gallery/-1_c2_2.png", "gallery/1_c2_3.png", "gallery/deep/er/-1_c3_0.png")
+    assert below(tmp_path, read_custom(tmp_path).gallery) == [("gallery/1_c2_3.png", 1, 2)]
+
+
+def test_a_name_that_only_holds_an_identity_is_not_read_by_the_default(tmp_path: Path) -> None:
+    make(tmp_path, "query/1_c1.png", "gallery/cam-1_c2_2.png")
+    with pytest.raises(DataSetError, match=r"none named so: 'cam-1_c2_2\.png'"):
+        read_custom(tmp_path)
+
+
+@pytest.mark.parametrize("junk", ["gallery", "query"])
+def test_a_set_of_junk_alone_is_refused(tmp_path: Path, junk: str) -> None:
+    make(tmp_path, f"{junk}/-1_c1_0.png", f"{'query' if junk == 'gallery' else 'gallery'}/1_c2_0.png")
+    with pytest.raises(DataSetError, match=f"no {junk} images: all 1 of them are junk"):
+        read_custom(tmp_path)
+
+
+def test_junk_stays_junk_among_names(tmp_path: Path) -> None:
+    make(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "set.csv").write_text("path,pid,split\n1.jpg,bob,query\n2.jpg,bob,gallery\n3.jpg,-1,gallery\n")
+    split = read_custom(tmp_path, csv_file="set.csv")
+    assert [below(tmp_path, part) for part in split] == [[], [("1.jpg", 0, 0)], [("2.jpg", 0, 1)]]
+
+
+def test_1_0_is_not_10(tmp_path: Path) -> None:
+    make(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    text = "path,pid,split\n1.jpg,10,query\n2.jpg,10,gallery\n3.jpg,1_0,gallery\n"
+    (tmp_path / "set.csv").write_text(text)
+    with pytest.raises(DataSetError, match="the identity '1_0' looks like a number and is none"):
+        read_custom(tmp_path, csv_file="set.csv")
+
+
+def test_an_identity_beyond_64_bits_is_refused_when_read(tmp_path: Path) -> None:
+    make(tmp_path, f"query/{2**63}_c1.jpg", f"gallery/{2**63}_c2.jpg", f"fine/{2**63 - 1}_c2.jpg")
+    with pytest.raises(DataSetError, match=r"identity 9223372036854775808 is beyond 2\^63 - 1"):
+        read_custom(tmp_path)
+    with pytest.raises(DataSetError, match="beyond"):
+        read_custom(tmp_path, query="fine")
+    assert read_custom(tmp_path, query="fine", gallery="fine").query[0].pid == 2**63 - 1
+
+
+def test_a_column_cam_does_not_mean_no_cameras(tmp_path: Path) -> None:
+    make(tmp_path, "1.jpg")
+    (tmp_path / "set.csv").write_text("path,pid,cam,split\n1.jpg,1,1,query\n1.jpg,1,1,gallery\n")
+    with pytest.raises(DataSetError, match="the column 'cam' must be called 'camid'"):
         read_custom(tmp_path, csv_file="set.csv")

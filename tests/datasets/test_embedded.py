@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -150,18 +151,27 @@ def test_images_have_the_asked_for_size(tmp_path):
     assert folder.name == folder_name(SMALL, 3)
 
 
-def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(store, "save_truth", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_drawing_ends_with_75_and_leaves_nothing_behind(tmp_path, monkeypatch, capsys, number):
+    monkeypatch.setattr(store, "save_truth", lambda *_: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stop:
         ensure(tmp_path, SMALL, progress=False)
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
-    monkeypatch.undo()
-    (tmp_path / f".{folder_name(SMALL, 0)}.part-killed").mkdir()
-    folder = ensure(tmp_path, SMALL, progress=False)
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
+    assert stop.value.code == 75
+    assert "run again" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_ends_the_workers_too(tmp_path):
+    code = f"from oamn_plugin.datasets.embedded import ensure; ensure({str(tmp_path)!r}, 'demo', progress=False)"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    while not any(tmp_path.glob(".*.part-*/*/*.jpg")):
+        assert process.poll() is None
+    process.terminate()
+    assert "run again" in process.communicate()[1]
+    assert process.returncode == 75
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_processes_draw_one_data_set(tmp_path):

@@ -245,6 +245,30 @@ def test_draft_decodes_smaller_but_not_below_the_target(tmp_path: Path) -> None:
     assert read_image(path, draft_size=(150, 300)).size == (200, 400)
 
 
+def progressive(scans: int, preview: bytes = b"") -> bytes:
+    """A progressive JPEG whose last scan comes again and again, with a preview in its metadata."""
+    data = encoded(picture(), "JPEG", progressive=True)
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    more = data[last:end] * (scans - data.count(b"\xff\xda"))
+    metadata = b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview
+    return data[:2] + metadata + data[2:end] + more + data[end:]
+
+
+def test_a_jpeg_of_sixty_scans_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    with pytest.raises(BadImageError, match="a JPEG of more than 32 scans"):
+        read_image(save(tmp_path / "a.jpg", progressive(60)))
+    beside = progressive(20, preview=progressive(20)) + b"\xff\xda" * 60  # as in photographs that hold a film
+    assert read_image(save(tmp_path / "b.jpg", beside)).size == (WIDTH, HEIGHT)
+
+
+def test_a_comment_of_a_file_does_not_go_into_pictures_made_of_it(tmp_path: Path) -> None:
+    frames = picture().convert("P")
+    path = save(tmp_path / "a.jpg", encoded(frames, "GIF", comment=b"x" * 70_000))  # known by content
+    buffer = io.BytesIO()
+    read_image(path).resize((8, 8)).save(buffer, "JPEG")
+    assert buffer.tell() < 2000
+
+
 def test_the_error_travels_between_processes() -> None:
     error = copy.copy(BadImageError("a.jpg", "the file is empty"))  # by __reduce__, as between processes
     assert (error.path, error.reason, str(error)) == (

@@ -84,6 +84,18 @@ def test_unreadable_queries_stop_or_are_left_out(market: Path, tmp_path: Path) -
     assert tuple(load_annotations(occlude_dataset(market, tmp_path / "out", policy="skip"))) == QUERIES[1:]
 
 
+def test_names_that_are_not_utf_8_are_kept(market: Path, tmp_path: Path) -> None:
+    name = "0004_c1s1_caf\udce9.jpg"
+    (market / "query" / QUERIES[0]).rename(market / "query" / name)
+    assert name in load_annotations(occlude_dataset(market, tmp_path / "out"))
+
+
+def test_pipes_and_devices_are_not_copied(market: Path, tmp_path: Path) -> None:
+    (market / "bounding_box_train" / "zero.jpg").symlink_to("/dev/zero")
+    with pytest.raises(DataSetError, match=r"zero\.jpg is not a regular file"):
+        occlude_dataset(market, tmp_path / "out", copy=True)
+
+
 def test_bad_input(market: Path, tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="has no bounding_box_train, query, bounding_box_test"):
         occlude_dataset(tmp_path, tmp_path / "out")

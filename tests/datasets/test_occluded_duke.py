@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def test_from_a_folder(tmp_path: Path, lists: Path) -> None:
         (tmp_path / "mine" / name).write_bytes(data)
     build_occluded_duke(tmp_path / "mine", lists, tmp_path / "Occluded_Duke")
     assert [len(part) for part in read_occluded_duke(tmp_path)] == [1, 2, 1]
+
+
+def test_only_regular_files_are_opened(tmp_path: Path, lists: Path) -> None:
+    for name, data in DUKE.items():
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_bytes(data)
+    first, second, *_ = DUKE
+    for name in (first, second):
+        (tmp_path / "mine" / name).unlink()
+    os.mkfifo(tmp_path / "mine" / first)
+    (tmp_path / "mine" / second).symlink_to("/dev/zero")
+    with pytest.raises(DataSetError, match="2 of 4 listed images are not in"):
+        build_occluded_duke(tmp_path / "mine", lists, tmp_path / "out")
 
 
 def test_a_name_in_two_folders_comes_from_its_own(tmp_path: Path, lists: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from oamn_plugin.datasets import readers
 from oamn_plugin.datasets.catalogue import load
-from oamn_plugin.datasets.readers.market import read_market_layout
+from oamn_plugin.datasets.images import BadImageError, read_image
+from oamn_plugin.datasets.readers.layout import list_images
+from oamn_plugin.datasets.readers.market import read_market_folder, read_market_layout
 from oamn_plugin.datasets.records import DataSetError, Record, counts
 
 
@@ -205,3 +207,33 @@ def test_real_sets_have_the_published_counts(name: str, caplog: pytest.LogCaptur
         pytest.skip(f"{name} is not at hand: set OAMN_REAL_DATA or FASTREID_DATASETS to the folder that holds it")
     assert not caplog.records
     assert split.query
+
+
+def test_a_link_to_itself_is_listed_and_refuses_no_folder(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "below/b.jpg")
+    (tmp_path / "x.jpg").symlink_to("x.jpg")
+    (tmp_path / "below/up").symlink_to(tmp_path)
+    (tmp_path / "below/caf\udce9.jpg").touch()
+    found = list_images(tmp_path, recursive=True)
+    assert [os.path.relpath(path, tmp_path) for path in found] == [
+        "a.jpg",
+        "below/b.jpg",
+        "below/caf\udce9.jpg",
+        "x.jpg",
+    ]
+    with pytest.raises(BadImageError):
+        read_image(found[-1])
+
+
+@pytest.mark.parametrize("part", ["query", "bounding_box_test"])
+def test_a_market_set_of_junk_alone_is_refused(tmp_path: Path, part: str) -> None:
+    for name in ("bounding_box_train", "query", "bounding_box_test"):
+        make(tmp_path, f"{name}/{'-1' if name == part else '0001'}_c1s1_000001_00.jpg")
+    with pytest.raises(DataSetError, match=f"{part} holds nothing but junk"):
+        read_market_layout(tmp_path)
+
+
+def test_a_published_identity_beyond_64_bits_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, f"{2**63}_c1s1_000001_00.jpg")
+    with pytest.raises(DataSetError, match="beyond"):
+        read_market_folder(tmp_path)

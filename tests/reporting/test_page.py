@@ -21,3 +21,10 @@ def test_unknown_image_is_refused() -> None:
 
 def test_name_without_letters_has_a_slug() -> None:
     assert slug("±") == "unnamed"
+
+
+def test_names_put_no_html_into_the_markdown_report() -> None:
+    page = render_markdown("<script>", "<!-- ", [Section("<script>", ["</script>"], bullets=["<script", "p < 0.05"])])
+    assert "<script" not in page
+    assert "<!--" not in page
+    assert "p < 0.05" in page

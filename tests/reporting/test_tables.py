@@ -56,7 +56,7 @@ def test_single_figure_has_no_best() -> None:
 def test_markdown_escapes_bars_and_marks_the_best() -> None:
     text = to_markdown(example())
     assert "**70.5 ± 0.7**" in text
-    assert "ours \\| <b>" in text
+    assert "ours \\| &lt;b>" in text
 
 
 def test_csv_reads_back_with_full_precision() -> None:
@@ -93,3 +93,13 @@ def test_row_of_the_wrong_length_is_refused() -> None:
 
 def test_interval_and_sign_are_printed() -> None:
     assert Figure(5.1, signed=True, low=3.2, high=7.0).text() == "+5.1 [+3.2, +7.0]"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "\t=1"])
+def test_a_name_is_no_formula_in_a_spreadsheet(name: str) -> None:
+    rows = list(csv.reader(io.StringIO(to_csv(Table((name, "x"), [[name, Figure(-1.0)]])))))
+    assert rows == [[f"'{name}", "x"], [f"'{name}", "-1.0"]]
+
+
+def test_a_name_gives_a_terminal_no_orders() -> None:
+    assert "\x1b" not in to_text(Table(("m",), [["a\x1b]0;title\x07"]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -38,8 +39,34 @@ def test_comparing_sorting_and_the_gpu_path_agree(levels, monkeypatch):
             monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
             found = counting.positive_ranks(torch.from_numpy(rows), members, pool, 2)
             assert [r.tolist() for r in found] == expected
-    on_any_device = counting._ranks_by_sort(torch.from_numpy(rows), members)
-    assert [r.tolist() for r in on_any_device] == expected
+    columns = counting._padded([one.positives for one in members])
+    values = counting._own_values(torch.from_numpy(rows), columns, 0)
+    before = counting._counts_on_gpu(torch.from_numpy(rows), columns, values, members, 0)
+    found = [np.sort(before[row, : len(one.positives)]) + 1 for row, one in enumerate(members)]
+    assert [r.tolist() for r in found] == expected
+
+
+@pytest.mark.parametrize("sorted_in_a_pass", [0, 10**6])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_counts_of_parts_of_a_gallery_add_up_to_the_ranks(sorted_in_a_pass, on_gpu, monkeypatch):
+    monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
+    rng = np.random.default_rng(4)
+    rows = rng.integers(0, 9, (20, 120)).astype(np.float32)
+    index = counting.IdentityIndex(rng.integers(0, 5, 120), rng.integers(0, 2, 120))
+    members = [index.members(int(rng.integers(0, 7)), int(rng.integers(0, 3))) for _ in rows]
+    bounds = [0, 50, 50, 120]  # one part is empty
+    columns = counting._padded([one.positives for one in members])
+    parts = [torch.from_numpy(rows[:, a:b].copy()) for a, b in pairwise(bounds)]
+    values = sum(counting._own_values(part, columns, start) for part, start in zip(parts, bounds, strict=False))
+    before = np.zeros(columns.shape, dtype=np.int64)
+    with ThreadPoolExecutor(2) as pool:
+        for part, start in zip(parts, bounds, strict=False):
+            if on_gpu:
+                before += counting._counts_on_gpu(part, columns, values, members, start)
+            else:
+                before += counting._counts_on_cpu(part.numpy(), members, values, pool, 2, start)
+    found = [(np.sort(before[row, : len(one.positives)]) + 1).tolist() for row, one in enumerate(members)]
+    assert found == [straight_ranks(row, one) for row, one in zip(rows, members, strict=True)]
 
 
 def test_members_of_an_unknown_identity_are_none():

@@ -242,7 +242,9 @@ def test_blocks_of_distances_may_have_any_size():
 
 def test_errors_say_what_is_wrong():
     query, gallery, args = np.ones((2, 4)), np.ones((3, 4)), ([1, 2], [1, 2, 2], [0, 0], [1, 1, 1])
-    with pytest.raises(ValueError, match="1 query descriptors are not finite or too long to be compared, the first at row 1"):
+    with pytest.raises(
+        ValueError, match="1 query descriptors are not finite or too long to be compared, the first at row 1"
+    ):
         evaluate_ranking(np.array([[0.0], [np.nan]]), np.ones((3, 1)), *args)
     with pytest.raises(ValueError, match="unknown metric 'l1'"):
         evaluate_ranking(query, gallery, *args, metric="l1")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
 
-from oamn_plugin.modeling import OAMN
+from oamn_plugin.modeling import OAMN, SplitModel, WholeModel
 from oamn_plugin.occlusion import OCCLUSION_TYPES, TYPE_INDEX
 from oamn_plugin.presets import Options
-from oamn_plugin.retrieval import evaluate_ranking
-from oamn_plugin.retrieval.strips import cut_out
-from oamn_plugin.retrieval.unification import (
-    black_out,
+from oamn_plugin.retrieval import (
+    Unification,
+    blank_strip,
+    cover_strip,
     describe_gallery,
-    describe_gallery_fast,
     describe_queries,
+    fill_colour,
+    needed_types,
     occlusion_types,
-    unify,
+    unification_of,
 )
+
+TYPED = Unification.of(Options())
 
 
 class Counting(OAMN):
@@ -71,7 +71,8 @@ def one_by_one(model, image, name, gallery_features):
 @pytest.mark.parametrize("gallery_features", ["occluded", "clean"])
 def test_gallery_equals_the_method_image_by_image(model, images, gallery_features):
     names = ["none", "left_half", "right_quarter", "bottom_quarter", "top_half"]
-    described = describe_gallery(model, images, names, Options(gallery_features=gallery_features))
+    typed = Unification.of(Options(gallery_features=gallery_features))
+    described = describe_gallery(model, images, names, typed)
     assert list(described) == names
     for name, descriptors in described.items():
         expected = torch.stack([one_by_one(model, image, name, gallery_features) for image in images])
@@ -92,10 +93,10 @@ def test_types_follow_side_and_thresholds():
 
 @pytest.mark.parametrize("name", OCCLUSION_TYPES)
 @pytest.mark.parametrize("size", [(64, 32), (13, 7)])
-def test_black_out_covers_the_strip_and_nothing_else(name, size):
+def test_a_strip_is_covered_and_nothing_else(name, size):
     images = torch.randn(2, 3, *size)
     kept, black = images.clone(), torch.tensor([-1.0, -2.0, -3.0])
-    out = black_out(images, name, black)
+    out = cover_strip(images, name, black)
     assert torch.equal(images, kept), "the images themselves must stay"
     changed = (out != images).any(dim=1)
     share = changed.float().mean().item()
@@ -106,64 +107,24 @@ def test_black_out_covers_the_strip_and_nothing_else(name, size):
 
 
 def test_queries_are_encoded_once_and_the_gallery_for_their_types_only(model, images):
-    queries = describe_queries(model, [images[:4], images[4:]])
+    queries = describe_queries(model, [images[:4], images[4:]], TYPED)
     torch.testing.assert_close(queries.descriptors, model(images).detach(), atol=1e-5, rtol=0)
     torch.testing.assert_close(queries.descriptors.norm(dim=1), torch.ones(6))
     assert queries.type_names == [OCCLUSION_TYPES[t] for t in queries.types]
+    names = needed_types(queries, TYPED)
+    assert set(names) == set(queries.type_names)
+    assert needed_types(queries, Unification("matched")) == OCCLUSION_TYPES
+    assert needed_types(queries, Unification()) == ("none",)
     model.encoded = 0
-    with unify(model, [images], [images[:3], images[3:5]]).store as store:
-        types = len(set(queries.types.tolist()))
-        assert model.encoded == 6 + types * 5
-        assert len(store) == types
-
-
-def test_evaluation_of_unified_distances(model, images):
-    gallery = torch.randn(9, 3, 64, 32, generator=torch.Generator().manual_seed(2))
-    options = Options()
-    unified = unify(model, images.split(4), gallery.split(5), options)
-    pids = np.arange(6) % 3, np.arange(9) % 3
-    result = evaluate_ranking(
-        unified.queries.descriptors, unified.gallery, *pids, np.zeros(6), np.ones(9), query_types=unified.queries.types
-    )
-    described = describe_gallery(model, gallery, unified.queries.type_names, options)
-    for q, name in enumerate(unified.queries.type_names):
-        distances = (unified.queries.descriptors[q] - described[name]).pow(2).sum(1).numpy()
-        order = distances.argsort(kind="stable")
-        assert result.first_rank[q] == 1 + np.flatnonzero(pids[1][order] == pids[0][q])[0]
-    assert sum(result.query_types.values()) == 6
-    assert len(result.query_types) > 1
-    unified.store.close()
-    assert not unified.store.folder.exists()
-
-
-def test_without_unification_every_query_meets_the_plain_gallery(model, images):
-    options = Options(unify=False)
-    unified = unify(model, [images], [images], options)
-    assert list(unified.store) == ["none"]
-    torch.testing.assert_close(torch.from_numpy(np.array(unified.gallery)), unified.queries.descriptors)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_share_of_the_plain_distance(model, images, share):
-    options, names = Options(plain_share=share), ["none", "left_half"]
-    query = describe_queries(model, [images], options).descriptors
-    mixed = describe_gallery(model, images, names, options)
-    own = describe_queries(model, [images]).descriptors
-    unmixed = describe_gallery(model, images, names, replace(options, plain_share=0.0))
-
-    def squared(a, b):
-        return torch.cdist(a.double(), b.double()).pow(2)
-
-    for name in names:
-        expected = (1 - share) * squared(own, unmixed[name]) + share * squared(own, unmixed["none"])
-        torch.testing.assert_close(squared(query, mixed[name]), expected, atol=1e-6, rtol=0)
+    assert set(describe_gallery(model, images[:5], names, TYPED)) == set(names)
+    assert model.encoded == 5 * len(names)
 
 
 @pytest.mark.parametrize("gallery_features", ["occluded", "clean"])
-def test_fast_mode_cuts_the_strip_out_of_the_features(model, images, gallery_features):
-    options = Options(gallery_features=gallery_features)
+def test_strips_on_the_features_cost_one_pass_of_e1(model, images, gallery_features):
+    unification = Unification.of(Options(gallery_features=gallery_features), place="features")
     model.encoded = 0
-    fast = describe_gallery_fast(model, images, ["none", "top_half"], options)
+    found = describe_gallery(model, images, ["none", "top_half"], unification)
     assert model.encoded == 6, "one pass of E1, whatever the number of types"
     with torch.no_grad():
         features = model.encode(images)
@@ -171,19 +132,56 @@ def test_fast_mode_cuts_the_strip_out_of_the_features(model, images, gallery_fea
         cut[:, :, : features.shape[2] // 2] = 0
         mask, _ = model.attend(cut)
         expected = model.describe(model.apply_mask(cut if gallery_features == "occluded" else features, mask))
-    torch.testing.assert_close(fast["top_half"], expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(fast["none"], model(images).detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found["top_half"], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found["none"], model(images).detach(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", OCCLUSION_TYPES[1:])
 @pytest.mark.parametrize("cells", [(16, 8), (4, 2), (2, 1), (7, 5)])
-def test_fast_mode_cuts_some_cells_on_any_map(name, cells):
-    cut = cut_out(torch.ones(1, 2, *cells), name, (256, 128)) == 0
+def test_some_cells_are_blank_on_any_map(name, cells):
+    cut = blank_strip(torch.ones(1, 2, *cells), name, (256, 128)) == 0
     assert cut.any()
     if cells == (16, 8):
         assert cut.float().mean().item() == (0.5 if name.endswith("half") else 0.25)
         top, left = ("top" in name) or "bottom" not in name, ("left" in name) or "right" not in name
         assert cut[0, 0, 0 if top else -1, 0 if left else -1]
+
+
+def test_the_type_none_blanks_nothing():
+    assert blank_strip(torch.ones(1, 2, 16, 8), "none", (256, 128)).all()
+
+
+def test_matched_variants_of_an_oamn_have_their_own_masks_and_the_mean_colour(model, images):
+    matched = Unification("matched", "image", "mean")
+    found = describe_gallery(model, images, OCCLUSION_TYPES, matched)
+    covered = images.clone()
+    covered[..., 32:, :] = fill_colour("mean").view(3, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(found["bottom_half"], model(covered), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("place", ["image", "features"])
+def test_a_plain_model_is_an_oamn_without_mask(images, place):
+    torch.manual_seed(0)
+    oamn = OAMN("resnet18", input_size=(64, 32), mask_module=False).eval()
+    network = torch.nn.Sequential(
+        oamn.encoder_low, oamn.encoder_high, oamn.pool, torch.nn.Flatten(), oamn.feat_bn
+    ).eval()
+    plain = SplitModel(network, oamn.encoder_low) if place == "features" else WholeModel(network)
+    matched = Unification("matched", place)
+    expected, found = (describe_gallery(one, images, OCCLUSION_TYPES, matched) for one in (oamn, plain.eval()))
+    for name in OCCLUSION_TYPES:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=0)
+    queries = describe_queries(plain, [images])
+    torch.testing.assert_close(queries.descriptors, describe_queries(oamn, [images]).descriptors, atol=1e-6, rtol=0)
+    assert queries.type_names == ["none"] * 6
+
+
+def test_every_model_has_a_unification_of_its_own(model):
+    assert unification_of(model) == TYPED
+    assert unification_of(OAMN("resnet18", input_size=(64, 32), preset="plus").eval()).kind == "matched"
+    assert unification_of(OAMN("resnet18", input_size=(64, 32), mask_module=False).eval()).kind == "matched"
+    assert unification_of(WholeModel(torch.nn.Flatten())) == Unification("matched", "image")
 
 
 def test_a_training_model_is_training_again_afterwards(images):
@@ -200,4 +198,9 @@ def test_errors_say_what_is_wrong(model, images):
     with pytest.raises(ValueError, match="normalised float tensors"):
         describe_queries(model, [images.to(torch.uint8)])
     with pytest.raises(ValueError, match="unknown occlusion type 'left'"):
-        black_out(images, "left")
+        cover_strip(images, "left", torch.zeros(3))
+    with pytest.raises(ValueError, match="cannot be cut at stride 16"):
+        describe_gallery(WholeModel(torch.nn.Flatten()), images, ["none"], Unification("matched", "features"))
+    for arguments in ({"kind": "weighted"}, {"place": "mask"}, {"fill": "grey"}, {"kind": "matched", "none_prior": 2}):
+        with pytest.raises(ValueError, match="must"):
+            Unification(**arguments)

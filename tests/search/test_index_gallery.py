@@ -41,6 +41,8 @@ def test_other_patterns(tmp_path):
         ("list.csv", "file,pid\na.jpg,1\n", "lacks the column path"),
         ("list.csv", "path,pid\n,1\n", "line 2: no path"),
         ("list.csv", "path,pid\n", "there is no image"),
+        ("list.csv", "path,pid,cam\na.jpg,1,2\n", "the column 'cam' must be called 'camid'"),
+        ("list.csv", "path,id\na.jpg,1\n", "the column 'id' must be called 'pid'"),
         ("none.csv", None, "cannot read the CSV file"),
     ],
 )
@@ -58,3 +60,15 @@ def test_a_wrong_pattern(tmp_path):
 
 def test_names_get_the_same_numbers_everywhere():
     assert numbered(["a", "b", "a"], ["c", "b"]) == [[0, 1, 0], [2, 1]]
+
+
+def test_names_that_are_not_utf_8_are_shown_as_text(tmp_path):
+    assert GalleryImage(f"{tmp_path}/caf\udce9\x1b[31m.jpg").name == "caf\\xe9\\x1b[31m.jpg"
+
+
+def test_a_pattern_over_folders_reads_what_custom_reid_reads(tmp_path):
+    for name in ("anna/1.jpg", "bob/deeper/2.jpg", "3.jpg"):
+        (tmp_path / "crops" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "crops" / name).touch()
+    images = read_gallery(tmp_path / "crops", r"^(?P<pid>[^/]+)/")
+    assert [image.pid for image in images] == ["", "anna", "bob"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +62,7 @@ def test_check_finds_missing_and_unreadable_images(tmp_path: Path, capsys: pytes
         (["occlude", "nowhere"], "has no bounding_box_train"),
         (["occluded-duke", "none.zip", "nowhere"], "cannot read the list of names"),
         (["embedded", "--size", "dmo"], "demo"),
+        (["occluders", "out", "--number", "0"], "at least 1"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -77,11 +80,48 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
+def configuration(tmp_path: Path, *names: str) -> str:
+    for name in names:
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 8)).save(tmp_path / "mine" / name)
+    keys = {"NAMES": "[CustomReID]", "TESTS": "[CustomReID]", "CUSTOM": f"{{ROOT: '{tmp_path / 'mine'}'}}"}
+    lines = ["MODEL: {DEVICE: cpu, BACKBONE: {PRETRAIN: False}}", "SOLVER: {IMS_PER_BATCH: 4}", "DATASETS:"]
+    lines += [f"  {key}: {value}" for key, value in keys.items()]
+    lines.append(f"OUTPUT_DIR: '{tmp_path / 'run'}'")
+    path = tmp_path / "my.yml"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_check_counts_the_splits_of_ones_own_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = [f"train/{pid}_c{camid}.png" for pid in (5, 6, 7) for camid in (1, 2)]
+    config = configuration(tmp_path, *train, "query/1_c1.png", "gallery/1_c2.png", "gallery/2_c3.png")
+    code = main(["check", "--config-file", config])
+    output = capsys.readouterr().out
+    rows = {words[0]: words[1:] for line in output.splitlines() if (words := line.split())}
+    assert code == 0, output
+    assert (rows["train"], rows["query"], rows["gallery"]) == (["6", "3", "2"], ["1", "1", "1"], ["2", "2", "2"])
+    assert "unreadable images: 0 of 9" in output
+
+
+def test_check_finds_in_ones_own_set_what_training_would_stop_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configuration(tmp_path, "train/5_c1.png", "query/1_c1.png", "gallery/2_c2.png")
+    (tmp_path / "mine/query/1_c1.png").write_bytes(b"")
+    assert main(["check", "--config-file", config]) == 1
+    output = capsys.readouterr().out
+    assert "PROBLEM  CustomReID: no query has its identity in the gallery under another camera" in output
+    assert "SOLVER.IMS_PER_BATCH 4 is larger than the 1 training images" in output
+    assert "1_c1.png: the file is empty" in output
+
+
 def test_list_shows_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--root", str(make_ilids(tmp_path, 1))]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["PartialiLIDS"].endswith("Partial_iLIDS")
     assert lines["OccludedDuke"].endswith("-")
+    assert lines["OccludedMarket1501"].split()[-2:] == ["OccludedMarket1501", "-"]  # no column runs into the next
 
 
 def test_occlude_makes_a_set_beside_the_given_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +133,21 @@ def test_occlude_makes_a_set_beside_the_given_one(tmp_path: Path, capsys: pytest
     assert (tmp_path / "market-occluded" / "annotations.csv").is_file()
     assert main(["occlude", str(tmp_path / "market")]) == 2
     assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_occlude_with_75_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    for part in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / "market" / part).mkdir(parents=True)
+        Image.new("RGB", (32, 64)).save(tmp_path / "market" / part / "0001_c1s1_000151_00.jpg")
+    monkeypatch.setattr("oamn_plugin.datasets.occlude._bring", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as stop:
+        main(["occlude", str(tmp_path / "market")])
+    assert stop.value.code == 75
+    assert "run again" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["market"]
 
 
 def test_occluded_duke_reports_what_differs_from_the_published_set(
@@ -118,5 +173,16 @@ def test_help_loads_nothing_heavy() -> None:
     script = f"import sys; sys.argv = [{str(SCRIPT)!r}, '--help']\n{code}"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    for command in ("list", "check", "occluded-duke", "occlude", "embedded"):
+    for command in ("list", "check", "occluded-duke", "occlude", "embedded", "occluders"):
         assert command in result.stdout
+
+
+def test_names_beyond_ascii_and_utf_8_are_printed_where_the_terminal_knows_ascii_alone(tmp_path: Path) -> None:
+    make_ilids(tmp_path / "ü", 3)
+    folder = tmp_path / "ü" / "Partial_iLIDS" / "Probe"
+    (folder / "3_\udce9\x1b[31m.jpg").write_bytes(b"")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, str(SCRIPT), "check", "PartialiLIDS", "--root", os.fsencode(tmp_path / "ü")]
+    result = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert result.returncode == 1, result.stderr
+    assert b"\\xe9\\x1b[31m.jpg: the file is empty" in result.stdout

@@ -7,10 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from oamn_plugin.datasets.embedded import worker
 from oamn_plugin.datasets.embedded.plan import plan
 from oamn_plugin.datasets.embedded.sizes import FORMAT, Size, counts_of
 from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, Truth, load_truth, save_truth
+from oamn_plugin.datasets.folders import new_folder, only_maker, stopping_cleanly
 
 ROOT_VARIABLE = "FASTREID_DATASETS"
 FEW = 400
@@ -51,6 +49,7 @@ def ensure(root: str | Path | None = None, size: str | Size = "demo", seed: int 
     Raises:
         ValueError: there is no such size, or its counts make no data set.
         PermissionError: the root cannot be written; the message says how to choose another.
+        SystemExit: SIGTERM or Ctrl-C while drawing; nothing is left behind.
     """
     counts = counts_of(size)
     base = Path(root if root is not None else os.environ.get(ROOT_VARIABLE, "datasets")).expanduser()
@@ -58,7 +57,7 @@ def ensure(root: str | Path | None = None, size: str | Size = "demo", seed: int 
     if (target / ANNOTATIONS).is_file():
         return target
     _check_writable(base)
-    with _locked(base / f".{target.name}.lock"):
+    with stopping_cleanly(f"drawing the data set {target.name}"), only_maker(target):
         if not (target / ANNOTATIONS).is_file():
             _generate(target, counts, seed, progress)
     return target
@@ -78,22 +77,15 @@ def _check_writable(base: Path) -> None:
 
 def _generate(target: Path, counts: Size, seed: int, progress: bool) -> None:
     """Draws everything beside the target, then moves it into place in one step. The caller holds the lock."""
-    for leftover in target.parent.glob(f".{target.name}.part-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
-    try:
+    if target.exists():  # without annotations: not whole, and nobody is at work on it
+        shutil.rmtree(target)
+    with new_folder(target) as scratch:
         shots, pause = plan(counts, seed), 0.5 if sys.stderr.isatty() else 10
         for split in {shot.split for shot in shots}:
             (scratch / split).mkdir()
         with tqdm(total=len(shots), desc=target.name, unit="image", disable=not progress, mininterval=pause) as bar:
             truths = _draw_all(scratch, counts, seed, bar)
         save_truth(scratch, {shot.name: truths[shot.name] for shot in shots})
-        scratch.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _draw_all(scratch: Path, counts: Size, seed: int, bar: tqdm) -> dict[str, Truth]:
@@ -106,14 +98,14 @@ def _draw_all(scratch: Path, counts: Size, seed: int, bar: tqdm) -> dict[str, Tr
             bar.update()
         return truths
     running: list[subprocess.Popen[str]] = []
-    try:
-        running += [_start(scratch, counts, seed, first, workers) for first in range(workers)]
-        with ThreadPoolExecutor(workers) as readers:
+    with ThreadPoolExecutor(workers) as readers:  # its end waits for the readers, these for the workers' ends
+        try:
+            running += [_start(scratch, counts, seed, first, workers) for first in range(workers)]
             list(readers.map(lambda process: _follow(process, bar), running))
-    finally:
-        for process in running:
-            process.kill()
-            process.communicate()
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
     for first in range(workers):
         part = scratch / f"part-{first}"
         truths |= load_truth(part)
@@ -134,53 +126,17 @@ def _start(scratch: Path, counts: Size, seed: int, first: int, step: int) -> sub
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then ends them
     )
 
 
 def _follow(process: subprocess.Popen[str], bar: tqdm) -> None:
     """Counts the images of a worker until it ends."""
-    for _ in process.stdout or ():
-        bar.update()
+    assert process.stdout is not None
+    with process.stdout as lines:
+        for _ in lines:
+            bar.update()
     if process.wait():
         raise RuntimeError(
             f"a worker that draws the embedded data set ended with status {process.returncode}; see above"
         )
-
-
-@contextmanager
-def _locked(path: Path, wait: float = 0.2) -> Iterator[None]:
-    """Holds a lock that the operating system releases when its process ends, so that none is ever left over."""
-    with open(path, "a+b") as file:
-        while not _try_lock(file.fileno()):
-            time.sleep(wait)
-        try:
-            yield
-        finally:
-            _unlock(file.fileno())
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -28,7 +28,7 @@ class Stream:
     """
 
     def __init__(self, *key: int | str) -> None:
-        digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+        digest = hashlib.sha256("/".join(map(str, key)).encode(errors="surrogateescape")).digest()
         self._state = np.random.RandomState(np.frombuffer(digest, dtype="<u4").astype(np.uint32))
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:

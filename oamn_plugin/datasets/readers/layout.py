@@ -76,20 +76,35 @@ def _plain(name: str) -> str:
 def list_images(folder: str | os.PathLike[str], recursive: bool = False) -> list[str]:
     """Paths of the image files in a folder, sorted; hidden files and other endings are left out.
 
+    What bears an image's name and is none (a link to itself, a pipe) is listed: reading it tells what is wrong. Folders
+    that link to one above them are not entered again.
+
     Raises:
         DataSetError: the folder cannot be read.
     """
-    found: list[str] = []
+    return sorted(_images(folder, recursive, ()))
+
+
+def _images(folder: str | os.PathLike[str], recursive: bool, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     try:
-        for entry in os.scandir(folder):
-            if entry.is_dir():
-                if recursive and not entry.name.startswith(("__MACOSX", ".")):
-                    found += list_images(entry.path, recursive=True)
-            elif is_image_name(entry.name):
-                found.append(entry.path)
+        status = os.stat(folder)
+        here = (status.st_dev, status.st_ino)
+        entries = [] if here in above else list(os.scandir(folder))
     except OSError as error:
         raise DataSetError(f"cannot list the folder {os.fspath(folder)}: {error.strerror or error}") from None
-    return sorted(found)
+    for entry in entries:
+        if _is_folder(entry):
+            if recursive and not entry.name.startswith(("__MACOSX", ".")):
+                yield from _images(entry.path, recursive, (*above, here))
+        elif is_image_name(entry.name):
+            yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def report_strange(folder: str | os.PathLike[str], strange: Iterable[str], num_good: int, pattern: str) -> None:

@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
+from oamn_plugin.datasets.labels import label_number
 from oamn_plugin.datasets.readers.layout import Layout, list_images, report_strange
-from oamn_plugin.datasets.records import Record, Split
+from oamn_plugin.datasets.records import DataSetError, Record, Split
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 """Train, query, gallery: the three folders of the layout."""
@@ -64,9 +65,12 @@ def read_market_layout(folder: str | os.PathLike[str]) -> Split:
     """Any set laid out and named as Market-1501, from its own folder.
 
     Raises:
-        DataSetError: a sub-folder cannot be read, or holds no image named ``PPPP_cC...``.
+        DataSetError: a sub-folder cannot be read, holds no image named ``PPPP_cC...``, or nothing but junk.
     """
     train, query, gallery = (read_market_folder(Path(folder) / part) for part in FOLDERS)
+    for part, records in (("query", query), ("bounding_box_test", gallery)):
+        if not records:
+            raise DataSetError(f"{Path(folder) / part} holds nothing but junk (identity -1)")
     # distractors are people of no identity: neither a class to learn nor anyone to search for
     return Split([r for r in train if r.pid > 0], [r for r in query if r.pid > 0], gallery)
 
@@ -84,7 +88,7 @@ def read_market_folder(folder: str | os.PathLike[str]) -> list[Record]:
             strange.append(path)
             continue
         num_named += 1
-        pid = int(match["pid"])
+        pid = label_number(match["pid"], f"{path}: the identity")
         if pid >= 0:
             records.append(Record(path, pid, int(match["camid"]) - 1))
     report_strange(folder, strange, num_named, _PATTERN)

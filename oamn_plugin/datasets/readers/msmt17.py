@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from oamn_plugin.datasets.labels import label_number
 from oamn_plugin.datasets.readers.layout import Layout
 from oamn_plugin.datasets.records import DataSetError, Record, Split
 
@@ -45,7 +46,7 @@ def _read_list(path: Path, images: Path) -> list[Record]:
             continue
         try:
             name, pid = line.split()
-            record = Record(str(images / name), int(pid), int(name.split("_")[2]) - 1)
+            record = Record(str(images / name), label_number(pid, "pid"), int(name.split("_")[2]) - 1)
         except (ValueError, IndexError):
             raise DataSetError(f"{path}, line {number}: expected 'PPPP/PPPP_III_CC_... pid', got {line!r}") from None
         records.append(record)

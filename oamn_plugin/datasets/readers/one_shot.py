@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from oamn_plugin.datasets.labels import label_number
 from oamn_plugin.datasets.readers.layout import Layout, list_images, report_strange
 from oamn_plugin.datasets.records import Record, Split
 
@@ -110,6 +111,6 @@ def _read_numbered(folder: Path, camid: int, by_folder: bool = False) -> list[Re
         if match is None:
             strange.append(path)
         else:
-            records.append(Record(path, int(match[0]), camid))
+            records.append(Record(path, label_number(match[0], f"{path}: the identity"), camid))
     report_strange(folder, strange, len(records), "PPP/..." if by_folder else "PPP_NN.jpg, beginning with the identity")
     return records

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from fastreid.config import CfgNode, get_cfg
 
+from oamn_plugin.datasets.labels import MARKET_PATTERN
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.presets import Options, preset
 from oamn_plugin.retrieval.unification import Unification
@@ -93,13 +94,13 @@ def _add_data_keys(cfg: CfgNode) -> None:
     cfg.DATASETS.EMBEDDED.SIZE = "demo"
     cfg.DATASETS.EMBEDDED.SEED = 0
     cfg.DATASETS.CUSTOM = CfgNode()
-    # CustomReID: a CSV with the columns path, pid, camid, split; or folders and a regular expression over file names
+    # CustomReID: a CSV with the columns path, pid, camid, split; or folders and a regular expression over paths
     cfg.DATASETS.CUSTOM.CSV = ""
     cfg.DATASETS.CUSTOM.ROOT = ""
     cfg.DATASETS.CUSTOM.TRAIN = "train"
     cfg.DATASETS.CUSTOM.QUERY = "query"
     cfg.DATASETS.CUSTOM.GALLERY = "gallery"
-    cfg.DATASETS.CUSTOM.PATTERN = r"(?P<pid>\d+)_c(?P<camid>\d+)"
+    cfg.DATASETS.CUSTOM.PATTERN = MARKET_PATTERN
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:

@@ -18,7 +18,8 @@ from oamn_plugin.search.encoder import ImageEncoder
 def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:
     """The model of a configuration, of any meta-architecture, with the weights of a checkpoint.
 
-    Its pixels are those of the evaluator. A model other than OAMN is matched unless ``TEST.UNIFICATION`` says otherwise.
+    Its pixels are those of the evaluator. A model other than OAMN is matched unless ``TEST.UNIFICATION`` says
+    otherwise.
 
     Args:
         config_file: YAML file, or the ``config.yaml`` of a run folder.

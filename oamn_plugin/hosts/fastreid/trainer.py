@@ -24,7 +24,7 @@ from oamn_plugin.hosts.fastreid import checkpoint, data, solver
 from oamn_plugin.hosts.fastreid.checkpoint import CheckpointError
 from oamn_plugin.hosts.fastreid.config import ConfigError
 from oamn_plugin.hosts.fastreid.cost import write_cost
-from oamn_plugin.hosts.fastreid.evaluator import Evaluator
+from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator
 from oamn_plugin.hosts.fastreid.freeze import FreezeHook
 from oamn_plugin.hosts.fastreid.loaders import TrainLoader
 from oamn_plugin.hosts.fastreid.losses import attach_losses
@@ -124,7 +124,7 @@ class Trainer(DefaultTrainer):
         """Trains to the last epoch and tests; the host's loop, able to start inside an epoch.
 
         Returns:
-            the results of the test sets (empty on processes other than the first).
+            the results of the test sets, the same on every process.
         """
         self.iter = self.start_iter = self.start_step
         self.epoch = self.start_step // self.iters_per_epoch
@@ -170,7 +170,7 @@ class Trainer(DefaultTrainer):
         return self.test(self.cfg, self.bare_model, note={"weights": chosen})
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Evaluator:  # type: ignore[override]
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> OcclusionUnifiedEvaluator:  # type: ignore[override]
         """The evaluator that ``TEST.EVALUATOR`` names, for one data set."""
         split = data.build_dataset(cfg, dataset_name)
         return EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)(cfg, dataset_name, split.query, split.gallery)

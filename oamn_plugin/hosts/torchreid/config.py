@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from oamn_plugin.datasets.custom import MARKET_PATTERN
+from oamn_plugin.datasets.labels import MARKET_PATTERN
 from oamn_plugin.hosts.shared.errors import ConfigError, nearest
 from oamn_plugin.presets import Options, preset
 from oamn_plugin.retrieval.unification import Unification

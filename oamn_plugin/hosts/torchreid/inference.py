@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from oamn_plugin.hosts.torchreid.builders import build_model, register_from
-from oamn_plugin.hosts.torchreid.config import load_config, unification
 from oamn_plugin.hosts.torchreid.checkpoint import load_weights
+from oamn_plugin.hosts.torchreid.config import load_config, unification
 from oamn_plugin.hosts.torchreid.testing import embedding_of
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.search.encoder import ImageEncoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from oamn_plugin.datasets.custom import MARKET_PATTERN
+from oamn_plugin.datasets.labels import MARKET_PATTERN
 
 
 @dataclass
