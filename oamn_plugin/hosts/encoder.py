@@ -94,7 +94,8 @@ def load_stored(model: Mapping[str, Any]) -> ImageEncoder:
     """
     try:
         source, settings = dict(model["source"]), dict(model["unification"])
-        files, opts, card = [source["config_file"], source["weights"]], list(source["opts"]), source["card"]
+        config_file, weights = files = source["config_file"], source["weights"]
+        opts, card = list(source["opts"]), source["card"]
         if not all(isinstance(word, str) for word in (*files, *opts)) or not isinstance(card, dict | None):
             raise TypeError("config_file, weights and opts must be texts")
         card = card and {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
@@ -105,7 +106,7 @@ def load_stored(model: Mapping[str, Any]) -> ImageEncoder:
         raise ModelChoiceError(
             f"the model of the index is no longer at {', '.join(missing)}: say with --weights (and --config-file) where"
         )
-    encoder = load_model(*files, opts, card)
+    encoder = load_model(config_file, weights, opts, card)
     try:
         return unified_as(encoder, **settings)
     except TypeError as error:

@@ -1,8 +1,8 @@
 """When a search should answer "nobody in this gallery": a threshold on distances, learnt from strangers.
 
-A stranger is a query whose person is not in the gallery. Its nearest gallery image is a false match if the distance is at
-most the threshold, so the threshold is a quantile of the strangers' nearest distances. Strangers are made by leaving the
-query's person out of the gallery; people whom a threshold is tested on later must be others.
+A stranger is a query whose person is not in the gallery. Its nearest gallery image is a false match if the distance is
+at most the threshold, so the threshold is a quantile of the strangers' nearest distances. Strangers are made by leaving
+the query's person out of the gallery; people whom a threshold is tested on later must be others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.faiss_files import IndexFileError
@@ -65,7 +64,8 @@ class Threshold:
         >>> print(Threshold(0.71, 0.01, 300, 60, 9000, 300, 0.2, {}))
         threshold 0.7100 (1 % false matches, from 300 strangers)
         """
-        return f"threshold {self.distance:.4f} ({100 * self.false_match_rate:g} % false matches, from {self.strangers} strangers)"
+        rate = f"{100 * self.false_match_rate:g} % false matches"
+        return f"threshold {self.distance:.4f} ({rate}, from {self.strangers} strangers)"
 
     def accepts(self, matches: Sequence[Match]) -> bool:
         """Whether the nearest of a query's matches is near enough to be somebody."""

@@ -1,4 +1,4 @@
-"""A search as a page: the query and how it is hidden, unified and plain ranking side by side; masks of models with one."""
+"""A search as a page: the query and what hides it, unified and plain ranking side by side, masks if there are any."""
 
 from __future__ import annotations
 

@@ -48,6 +48,36 @@ def describe_nobody(result: SearchResult) -> str:
     return f"nobody in this gallery: {nearest}{result.threshold}"
 
 
+def describe_model(encoder: ImageEncoder) -> str:
+    """The model and its unification in words."""
+    how = encoder.unification
+    words = {"none": "plain matching", "typed": "unified by the scorer's type"}.get(how.kind, "")
+    if how.kind == "matched":
+        place = "features" if how.place == "features" else f"image in {how.fill} colour"
+        words = f"matched over {how.types} types, strips on the {place}, temperature {how.temperature:g}, "
+        words += f"prior of none {how.none_prior:g}"
+    return f"{printable(encoder.name) or type(encoder.model).__name__}; {words}"
+
+
+def _text(result: SearchResult, shown: int) -> str:
+    known = any(result.is_hit(match) is not None for match in result.unified)
+    cameras = any(match.image.camid for match in result.unified)
+    explained = any(match.posterior for match in result.unified)
+    plain = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
+    rows = []
+    for rank, match in enumerate(result.unified[:shown], start=1):
+        row: list[Any] = [rank, match.image.name, f"{match.distance:.4f}", plain.get(match.image.path, "-")]
+        row += [explanation(match)] if explained else []
+        row += [match.image.camid] if cameras else []
+        row += [{True: "yes", False: "", None: "?"}[result.is_hit(match)]] if known else []
+        rows.append([printable(str(cell)) for cell in (*row, *match.image.extra.values())])
+    extra = [printable(name) for name in result.unified[0].image.extra] if result.unified else []
+    columns = [*(["hidden"] * explained), *(["camera"] * cameras), *(["same person"] * known), *extra]
+    table = tabulate(rows, headers=["rank", "image", "distance", "plain rank", *columns], disable_numparse=True)
+    heading = f"{printable(result.query.path)}: {describe_type(result)}"
+    return "\n".join(filter(None, (heading, describe_nobody(result), table)))
+
+
 def explanation(match: Match) -> str:
     """What hides the query, as a match explains it, with its share; empty where types were not matched.
 
