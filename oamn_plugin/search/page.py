@@ -21,6 +21,8 @@ from oamn_plugin.search.words import describe_model, describe_nobody, describe_t
 
 THUMBNAIL = (112, 224)
 """Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""
+LEAST_SHARE = 0.01
+"""Occlusion types below it get no bar."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
         ),
     ]
     judge = "nearest matches" if result.searched_as == "matched" else "scorer"
-    bars = [(name.replace("_", " "), share) for name, share in result.probabilities.items()]
+    bars = [
+        ("nothing" if name == NONE else name.replace("_", " "), share)
+        for name, share in result.probabilities.items()
+        if share >= LEAST_SHARE or judge == "scorer"
+    ]
     return Panel(query, describe_type(result), describe_nobody(result), judge, bars, rankings)
 
 
@@ -126,7 +132,8 @@ def _cards(
         known = [f"person {image.pid}" * bool(image.pid), f"camera {image.camid}" * bool(image.camid)]
         place = f"{word} rank {other[image.path]}" if image.path in other else f"{word}: not among these"
         extra = (f"{key}: {value}" for key, value in image.extra.items())
-        lines = (explanation(match), " · ".join(filter(None, known)), *extra, place)
+        hidden = f"hidden: {explanation(match)}" if match.posterior else ""
+        lines = (hidden, " · ".join(filter(None, known)), *extra, place)
         cards.append(
             Card(
                 _jpeg(picture) if picture else "",
