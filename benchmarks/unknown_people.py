@@ -1,6 +1,6 @@
 """False matches of people who are not in the gallery, at the thresholds of `search calibrate`, on Partial-REID.
 
-    python benchmarks/unknown_people.py PARTIAL_REID_FOLDER [--rates 0.05 0.1 0.2] [model arguments]
+    python benchmarks/unknown_people.py PARTIAL_REID_FOLDER [--rates 0.05 0.1 0.2 --queries occluded partial] [model arguments]
 
 Each third of the people in turn is taken out of the gallery. The threshold is calibrated with queries of the people who
 are left, each left out of the gallery for its own queries; it is tested with the queries of those who were taken out.
@@ -39,6 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="with whole_body_images, occluded_body_images, partial_body_images")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.1, 0.2], help="false-match rates asked for")
+    kinds = ("occluded", "partial")
+    parser.add_argument("--queries", nargs="+", choices=kinds, default=kinds, help="default: both")
     add_model_arguments(parser)
     args = parser.parse_args()
     encoder = model_of(args)
@@ -49,7 +51,7 @@ def main() -> None:
     people = sorted({image.pid for image in gallery})
     with tempfile.TemporaryDirectory() as place:
         GalleryIndex(Path(place) / "all", encoder).add(gallery)
-        for kind in ("occluded", "partial"):
+        for kind in args.queries:
             queries = read_gallery(args.folder / f"{kind}_body_images", PATTERN)
             shares: dict[float, list[float]] = {rate: [] for rate in args.rates}
             turned: dict[float, list[float]] = {rate: [] for rate in args.rates}
