@@ -103,7 +103,7 @@ def model_loaders(runs: list[str]) -> dict[str, Callable[[], Any]]:
     found = {
         name: partial(load_model, str(run / "config.yaml"), str(run / "model_final.pth")) for name, run in named.items()
     }
-    return found or {"packaged model": load_model}
+    return found or {"packaged model": partial(load_model)}
 
 
 def index_folders(args: argparse.Namespace) -> dict[str, Path]:
