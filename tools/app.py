@@ -177,11 +177,12 @@ class Session:
             picture = read_image(path)
             encoder, index = self._load(gallery)
             threshold = load_threshold(index)
-            if threshold and outdated(threshold, index):
-                threshold = None
+            reason = outdated(threshold, index) if threshold else ""
+            note = f"<div class='note'>The threshold is not used: {html.escape(reason)}.</div>" if reason else ""
+            threshold = None if reason else threshold
             query = read_gallery(path)[0]
             results, _ = search(index, encoder, [query], [picture], min(50, max(1, int(topk))), threshold=threshold)
-            return render_fragment(results, encoder)
+            return note + render_fragment(results, encoder)
         except ExpectedError as error:
             message = str(error).replace(str(Path(path).parent) + os.sep, "")  # the name as the user knows it
             return f"<div class='problem' role='alert'>{html.escape(message)}</div>"

@@ -68,6 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from oamn_plugin.errors import ExpectedError
 
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows ASCII alone shows other letters as escapes
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     commands = {"index": run_index, "query": run_query, "calibrate": run_calibrate, "remove": run_remove}
     try:
         return commands[args.command](args)

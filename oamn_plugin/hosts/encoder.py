@@ -92,6 +92,8 @@ def load_stored(model: Mapping[str, Any]) -> ImageEncoder:
         ModelChoiceError: damaged entries, or files that are no longer there.
         ExpectedError: see :func:`load_model`.
     """
+    from oamn_plugin.search.network_file import InputCard
+
     try:
         source, settings = dict(model["source"]), dict(model["unification"])
         config_file, weights = files = source["config_file"], source["weights"]
@@ -99,6 +101,8 @@ def load_stored(model: Mapping[str, Any]) -> ImageEncoder:
         if not all(isinstance(word, str) for word in (*files, *opts)) or not isinstance(card, dict | None):
             raise TypeError("config_file, weights and opts must be texts")
         card = card and {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
+        if card:
+            InputCard(**card)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelChoiceError(f"the index does not say rightly how its model is loaded: {error!r}") from error
     missing = [name for name in files if name and not Path(name).exists()]

@@ -159,7 +159,8 @@ def load_threshold(index: GalleryIndex) -> Threshold | None:
         found = Threshold(**content)
         if not (math.isfinite(found.distance) and 0 < found.false_match_rate < 1 and found.gallery > 0):
             raise ValueError("numbers out of range")
-        str(found)
+        if not isinstance(found.unification, dict) or not isinstance(found.strangers, int):
+            raise TypeError("entries of another kind")
     except (TypeError, ValueError) as error:
         raise IndexFileError(f"{index.folder / FILE} is damaged: delete it or calibrate again ({error})") from error
     return found

@@ -61,7 +61,7 @@ class Guard:
         foreign = self._foreign(headers)
         if foreign:
             await _refuse(scope, send, 403, foreign)
-        elif scope["type"] == "websocket" or scope["method"] != "POST":
+        elif scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
         elif _number(headers.get("content-length", "0")) > self.largest:
             await _refuse(scope, send, 413, f"at most {self.largest} bytes at a time")
