@@ -65,10 +65,9 @@ def shoot_result(page: Path, target: Path) -> None:
     browser.quit()
 
 
-def shoot_app(index: Path, run: Path | None, query: Path, target: Path) -> None:
+def shoot_app(index: Path, query: Path, target: Path) -> None:
     """The local page after an upload."""
-    runs = ["--run", str(run)] if run else []
-    command = [sys.executable, str(ROOT / "tools" / "app.py"), "--index", str(index), "--port", "0", *runs]
+    command = [sys.executable, str(ROOT / "tools" / "app.py"), "--index", str(index), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         address = re.findall(r"http://\S+", process.stdout.readline())[0]
@@ -112,14 +111,14 @@ def best_query(index: Path, model: list[object], data: Path, folder: Path) -> Pa
     queries = json.loads(found.read_text())["queries"]
     gains = [
         (
-            q["searched_as"] == truth[Path(q["query"]).name].type_name,
+            q["type"] == truth[Path(q["query"]).name].type_name,
             first(q["unified"], q["pid"]) == 1,
             min(first(q["plain"], q["pid"]), 10),
             sum(entry["pid"] == q["pid"] for entry in q["unified"][:6]),
             q["query"],
         )
         for q in queries
-        if q["searched_as"] != "none"
+        if q["type"] != "none"
     ]
     return Path(max(gains)[-1]) if gains else Path(queries[0]["query"])
 
@@ -144,7 +143,7 @@ def main() -> None:
         searched = [query, "--index", index, "--topk", 12, "--other-cameras", *model]
         tool("search.py", "query", *searched, "--html", folder / "result.html")
         shoot_result(folder / "result.html", IMAGES / "search_result.png")
-        shoot_app(index, run, query, IMAGES / "app.png")
+        shoot_app(index, query, IMAGES / "app.png")
         tool("visualize.py", "ranks", query, "--index", index, "--other-cameras", "--out", IMAGES / "ranks.png", *model)
         tool("visualize.py", "masks", query, "--out", IMAGES / "masks.png", *model)
     views = ["augmentation", data / "bounding_box_train", "--limit", 3, "--out", IMAGES / "augmentation.png"]

@@ -1,7 +1,8 @@
 """Opens a page on this computer to search with: drop an image of a person, see the ranked gallery and why.
 
-oamn app                                   the packaged model on the embedded data set
-oamn app --index INDEX [--run RUN_DIR]     galleries and models of your own, as many as you like
+oamn app                     the packaged model on the embedded data set
+oamn app --index INDEX...    galleries of your own, each with the model that it was built with
+oamn app --run RUN_DIR...    models of your own on the embedded data set, or of galleries that name none
 
 Only this computer can reach the page. It reads the uploaded image and the galleries it was started with, nothing else.
 Needs the extra: pip install oamn_plugin[app]
@@ -23,9 +24,11 @@ from typing import Any
 
 from oamn_plugin.errors import ExpectedError, need
 
-PACKAGED = "packaged small model"
 LOOPBACK = "127.0.0.1"
-UPLOAD_LIMIT = "20mb"
+UPLOAD_LIMIT = 20 * 1024 * 1024
+"""Bytes of an uploaded image."""
+WAITING = 16
+"""Searches that may wait for the one that runs."""
 CSS = """
 .gradio-container {
   width: 100% !important; max-width: 86rem !important; margin: 0 auto !important;
@@ -46,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of oamn search index")
-    runs = "folders of training runs (config.yaml and model_final.pth), beside the packaged model"
+    runs = "folders of training runs (config.yaml and model_final.pth)"
     parser.add_argument("--run", nargs="+", default=[], metavar="RUN_DIR", help=runs)
     parser.add_argument("--size", default="demo", help="size of the embedded set without --index (default demo)")
     parser.add_argument("--port", type=int, default=7860, help="default 7860; 0: any free one")
@@ -60,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     quiet_gradio()
     need("gradio")
-    serve(Session(model_loaders(args.run), index_folders(args)), args)
+    args.port = usable_port(args.host, args.port)
+    serve(Session(index_folders(args), model_loaders(args.run)), args)
     return 0
 
 
@@ -74,42 +78,56 @@ def quiet_gradio() -> None:
 
 
 def model_loaders(runs: list[str]) -> dict[str, Callable[[], Any]]:
-    """Names of the models to choose from, and what loads them."""
+    """What loads the model of each run, by name; of none, the packaged model."""
     from functools import partial
 
     from oamn_plugin.hosts.encoder import load_model
-    from oamn_plugin.modeling.packaged import is_packaged
 
-    found: dict[str, Callable[[], Any]] = {}
-    for run in runs:
-        folder = Path(run)
+    for folder in map(Path, runs):
         for name in ("config.yaml", "model_final.pth"):
             if not (folder / name).is_file():
                 raise ExpectedError(f"{folder} is no folder of a training run: it has no {name}")
-        found[folder.name] = partial(load_model, str(folder / "config.yaml"), str(folder / "model_final.pth"))
-    if is_packaged():
-        found[PACKAGED] = load_model
-    if not found:
-        raise ExpectedError("there is no model: no weights are packaged, so name a run with --run RUN_DIR")
-    return found
+    named = distinct_names(runs)
+    found = {
+        name: partial(load_model, str(run / "config.yaml"), str(run / "model_final.pth")) for name, run in named.items()
+    }
+    return found or {"packaged model": partial(load_model)}
 
 
 def index_folders(args: argparse.Namespace) -> dict[str, Path]:
-    """Names of the galleries to choose from, and their folders; the embedded set's is built if there is none."""
-    found = {Path(folder).name: Path(folder) for folder in args.index}
+    """Names of the galleries to choose from, and their folders; without any, the embedded set's for every model."""
+    found = distinct_names(args.index)
     for folder in found.values():
         if not (folder / "index.json").is_file():
             raise ExpectedError(f"{folder} is no gallery index: build one with oamn search index")
-    return found or {"embedded data set": embedded_index(args)}
+    models = model_loaders(args.run)
+    return found or {f"embedded data set, {name}": embedded_index(args, load()) for name, load in models.items()}
 
 
-def embedded_index(args: argparse.Namespace) -> Path:
+def distinct_names(folders: list[str]) -> dict[str, Path]:
+    """Folders by the shortest ends of their paths that tell them apart.
+
+    >>> list(distinct_names(["/logs/a/street", "/logs/b/street", "/logs/shop", "/logs/shop/"]))
+    ['a/street', 'b/street', 'shop']
+    """
+    paths = list(dict.fromkeys(Path(folder).expanduser().absolute() for folder in folders))
+    found = {}
+    for path in paths:
+        others = [other for other in paths if other != path]
+        ends = (Path(*path.parts[-count:]) for count in range(1, len(path.parts) + 1))
+        end = next(
+            (end for end in ends if not any(other.parts[-len(end.parts) :] == end.parts for other in others)), path
+        )
+        found[end.as_posix()] = path
+    return found
+
+
+def embedded_index(args: argparse.Namespace, encoder: Any) -> Path:
     """The index of the embedded data set's gallery, beside the data set."""
     from oamn_plugin.datasets.embedded import ensure
     from oamn_plugin.search.gallery import read_gallery
     from oamn_plugin.search.index import GalleryIndex
 
-    encoder = next(iter(model_loaders(args.run).values()))()
     data = ensure(size=args.size)
     identity = json.dumps(encoder.identity(), sort_keys=True)  # other settings need another index, as other weights do
     folder = data.parent / f"{data.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.index"
@@ -119,21 +137,21 @@ def embedded_index(args: argparse.Namespace) -> Path:
 
 
 class Session:
-    """The models and galleries of a page; each is loaded when it is first chosen.
+    """The galleries of a page, each with its model; they are loaded when first chosen.
 
     Args:
-        models: name to loader.
         indexes: name to folder.
+        models: name to loader, for galleries that do not say how their model is loaded.
     """
 
-    def __init__(self, models: dict[str, Callable[[], Any]], indexes: dict[str, Path]) -> None:
-        self.models, self.indexes = models, indexes
-        self._encoders: dict[str, Any] = {}
-        self._indexes: dict[tuple[str, str], Any] = {}
+    def __init__(self, indexes: dict[str, Path], models: dict[str, Callable[[], Any]]) -> None:
+        self.indexes, self.models = indexes, models
+        self._loaded: dict[str, tuple[Any, Any]] = {}
 
-    def search(self, path: str | None, model: str, gallery: str, topk: float) -> str:
+    def search(self, path: str | None, gallery: str, topk: float) -> str:
         """HTML of what was found for an uploaded file, or of what is wrong with it."""
         from oamn_plugin.datasets.images import read_image
+        from oamn_plugin.search.calibration import load_threshold, outdated
         from oamn_plugin.search.gallery import read_gallery
         from oamn_plugin.search.page import render_fragment
         from oamn_plugin.search.results import search
@@ -145,25 +163,43 @@ class Session:
             if uploads not in Path(path).resolve().parents:
                 raise ExpectedError("only uploaded images can be searched for")
             picture = read_image(path)
-            encoder, index = self._load(model, gallery)
+            encoder, index = self._load(gallery)
+            threshold = load_threshold(index)
+            reason = outdated(threshold, index) if threshold else ""
+            note = f"<div class='note'>The threshold is not used: {html.escape(reason)}.</div>" if reason else ""
+            threshold = None if reason else threshold
             query = read_gallery(path)[0]
-            results, _ = search(index, encoder, [query], [picture], max(1, int(topk)))
-            return render_fragment(results, encoder)
+            results, _ = search(index, encoder, [query], [picture], min(50, max(1, int(topk))), threshold=threshold)
+            return note + render_fragment(results, encoder)
         except ExpectedError as error:
             message = str(error).replace(str(Path(path).parent) + os.sep, "")  # the name as the user knows it
             return f"<div class='problem' role='alert'>{html.escape(message)}</div>"
 
-    def _load(self, model: str, gallery: str) -> tuple[Any, Any]:
+    def _load(self, gallery: str) -> tuple[Any, Any]:
         from oamn_plugin.search.index import GalleryIndex
 
-        if model not in self.models or gallery not in self.indexes:
-            raise ExpectedError("choose a model and a gallery of the lists")
-        if model not in self._encoders:
-            self._encoders[model] = self.models[model]()
-        key = model, gallery
-        if key not in self._indexes:
-            self._indexes[key] = GalleryIndex(self.indexes[gallery], self._encoders[model])
-        return self._encoders[model], self._indexes[key]
+        if gallery not in self.indexes:
+            raise ExpectedError("choose a gallery of the list")
+        if gallery not in self._loaded:
+            folder = self.indexes[gallery]
+            encoder = self._model_of(folder)
+            self._loaded[gallery] = encoder, GalleryIndex(folder, encoder)
+        return self._loaded[gallery]
+
+    def _model_of(self, folder: Path) -> Any:
+        """The model that an index names, else the one of those given that built it."""
+        from oamn_plugin.hosts.encoder import load_stored, stored_model
+        from oamn_plugin.search.index import GalleryIndex
+
+        stored = stored_model(folder)
+        if stored:
+            return load_stored(stored)
+        identity = GalleryIndex(folder).identity
+        for load in self.models.values():
+            encoder = load()
+            if encoder.identity().weights == identity.weights:
+                return encoder
+        raise ExpectedError(f"the gallery {folder.name} was built with another model: name its run with --run RUN_DIR")
 
 
 def build_page(session: Session) -> Any:
@@ -175,45 +211,61 @@ def build_page(session: Session) -> Any:
         with gr.Row(equal_height=True):
             upload = gr.File(label="Image of a person", type="filepath", height=168, scale=2, elem_id="upload")
             with gr.Column(scale=3, min_width=320):
-                models, galleries = list(session.models), list(session.indexes)
-                with gr.Row():
-                    model = gr.Dropdown(models, value=models[0], label="Model", elem_id="model")
-                    gallery = gr.Dropdown(galleries, value=galleries[0], label="Gallery", elem_id="gallery")
+                galleries = list(session.indexes)
+                gallery = gr.Dropdown(galleries, value=galleries[0], label="Gallery", elem_id="gallery")
                 topk = gr.Slider(5, 50, value=10, step=5, label="Matches", elem_id="topk")
         results = gr.HTML(WELCOME, elem_id="results", padding=False)
-        inputs = [upload, model, gallery, topk]
+        inputs = [upload, gallery, topk]
         gr.on(
-            [upload.change, model.change, gallery.change, topk.release],
+            [upload.change, gallery.change, topk.release],
             session.search,
             inputs,
             results,
             api_name="search",
             concurrency_limit=1,
         )
-    return page
+    return page.queue(max_size=WAITING)
 
 
 def serve(session: Session, args: argparse.Namespace) -> None:
     """Serves the page until interrupted."""
+    import socket
+
     import gradio as gr
+    from starlette.middleware import Middleware
+
+    from oamn_plugin.search.guard import LOCAL_NAMES, Guard
 
     plain = ["ui-sans-serif", "system-ui", "sans-serif"]  # nothing is fetched from a font service
     theme = gr.themes.Base(
         primary_hue="teal", neutral_hue="stone", font=plain, font_mono=["ui-monospace", "monospace"]
     ).set(body_background_fill="#faf9f6", body_background_fill_dark="#15181b", block_radius="0.7rem")
-    port = args.port or free_port()
-    print(f"the page is at http://{args.host}:{port} (Ctrl+C ends it)", flush=True)
+    names = {*LOCAL_NAMES, args.host.lower(), socket.gethostname().lower()}
+    private = args.host.lower() in LOCAL_NAMES
+    guard = Middleware(Guard, names=names, addresses=not private, largest=UPLOAD_LIMIT + 65536)  # a form adds bytes
+    print(f"the page is at http://{args.host}:{args.port} (Ctrl+C ends it)", flush=True)
     build_page(session).launch(
-        server_name=args.host, server_port=port, inbrowser=args.open, share=False, quiet=True,
+        server_name=args.host, server_port=args.port, inbrowser=args.open, share=False, quiet=True,
         ssr_mode=False, theme=theme, css=CSS, max_file_size=UPLOAD_LIMIT, allowed_paths=[], footer_links=[],
-        enable_monitoring=False, pwa=False, mcp_server=False,
+        enable_monitoring=False, pwa=False, mcp_server=False, app_kwargs={"middleware": [guard]},
     )  # fmt: skip
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
+def usable_port(host: str, port: int) -> int:
+    """The port, or a free one for 0.
+
+    Raises:
+        ExpectedError: there is no such port or address here, or something listens there.
+    """
     import socket
 
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    if not 0 <= port <= 65535:
+        raise ExpectedError(f"--port must lie between 0 (any free one) and 65535, got {port}")
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        reason = error.strerror or error
+        raise ExpectedError(
+            f"cannot listen at {host}:{port}: {reason}. Choose another --port; 0 takes a free one"
+        ) from None

@@ -3,9 +3,10 @@
 oamn export onnx OUT [--images FOLDER]
 oamn export torch OUT
 
-Written are OUT/query.* (pixels to descriptor and scorer logits), OUT/gallery.* (pixels and occlusion type to
-descriptor), both with a batch of any size, and OUT/graphs.json, which says what goes in and comes out. Pixels are RGB
-in 0..255, resized to the input size; normalisation is inside.
+Written are OUT/query.* (images to descriptor and, of a model with a scorer, its logits), OUT/gallery.* (images and
+occlusion type to descriptor), both with a batch of any size, and OUT/graphs.json, which says what goes in and comes
+out; the files hold the same. Images are RGB, resized to the input size: pixels in 0..255 with normalisation inside, or,
+with --input normalised, as a program gives them that normalises by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oamn_plugin.errors import need
+from oamn_plugin.errors import ExpectedError, need
 from oamn_plugin.hosts.encoder import add_model_arguments
 
 TOLERANCE = 1e-4
@@ -31,6 +32,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("format", choices=("onnx", "torch"), help="onnx, or torch.export's own format")
     parser.add_argument("out", type=Path, help="folder to write to")
+    takes = "pixels in 0..255 (default), or images that the caller normalises"
+    parser.add_argument("--input", choices=("pixels", "normalised"), default="pixels", help=takes)
+    gives = "of the query graph: descriptor and scorer logits if there are any (default), or the descriptor alone"
+    parser.add_argument("--output", choices=("all", "descriptor"), default="all", help=gives)
     parser.add_argument("--images", default="", help="folder of images to compare on (default: the embedded data set)")
     add_model_arguments(parser)
     return parser
@@ -45,22 +50,31 @@ def export(args: argparse.Namespace) -> int:
     """Exports, loads what was written and compares."""
     if args.format == "onnx":
         need("onnx", "onnxruntime", "onnxscript")
-    from oamn_plugin.hosts.encoder import load_model
-    from oamn_plugin.search.graphs import GalleryGraph, QueryGraph
+    from oamn_plugin.hosts.encoder import NETWORK_FILES, model_of
+    from oamn_plugin.search.graphs import GalleryGraph, QueryGraph, describe_graphs, exported_unification
+    from oamn_plugin.search.words import describe_model
 
-    encoder = load_model(args.config_file, args.weights, args.opts)
+    if args.weights.lower().endswith(NETWORK_FILES):
+        raise ExpectedError(f"{args.weights} is a network file already: other runtimes take it as it is")
+    encoder = model_of(args)
+    print(f"model: {describe_model(encoder)}")
+    if exported_unification(encoder) != encoder.unification:
+        print("strips are blanked on the image: a graph cannot stop this network half-way, as an index of it does")
     pixels = read_pixels(encoder, args.images)
     args.out.mkdir(parents=True, exist_ok=True)
     write, load = (write_onnx, load_onnx) if args.format == "onnx" else (write_torch, load_torch)
     suffix = "onnx" if args.format == "onnx" else "pt2"
+    query = QueryGraph(encoder, args.input, args.output == "all")
+    card = describe_graphs(encoder, suffix, args.input, query.scored)
+    images = pixels if args.input == "pixels" else encoder.normalise(pixels).contiguous()
     largest = 0.0
-    for name, graph in (("query", QueryGraph(encoder)), ("gallery", GalleryGraph(encoder))):
+    for name, graph in (("query", query), ("gallery", GalleryGraph(encoder, args.input))):
         path = args.out / f"{name}.{suffix}"
-        write(graph, inputs_of(name, pixels, 2), path)
-        difference = compare(graph, load(path), name, pixels)
+        write(graph, inputs_of(name, images, 2), path, card)
+        difference = compare(graph, load(path), name, images)
         largest = max(largest, difference)
         print(f"{path}: largest difference to torch {difference:.1e} on {len(pixels)} images, batches of {BATCHES}")
-    (args.out / "graphs.json").write_text(json.dumps(describe(encoder, suffix), indent=2) + "\n", encoding="utf-8")
+    (args.out / "graphs.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     if largest > TOLERANCE:
         print(f"export: the graphs differ from torch by more than {TOLERANCE:g}: do not use them", file=sys.stderr)
         return 1
@@ -106,18 +120,23 @@ def compare(graph: Any, other: Callable[..., Outputs], name: str, pixels: Any) -
     return largest
 
 
-def write_onnx(graph: Any, inputs: tuple[Any, ...], path: Path) -> None:
-    """One ONNX file with its weights inside."""
+def write_onnx(graph: Any, inputs: tuple[Any, ...], path: Path, card: dict[str, Any]) -> None:
+    """One ONNX file with its weights and, as metadata, the card inside."""
+    import onnx
     import torch
 
     names = ["images"] if len(inputs) == 1 else ["images", "types"]
-    outputs = ["descriptors", "logits"] if len(inputs) == 1 else ["descriptors"]
+    outputs = card["query" if len(inputs) == 1 else "gallery"]["outputs"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's notes on itself
         torch.onnx.export(
             graph, inputs, str(path), input_names=names, output_names=outputs, dynamo=True, external_data=False,
             dynamic_shapes=dynamic_batch(len(inputs)), verbose=False,
         )  # fmt: skip
+    model = onnx.load(str(path))
+    words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
+    onnx.helper.set_model_props(model, words)
+    onnx.save(model, str(path))
 
 
 def load_onnx(path: Path) -> Callable[..., Outputs]:
@@ -131,12 +150,12 @@ def load_onnx(path: Path) -> Callable[..., Outputs]:
     return lambda *inputs: session.run(None, {n: value.numpy() for n, value in zip(names, inputs, strict=True)})
 
 
-def write_torch(graph: Any, inputs: tuple[Any, ...], path: Path) -> None:
-    """One file of torch.export."""
+def write_torch(graph: Any, inputs: tuple[Any, ...], path: Path, card: dict[str, Any]) -> None:
+    """One file of torch.export, the card beside the program in it."""
     import torch
 
     program = torch.export.export(graph, inputs, dynamic_shapes=dynamic_batch(len(inputs)))
-    torch.export.save(program, path)
+    torch.export.save(program, path, extra_files={"graphs.json": json.dumps(card)})
 
 
 def load_torch(path: Path) -> Callable[..., Outputs]:
@@ -159,23 +178,3 @@ def dynamic_batch(inputs: int) -> tuple[Any, ...]:
 
     batch = torch.export.Dim("batch", min=1, max=65536)
     return tuple({0: batch} for _ in range(inputs))
-
-
-def describe(encoder: Any, suffix: str) -> dict[str, Any]:
-    """What whoever uses the graphs has to know."""
-    from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES
-
-    identity = encoder.identity()
-    return {
-        "query": {"file": f"query.{suffix}", "inputs": ["images"], "outputs": ["descriptors", "logits"]},
-        "gallery": {"file": f"gallery.{suffix}", "inputs": ["images", "types"], "outputs": ["descriptors"]},
-        "images": {"shape": ["N", 3, *encoder.input_size], "type": "float32", "range": [0, 255], "order": "RGB",
-                   "resize": encoder.resample},
-        "types": list(OCCLUSION_TYPES),
-        "logits": list(SIDES),
-        "thresholds": {"quarter": encoder.options.quarter_threshold, "half": encoder.options.half_threshold},
-        "unify": encoder.options.unify,
-        "unification": encoder.options.unification,
-        "dim": encoder.dim,
-        "weights": identity.weights,
-    }  # fmt: skip

@@ -2,16 +2,18 @@
 
 oamn search index GALLERY --out INDEX
 oamn search query IMAGE... --index INDEX --html result.html
+oamn search calibrate IMAGE... --index INDEX --false-match-rate 0.01
 oamn search remove IMAGE... --index INDEX
 
-GALLERY is a folder or a CSV file (columns path, and if known pid, camid and any others). Without --weights and
---config-file the small model that ships with the package is used.
+GALLERY is a folder or a CSV file (columns path, and if known pid, camid and any others). An index remembers its model:
+query and calibrate need not name it. index without --weights uses the small model that ships with the package.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,17 @@ def build_parser() -> argparse.ArgumentParser:
     query.add_argument("--max-pages", type=int, default=20, help="queries shown on the HTML page (default 20)")
     query.add_argument("--other-cameras", action="store_true", help="leave out the query's person in its own camera")
     query.add_argument("--evaluate", action="store_true", help="score the queries by their identities and cameras")
+    strangers = "learn when to answer that nobody in the gallery is near enough"
+    calibrate = commands.add_parser("calibrate", help=strangers)
+    own = "images like the queries to come, their people left out of the gallery; none: the gallery's own images"
+    calibrate.add_argument("images", nargs="*", metavar="IMAGE", help=own)
+    calibrate.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
+    rate = "share of people who are not in the gallery that may be taken for somebody (default 0.01)"
+    calibrate.add_argument("--false-match-rate", type=float, default=0.01, metavar="RATE", help=rate)
     remove = commands.add_parser("remove", help="take images out of an index")
     remove.add_argument("images", nargs="+", metavar="IMAGE", help="paths of the images")
     remove.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
-    for command in (index, query):
+    for command in (index, query, calibrate):
         command.add_argument("--pattern", help="regular expression for paths, with the groups pid and camid")
         add_model_arguments(command)
     return parser
@@ -54,56 +63,64 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     args = build_parser().parse_args(argv)
-    return {"index": run_index, "query": run_query, "remove": run_remove}[args.command](args)
+    commands = {"index": run_index, "query": run_query, "calibrate": run_calibrate, "remove": run_remove}
+    return commands[args.command](args)
 
 
 def run_index(args: argparse.Namespace) -> int:
     """Builds or extends an index."""
-    from oamn_plugin.hosts.encoder import load_model
+    from oamn_plugin.datasets.folders import stopping_cleanly
+    from oamn_plugin.errors import printable
+    from oamn_plugin.hosts.encoder import model_of
     from oamn_plugin.search.faiss_files import IVFPQ
     from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search.words import describe_model
 
     images = read_images([args.gallery], args.pattern)
     kind = IVFPQ(args.code_bytes, args.lists, args.probes) if args.approximate else None
-    encoder = load_model(args.config_file, args.weights, args.opts)
-    index = GalleryIndex(args.out, encoder, approximate=kind, progress=True)
-    if index.unfinished:
-        print(f"carrying on with an interrupted build of {index.folder}")
-    added = index.add(images, args.types)
+    encoder = model_of(args, args.out)
+    print(f"model: {describe_model(encoder)}")
+    with stopping_cleanly(f"index {args.out}"):
+        index = GalleryIndex(args.out, encoder, approximate=kind, progress=True)
+        if index.unfinished:
+            print(f"carrying on with an interrupted build of {index.folder}")
+        added = index.add(images, args.types)
     print(f"{index.folder}: {len(index)} images, {added} of them new; types: {', '.join(index.types)}")
     unreadable = {image.path for image in images} & set(index.unreadable)
     if unreadable:
         print(f"{len(unreadable)} images could not be read and are left out:")
         for path in sorted(unreadable):
-            print(f"  {path}: {index.unreadable[path]}")
+            print(f"  {printable(path)}: {printable(index.unreadable[path])}")
     return 0
 
 
 def run_query(args: argparse.Namespace) -> int:
     """Searches, and shows what was found."""
-    from oamn_plugin.datasets.images import read_image
-    from oamn_plugin.hosts.encoder import load_model
-    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.errors import printable
     from oamn_plugin.search.page import render_search
-    from oamn_plugin.search.results import results_json, results_text, search
+    from oamn_plugin.search.results import read_pictures, search, to_document
+    from oamn_plugin.search.words import describe_model, to_text
 
-    queries = read_images(args.images, args.pattern)
-    encoder = load_model(args.config_file, args.weights, args.opts)
-    index = GalleryIndex(args.index, encoder, progress=True)
-    pictures = [read_image(query.path) for query in queries]
-    results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras)
+    check_positive(args, "topk", "max_pages")
+    for path in {args.html, args.json} - {None, "-"}:
+        check_writable(Path(path))
+    queries, pictures, unreadable = read_pictures(read_images(args.images, args.pattern))
+    for path, reason in unreadable.items():
+        print(f"search: left out {printable(path)}: {printable(reason)}", file=sys.stderr)
+    index, encoder = open_index(args)
+    threshold = threshold_of(index)
+    results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras, threshold)
     scores = evaluate(index, described, queries) if args.evaluate else {}
-    content: dict[str, Any] = {"index": str(index.folder), "gallery": len(index), "queries": results_json(results)}
-    if scores:
-        content["scores"] = scores
+    content = json.dumps(to_document(results, index, encoder, scores, unreadable), indent=2)
     if args.json == "-":
-        print(json.dumps(content, indent=2))
+        print(content)
     else:
-        print(results_text(results, shown=min(args.topk, 10)))
+        print(f"model: {describe_model(encoder)}")
+        print(to_text(results, shown=min(args.topk, 10)))
         for line in score_lines(scores):
             print(line)
     if args.json and args.json != "-":
-        Path(args.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        Path(args.json).write_text(content + "\n", encoding="utf-8")
     if args.html:
         lead = f"{len(index)} gallery images, searched with and without occlusion unification."
         page = render_search(results[: args.max_pages], encoder, "Person search", lead, score_lines(scores))
@@ -112,11 +129,32 @@ def run_query(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_calibrate(args: argparse.Namespace) -> int:
+    """Learns when nobody in the gallery is near enough, and keeps it with the index."""
+    from oamn_plugin.search.calibration import calibrate, own_images, save_threshold
+
+    index, encoder = open_index(args)
+    images = read_images(args.images, args.pattern) if args.images else own_images(index)
+    threshold = calibrate(index, encoder, images, args.false_match_rate, progress=True)
+    save_threshold(index, threshold)
+    people = f" of {threshold.people} people" if threshold.people else ""
+    print(f"{index.folder}: {threshold}{people}, {threshold.pairs} pairs")
+    if threshold.turned_away is not None:
+        share = 100 * threshold.turned_away
+        print(f'"nobody in this gallery" would also be said of {share:.1f} % of these queries with their people in it')
+    return 0
+
+
 def run_remove(args: argparse.Namespace) -> int:
     """Takes images out."""
+    from oamn_plugin.errors import ExpectedError
     from oamn_plugin.search.index import GalleryIndex
 
     index = GalleryIndex(args.index)
+    known = {image.path for image in index.images} | set(index.unreadable)
+    unknown = [path for path in args.images if os.path.abspath(path) not in known]
+    if unknown:
+        raise ExpectedError(f"{index.folder} does not hold {', '.join(unknown)}: nothing is removed")
     print(f"{index.folder}: removed {index.remove(args.images)} images, {len(index)} are left")
     return 0
 
@@ -129,14 +167,63 @@ def read_images(sources: list[str], pattern: str | None) -> list[Any]:
     return [image for source in sources for image in read_gallery(source, pattern or MARKET_PATTERN)]
 
 
-def evaluate(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
-    """The evaluator's scores in percent, with unification and without."""
+def open_index(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The index that a command works with, and the model it was built with."""
+    from oamn_plugin.hosts.encoder import model_of
+    from oamn_plugin.search.index import GalleryIndex
+
+    encoder = model_of(args, args.index)
+    index = GalleryIndex(args.index, encoder, progress=True)
+    if index.unfinished:
+        print(f"search: a build of {index.folder} is pending: run index again; what is there is used", file=sys.stderr)
+    return index, encoder
+
+
+def threshold_of(index: Any) -> Any:
+    """The threshold that an index was calibrated to; None without one, or where it no longer holds."""
+    from oamn_plugin.search.calibration import load_threshold, outdated
+
+    threshold = load_threshold(index)
+    reason = outdated(threshold, index) if threshold else ""
+    if reason:
+        print(f"search: the threshold of {index.folder} is not used, {reason}: run calibrate again", file=sys.stderr)
+    return None if reason else threshold
+
+
+def check_positive(args: argparse.Namespace, *names: str) -> None:
+    """Refuses numbers below 1."""
     from oamn_plugin.errors import ExpectedError
 
+    for name in names:
+        if getattr(args, name) < 1:
+            raise ExpectedError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+
+
+def check_writable(path: Path) -> None:
+    """Fails now rather than after the work if a file cannot be written; leaves none behind."""
+    new = not path.exists()
+    with open(path, "ab"):
+        pass
+    if new:
+        path.unlink()
+
+
+def evaluate(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
+    """The evaluator's scores in percent, with unification and without; of known identities only."""
+    from oamn_plugin.errors import ExpectedError
+
+    named = {"query": queries, "gallery": index.images}
+    counts = {what: (sum(bool(image.pid) for image in images), len(images)) for what, images in named.items()}
+    if any(known < count for known, count in counts.values()):
+        told = " and ".join(f"{known} of {count} {what} images" for what, (known, count) in counts.items())
+        raise ExpectedError(
+            f"cannot score these queries: identities are known of {told}. Give --pattern to index and query, or CSV "
+            "files with the column pid"
+        )
     try:
         return {
-            name: index.evaluate(one, queries, plain=name == "plain").to_percent()
-            for name, one in described._asdict().items()
+            name: index.evaluate(described, queries, plain=name == "plain").to_percent()
+            for name in ("unified", "plain")
         }
     except ValueError as error:
         raise (

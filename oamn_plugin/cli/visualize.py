@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.encoder import add_model_arguments, load_model
+from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 from oamn_plugin.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def draw_ranks(args: argparse.Namespace) -> Image.Image:
     from oamn_plugin.search.results import search
 
     queries, pictures = read(args)
-    encoder = load_model(args.config_file, args.weights, args.opts)
+    if args.topk < 1:
+        raise ExpectedError(f"--topk must be at least 1, got {args.topk}")
+    encoder = model_of(args, args.index)
     index = GalleryIndex(args.index, encoder, progress=True)
     results, _ = search(index, encoder, queries, pictures, args.topk, args.other_cameras)
     rows = []
@@ -72,10 +74,30 @@ def draw_ranks(args: argparse.Namespace) -> Image.Image:
         kinds = [("plain", result.plain)] if args.plain else [("unified", result.unified), ("plain", result.plain)]
         for word, matches in kinds:
             title = "plain" if word == "plain" else result.searched_as.replace("_", " ")
-            images = [np.asarray(read_image(match.image.path)) for match in matches]
-            hits, captions = [result.is_hit(match) for match in matches], [f"{m.distance:.2f}" for m in matches]
+            shown = [read_image(match.image.path).resize((args.height // 2, args.height)) for match in matches]
+            images = [hatched(np.array(p), match.type_name) for p, match in zip(shown, matches, strict=True)]
+            hits, captions = [result.is_hit(match) for match in matches], [caption(match) for match in matches]
             rows.append(RankRow(np.asarray(result.picture), images, hits, title, captions))
     return rank_lists(rows, args.height)
+
+
+def hatched(pixels: Any, type_name: str) -> Any:
+    """The pixels with the strip of a type hatched dark, as the page shows what a match was compared under."""
+    import numpy as np
+
+    from oamn_plugin.occlusion import strip
+
+    top, left, height, width = strip(type_name, *pixels.shape[:2])
+    rows, columns = np.indices((height, width))
+    light = (rows + columns) // max(2, pixels.shape[1] // 16) % 2
+    pixels[top : top + height, left : left + width] = np.where(light[..., None], (58, 66, 72), (26, 32, 36))
+    return pixels
+
+
+def caption(match: Any) -> str:
+    """Distance of a match and, where it was matched, the share of the type that explains it."""
+    share = f" ({100 * match.posterior[match.type_name]:.0f} %)" if match.posterior else ""
+    return f"{match.distance:.2f}{share}"
 
 
 def draw_masks(args: argparse.Namespace) -> Image.Image:
@@ -86,7 +108,11 @@ def draw_masks(args: argparse.Namespace) -> Image.Image:
     from oamn_plugin.reporting.pictures import mask_sheet
     from oamn_plugin.search.results import masks_of
 
-    encoder = load_model(args.config_file, args.weights, args.opts)
+    encoder = model_of(args)
+    if not encoder.has_scorer:
+        raise ExpectedError(
+            f"{encoder.name or 'this model'} has no mask to draw: masks are OAMN's; ranks draws any model"
+        )
     sheets = []
     for picture in read(args)[1]:
         masks = dict(zip(OCCLUSION_TYPES, masks_of(encoder, [picture] * 9, OCCLUSION_TYPES), strict=True))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,18 +38,25 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--unification", choices=UNIFICATIONS, help="how queries and gallery are unified")
     how.add_argument("--blank", choices=("image", "features"), help="where gallery images are blanked")
     how.add_argument("--fill", choices=("mean", "black"), help="colour of blanked strips on the image")
-    how.add_argument("--types", dest="type_set", choices=("nine", "five"), help="occlusion types that are matched")
+    how.add_argument("--type-set", choices=("nine", "five"), help="occlusion types that are matched")
     how.add_argument("--temperature", type=float, help="of matched unification")
     how.add_argument("--none-prior", type=float, help="prior probability that a query is not occluded")
 
 
-def model_of(args: argparse.Namespace) -> ImageEncoder:
+def model_of(args: argparse.Namespace, index: str | Path | None = None) -> ImageEncoder:
     """The encoder that parsed arguments name.
+
+    Args:
+        args: of :func:`add_model_arguments`.
+        index: folder of a gallery index, whose own model is taken where the arguments name none.
 
     Raises:
         ExpectedError: see :func:`load_model`.
     """
-    encoder = load_model(args.config_file, args.weights, args.opts, card_of(args))
+    card = card_of(args)
+    named = bool(args.config_file or args.weights or args.opts or card)
+    stored = None if named or index is None else stored_model(index)
+    encoder = load_model(args.config_file, args.weights, args.opts, card) if stored is None else load_stored(stored)
     given = {
         "kind": args.unification,
         "place": args.blank,
@@ -57,6 +66,55 @@ def model_of(args: argparse.Namespace) -> ImageEncoder:
         "none_prior": args.none_prior,
     }
     return unified_as(encoder, **{name: value for name, value in given.items() if value is not None})
+
+
+def stored_model(index: str | Path) -> dict[str, Any] | None:
+    """What an index says of the model it was built with; None where there is no index, or it does not say.
+
+    Raises:
+        GalleryIndexError: a folder that is no index.
+    """
+    from oamn_plugin.search.index import GalleryIndex
+
+    if not (Path(index).expanduser() / "index.json").exists():
+        return None
+    model = GalleryIndex(index).model
+    return model if model and model.get("source") is not None else None
+
+
+def load_stored(model: Mapping[str, Any]) -> ImageEncoder:
+    """The encoder that an index was built with.
+
+    Args:
+        model: of :func:`stored_model`.
+
+    Raises:
+        ModelChoiceError: damaged entries, or files that are no longer there.
+        ExpectedError: see :func:`load_model`.
+    """
+    from oamn_plugin.search.network_file import InputCard
+
+    try:
+        source, settings = dict(model["source"]), dict(model["unification"])
+        config_file, weights = files = source["config_file"], source["weights"]
+        opts, card = list(source["opts"]), source["card"]
+        if not all(isinstance(word, str) for word in (*files, *opts)) or not isinstance(card, dict | None):
+            raise TypeError("config_file, weights and opts must be texts")
+        card = card and {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
+        if card:
+            InputCard(**card)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelChoiceError(f"the index does not say rightly how its model is loaded: {error!r}") from error
+    missing = [name for name in files if name and not Path(name).exists()]
+    if missing:
+        raise ModelChoiceError(
+            f"the model of the index is no longer at {', '.join(missing)}: say with --weights (and --config-file) where"
+        )
+    encoder = load_model(config_file, weights, opts, card)
+    try:
+        return unified_as(encoder, **settings)
+    except TypeError as error:
+        raise ModelChoiceError(f"the index does not say rightly how its model is unified: {error}") from error
 
 
 def unified_as(encoder: ImageEncoder, **settings: Any) -> ImageEncoder:
@@ -103,7 +161,7 @@ def card_of(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def load_model(
-    config_file: str = "", weights: str = "", opts: list[str] | None = None, card: dict[str, Any] | None = None
+    config_file: str = "", weights: str = "", opts: Sequence[str] | None = None, card: dict[str, Any] | None = None
 ) -> ImageEncoder:
     """The encoder of weights with their configuration, of a network file, or of the packaged model.
 
@@ -117,7 +175,17 @@ def load_model(
         ModelChoiceError: one without the other.
         ExpectedError: a configuration or weights that do not work; the message says why.
     """
+    encoder = _load(config_file, weights, list(opts or ()), card)
+    files = {"config_file": config_file, "weights": weights}
+    places = {name: os.path.abspath(path) if path else "" for name, path in files.items()}
+    encoder.source = {**places, "opts": [str(word) for word in opts or ()], "card": card}
+    return encoder
+
+
+def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] | None) -> ImageEncoder:
     if not config_file and not weights:
+        if opts:
+            raise ModelChoiceError("--opts replaces keys of a configuration: give --config-file and --weights too")
         from oamn_plugin.search.encoder import packaged_encoder
 
         return packaged_encoder()
@@ -135,11 +203,11 @@ def load_model(
     if _is_torchreid(config_file):
         from oamn_plugin.hosts.torchreid.inference import load_encoder as load_torchreid
 
-        return load_torchreid(config_file, weights, opts or ())
+        return load_torchreid(config_file, weights, opts)
     import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
     from oamn_plugin.hosts.fastreid.inference import load_encoder
 
-    return load_encoder(config_file, weights, opts or ())
+    return load_encoder(config_file, weights, opts)
 
 
 def _is_torchreid(config_file: str) -> bool:

@@ -65,6 +65,10 @@ class ImageEncoder:
         unification: how queries and gallery are unified; None: an OAMN's own reading, any other model is matched.
         name: shown to people, such as the weight file's path.
 
+    Attributes:
+        source: how to load the model again, plain JSON values for :func:`oamn_plugin.hosts.encoder.load_model`, which
+            sets it; None: unknown. An index keeps it.
+
     Raises:
         ValueError: unknown resampling.
     """
@@ -91,6 +95,7 @@ class ImageEncoder:
         if self.unification.place == "features" and not self.model.blanks_features:
             self.unification = replace(self.unification, place="image")
         self._prepare = prepare or self._resize
+        self.source: dict[str, Any] | None = None
 
     @property
     def device(self) -> torch.device:

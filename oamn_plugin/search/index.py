@@ -94,6 +94,11 @@ class GalleryIndex:
         return self._files.identity
 
     @property
+    def model(self) -> dict[str, Any] | None:
+        """Name, source and unification of the model it was built with; None in an index that does not say."""
+        return self._files.model if isinstance(self._files.model, dict) else None
+
+    @property
     def approximate(self) -> IVFPQ | None:
         """How descriptors are quantised; None: they are not."""
         return self._files.approximate
@@ -216,7 +221,7 @@ class GalleryIndex:
         numbers, vectors = self._exact(name)
         if numbers.tolist() != list(self._files.images):
             raise GalleryIndexError(f"some images could not be read for {name}, but for other types: build them again")
-        return vectors
+        return vectors.copy()  # they lie in the faiss index, which goes when the next type is loaded
 
     def evaluate(
         self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False

@@ -1,6 +1,6 @@
 """The folder of a gallery index: its files, and the changes that are made to them so that no kill can harm them.
 
-index.json        weights, settings, dimension and kind
+index.json        weights, settings, dimension, kind, and how its model is loaded
 images.json       what is known of every image, by number; written last, an image is in the index once it is here
 unreadable.json   path to reason
 types/NAME.faiss  a faiss index for each occlusion type that is built
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class IndexFolder:
             raise GalleryIndexError(f"{folder} is an index of another kind: choose another folder")
         self.identity = ModelIdentity(header["weights"], header["settings"])
         self.dim: int = header["dim"]
+        self.model: Any = header.get("model")
         self.approximate = None if header["approximate"] is None else IVFPQ(**header["approximate"])
         if encoder is not None:
             self._check_encoder(encoder)
@@ -188,9 +190,9 @@ class IndexFolder:
             approximate.check(encoder.dim)
         weights, settings = encoder.identity()
         kind = None if approximate is None else vars(approximate)
-        header = {"format": FORMAT, "dim": encoder.dim, "approximate": kind, "weights": weights, "settings": settings,
-                  "model": encoder.name}  # fmt: skip
-        return header
+        model = {"name": encoder.name, "source": encoder.source, "unification": asdict(encoder.unification)}
+        return {"format": FORMAT, "dim": encoder.dim, "approximate": kind, "weights": weights, "settings": settings,
+                "model": model}  # fmt: skip
 
     def _check_encoder(self, encoder: ImageEncoder) -> None:
         own, other = self.identity, encoder.identity()

@@ -1,4 +1,4 @@
-"""A search as a page: the query with what the network made of it, unified and plain ranking side by side."""
+"""A search as a page: the query and what hides it, unified and plain ranking side by side, masks if there are any."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ import numpy as np
 from PIL import Image
 
 from oamn_plugin.datasets.images import BadImageError, read_image
-from oamn_plugin.occlusion import NONE, SIDES, strip
+from oamn_plugin.errors import printable
+from oamn_plugin.occlusion import NONE, strip
 from oamn_plugin.reporting.page import data_uri, templates
 from oamn_plugin.reporting.pictures import mask_overlay
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import Match
-from oamn_plugin.search.results import SearchResult, describe_type, masks_of
+from oamn_plugin.search.results import SearchResult, masks_of
+from oamn_plugin.search.words import describe_model, describe_nobody, describe_type, explanation
 
 THUMBNAIL = (112, 224)
 """Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""
+LEAST_SHARE = 0.01
+"""Occlusion types below it get no bar."""
 
 
 @dataclass(frozen=True)
 class ImageCard:
-    """A picture with its mask and the words under it, as the template shows it."""
+    """A picture with its mask and the words under it, as the template shows it; without a mask where there is none."""
 
     image: str
     mask: str
     strip: str
     name: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
+    share: str = ""
     distance: str = ""
     hit: bool | None = None
     missing: bool = False
@@ -50,7 +55,9 @@ class Panel:
 
     query: ImageCard
     words: str
-    sides: list[tuple[str, float]]
+    nobody: str
+    judged: str
+    bars: list[tuple[str, float]]
     rankings: list[Ranking]
 
 
@@ -61,26 +68,25 @@ def render_search(
 
     Args:
         results: what was found.
-        encoder: the model, for the masks.
+        encoder: the model: its name, and its masks if it has any.
         title: heading.
         lead: first paragraph.
         scores: lines under it, such as Rank-1 where identities are known.
     """
-    panels = [_panel(result, encoder) for result in results]
+    panels, model = [_panel(result, encoder) for result in results], describe_model(encoder)
     page = templates("oamn_plugin.search").get_template("search.html")
-    return page.render(title=title, lead=lead, scores=scores, panels=panels)
+    return page.render(title=title, lead=printable(lead), scores=scores, panels=panels, model=model)
 
 
 def render_fragment(results: Sequence[SearchResult], encoder: ImageEncoder) -> str:
     """The results alone, with their style, to be put into a page."""
-    panels = [_panel(result, encoder) for result in results]
-    return templates("oamn_plugin.search").get_template("search_fragment.html").render(panels=panels)
+    panels, model = [_panel(result, encoder) for result in results], describe_model(encoder)
+    return templates("oamn_plugin.search").get_template("search_fragment.html").render(panels=panels, model=model)
 
 
 def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
-    mask = masks_of(encoder, [result.picture], [NONE])[0]
-    uncovered = "the network's input, as it is" if result.type_name == NONE else "the occluder stays as it is"
-    query = ImageCard(_jpeg(result.picture), _masked(result.picture, mask), "", result.query.name, (uncovered,))
+    mask = _masked(result.picture, masks_of(encoder, [result.picture], [NONE])[0]) if encoder.has_scorer else ""
+    query = ImageCard(_jpeg(result.picture), mask, "", printable(result.query.name))
     plain_ranks = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     unified_ranks = {match.image.path: rank for rank, match in enumerate(result.unified, start=1)}
     rankings = [
@@ -91,8 +97,13 @@ def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
             _cards(result, result.plain, unified_ranks, "unified", encoder),
         ),
     ]
-    sides = list(zip(SIDES, result.probabilities, strict=True))
-    return Panel(query, describe_type(result), sides, rankings)
+    judge = "nearest matches" if result.searched_as == "matched" else "scorer"
+    bars = [
+        ("nothing" if name == NONE else name.replace("_", " "), share)
+        for name, share in result.probabilities.items()
+        if share >= LEAST_SHARE or judge == "scorer"
+    ]
+    return Panel(query, describe_type(result), describe_nobody(result), judge, bars, rankings)
 
 
 def _covered(result: SearchResult) -> str:
@@ -109,20 +120,28 @@ def _cards(
 ) -> list[ImageCard]:
     pictures = [_read(match.image.path) for match in matches]
     there = [(picture, match) for picture, match in zip(pictures, matches, strict=True) if picture is not None]
-    masks = iter(masks_of(encoder, [picture for picture, _ in there], [match.type_name for _, match in there]))
+    masks = iter(
+        masks_of(encoder, [picture for picture, _ in there], [match.type_name for _, match in there])
+        if encoder.has_scorer
+        else ()
+    )
     cards = []
     for picture, match in zip(pictures, matches, strict=True):
         image = match.image
+        mask = next(masks) if picture and encoder.has_scorer else None
         known = [f"person {image.pid}" * bool(image.pid), f"camera {image.camid}" * bool(image.camid)]
         place = f"{word} rank {other[image.path]}" if image.path in other else f"{word}: not among these"
-        lines = (" · ".join(filter(None, known)), *(f"{key}: {value}" for key, value in image.extra.items()), place)
+        extra = (f"{key}: {value}" for key, value in image.extra.items())
+        hidden = f"hidden: {explanation(match)}" if match.posterior else ""
+        lines = (hidden, " · ".join(filter(None, known)), *extra, place)
         cards.append(
             ImageCard(
                 _jpeg(picture) if picture else "",
-                _masked(picture, next(masks)) if picture else "",
+                "" if picture is None or mask is None else _masked(picture, mask),
                 _strip_style(match.type_name),
-                image.name,
-                tuple(filter(None, lines)),
+                printable(image.name),
+                tuple(printable(line) for line in lines if line),
+                f"{100 * match.posterior[match.type_name]:.0f} %" if match.posterior else "",
                 f"{match.distance:.3f}",
                 result.is_hit(match),
                 picture is None,
@@ -152,5 +171,7 @@ def _masked(picture: Image.Image, mask: np.ndarray) -> str:
 
 def _jpeg(picture: Image.Image) -> str:
     out = io.BytesIO()
-    picture.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS).save(out, "JPEG", quality=88)
+    small = picture.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS)
+    small.info.clear()  # a comment of the file would be written again, and a long one does not fit
+    small.save(out, "JPEG", quality=88)
     return data_uri(out.getvalue())

@@ -1,21 +1,21 @@
-"""What a search found, for people and for programs: a table for the terminal and JSON."""
+"""What a search found, and the same as plain values for programs; :mod:`oamn_plugin.search.words` says it to people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from tabulate import tabulate
 from torch import Tensor
 
-from oamn_plugin.errors import printable
+from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
 from oamn_plugin.retrieval.matching import EXPLAINING
 from oamn_plugin.retrieval.unification import QueryDescriptors
+from oamn_plugin.search.calibration import Threshold
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index import GalleryIndex, Match
@@ -29,29 +29,56 @@ class SearchResult:
         query: the query image.
         picture: its pixels as they were read.
         type_name: how it is occluded: as its nearest matches explain it where they were matched, else as the scorer
-            says.
+            says; ``none`` without either.
         confidence: that type's mean share in the nearest matches, or the scorer's largest probability.
-        probabilities: probability of each side, in the order of ``SIDES``: the shares of a half and a quarter at it,
-            or the scorer's.
+        probabilities: share of each occlusion type in the nearest matches, or the scorer's probability of each side;
+            empty without either.
         searched_as: the type it was compared under; ``matched`` where the match decides, ``none`` for plain matching.
         unified: matches with unification.
         plain: matches without.
+        threshold: how far away the nearest match may be; None: not calibrated.
     """
 
     query: GalleryImage
     picture: Image.Image
     type_name: str
     confidence: float
-    probabilities: tuple[float, ...]
+    probabilities: Mapping[str, float]
     searched_as: str
     unified: list[Match]
     plain: list[Match]
+    threshold: Threshold | None = field(default=None, kw_only=True)
+
+    @property
+    def nobody(self) -> bool | None:
+        """Whether the query's person is not in the gallery; None without a threshold."""
+        return None if self.threshold is None else not self.threshold.accepts(self.unified)
 
     def is_hit(self, match: Match) -> bool | None:
         """Whether a match shows the query's person; None where either identity is unknown."""
         if not self.query.pid or not match.image.pid:
             return None
         return self.query.pid == match.image.pid
+
+
+def read_pictures(
+    images: Sequence[GalleryImage],
+) -> tuple[list[GalleryImage], list[Image.Image], dict[str, str]]:
+    """Those images that can be read, their pixels, and path to reason of the others.
+
+    Raises:
+        BadImageError: none of them can be read; the first one's error.
+    """
+    found, pictures, bad = [], [], []
+    for image in images:
+        try:
+            pictures.append(read_image(image.path))
+            found.append(image)
+        except BadImageError as error:
+            bad.append(error)
+    if bad and not found:
+        raise bad[0]
+    return found, pictures, {error.path: error.reason for error in bad}
 
 
 def search(
@@ -61,6 +88,7 @@ def search(
     pictures: Sequence[Image.Image],
     k: int = 20,
     other_cameras: bool = False,
+    threshold: Threshold | None = None,
 ) -> tuple[list[SearchResult], QueryDescriptors]:
     """Describes query images and searches for them, with unification and without.
 
@@ -71,6 +99,7 @@ def search(
         pictures: the same, read.
         k: matches a query.
         other_cameras: leave out images of the query's own person and camera, as evaluations do.
+        threshold: above which a query shows nobody of the gallery.
 
     Returns:
         Q results, and the described queries. Distances lie between 0, the same, and 4, the opposite.
@@ -88,28 +117,32 @@ def search(
     searched_as = ["matched"] * len(queries) if matched else index.search_types(described)
     results = []
     for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):
-        judged = _explained(unified) if matched else _scored(described, row)
-        results.append(SearchResult(query, picture, *judged, searched_as[row], unified, plain))
+        judged: tuple[str, float, dict[str, float]] = (NONE, 0.0, {})
+        if matched:
+            judged = _explained(unified)
+        elif encoder.has_scorer:
+            judged = _scored(described, row)
+        results.append(SearchResult(query, picture, *judged, searched_as[row], unified, plain, threshold=threshold))
     return results, described
 
 
-def _explained(matches: Sequence[Match]) -> tuple[str, float, tuple[float, ...]]:
-    """Type, its share and the share of each side, as the nearest matches explain the query."""
+def _explained(matches: Sequence[Match]) -> tuple[str, float, dict[str, float]]:
+    """Type, its share and all shares, as the nearest matches explain the query."""
     near = [match.posterior for match in matches[:EXPLAINING]]
-    mean = {name: sum(one.get(name, 0.0) for one in near) / max(1, len(near)) for name in OCCLUSION_TYPES}
-    best = max(mean, key=lambda name: mean[name])
-    sides = tuple(sum(share for name, share in mean.items() if name.startswith(side)) for side in SIDES)
-    return best, mean[best], sides
+    names = [name for name in OCCLUSION_TYPES if any(name in shares for shares in near)]
+    mean = {name: sum(shares.get(name, 0.0) for shares in near) / len(near) for name in names}
+    best = max(mean, key=lambda name: mean[name], default=NONE)
+    return best, mean.get(best, 0.0), mean
 
 
-def _scored(described: QueryDescriptors, row: int) -> tuple[str, float, tuple[float, ...]]:
-    """The same, as the scorer says."""
-    sides = tuple(described.logits[row].softmax(0).tolist())
+def _scored(described: QueryDescriptors, row: int) -> tuple[str, float, dict[str, float]]:
+    """The same, as the scorer says, for sides."""
+    sides = dict(zip(SIDES, described.logits[row].softmax(0).tolist(), strict=True))
     return described.type_names[row], float(described.confidence[row]), sides
 
 
 def masks_of(encoder: ImageEncoder, pictures: Sequence[Image.Image], type_names: Sequence[str]) -> list[np.ndarray]:
-    """(h, w) mask of each picture with the strip of its type covered."""
+    """(h, w) mask of each picture with the strip of its type covered, of a model that has masks."""
     found: list[np.ndarray] = []
     pixels: list[Tensor] = [encoder.prepare(picture) for picture in pictures]
     for part in in_batches(list(zip(pixels, type_names, strict=True))):
@@ -125,8 +158,9 @@ def results_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
             "pid": result.query.pid,
             "type": result.type_name,
             "confidence": round(result.confidence, 6),
-            "probabilities": {s: round(p, 6) for s, p in zip(SIDES, result.probabilities, strict=True)},
+            "probabilities": {name: round(share, 6) for name, share in result.probabilities.items()},
             "searched_as": result.searched_as,
+            **({} if result.nobody is None else {"nobody": result.nobody}),
             "unified": [_entry(rank, match) for rank, match in enumerate(result.unified, start=1)],
             "plain": [_entry(rank, match) for rank, match in enumerate(result.plain, start=1)],
         }
@@ -134,42 +168,24 @@ def results_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
     ]
 
 
-def results_text(results: Sequence[SearchResult], shown: int = 10) -> str:
-    """The results as tables for a terminal; ``shown`` matches a query."""
-    return "\n\n".join(_text(result, shown) for result in results)
-
-
-def describe_type(result: SearchResult) -> str:
-    """The occlusion type in words.
-
-    >>> from PIL import Image
-    >>> query, picture, sides = GalleryImage("a.jpg"), Image.new("RGB", (4, 8)), (0.91, 0, 0, 0.09)
-    >>> describe_type(SearchResult(query, picture, "left_half", 0.91, sides, "left_half", [], []))
-    'left half occluded, confidence 0.91'
-    """
-    if result.searched_as == "matched":
-        if result.type_name == NONE:
-            return f"not occluded, {result.confidence:.2f} as its nearest matches explain it"
-        return f"{result.type_name.replace('_', ' ')} hidden, {result.confidence:.2f} as its nearest matches explain it"
-    if result.type_name == NONE:
-        return f"not occluded (no side above the threshold, the largest has {result.confidence:.2f})"
-    return f"{result.type_name.replace('_', ' ')} occluded, confidence {result.confidence:.2f}"
-
-
-def _text(result: SearchResult, shown: int) -> str:
-    known = any(result.is_hit(match) is not None for match in result.unified)
-    cameras = any(match.image.camid for match in result.unified)
-    plain = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
-    rows = []
-    for rank, match in enumerate(result.unified[:shown], start=1):
-        row: list[Any] = [rank, match.image.name, f"{match.distance:.4f}", plain.get(match.image.path, "-")]
-        row += [printable(match.image.camid)] if cameras else []
-        row += [{True: "yes", False: "", None: "?"}[result.is_hit(match)]] if known else []
-        rows.append([*row, *map(printable, match.image.extra.values())])
-    extra = list(map(printable, result.unified[0].image.extra)) if result.unified else []
-    headers = ["rank", "image", "distance", "plain rank", *(["camera"] * cameras), *(["same person"] * known), *extra]
-    table = tabulate(rows, headers=headers, disable_numparse=True)
-    return f"{printable(result.query.path)}: {describe_type(result)}\n{table}"
+def to_document(
+    results: Sequence[SearchResult],
+    index: GalleryIndex,
+    encoder: ImageEncoder,
+    scores: Mapping[str, Any],
+    unreadable: Mapping[str, str],
+) -> dict[str, Any]:
+    """A whole search as plain values: gallery, model, threshold, results, scores and images that cannot be read."""
+    threshold = results[0].threshold if results else None
+    return {
+        "index": str(index.folder),
+        "gallery": len(index),
+        "model": {"name": encoder.name, "unification": asdict(encoder.unification)},
+        **({"threshold": asdict(threshold)} if threshold else {}),
+        "queries": results_json(results),
+        **({"unreadable": dict(unreadable)} if unreadable else {}),
+        **({"scores": dict(scores)} if scores else {}),
+    }
 
 
 def _entry(rank: int, match: Match) -> dict[str, Any]:

@@ -39,9 +39,11 @@ def world(embedded_root, tmp_path_factory):
     run = make_run(folder / "model", embedded_root)
     other = make_run(folder / "stranger", embedded_root, seed=1)
     data = next(embedded_root.glob("OccludedPedestrians-tiny*"))
-    index = ["index", data / "bounding_box_test", "--out", folder / "gallery", "--types", "none"]
-    assert run_tool("search.py", *index, *model_options(run)).code == 0
-    command = [sys.executable, TOOLS / "app.py", "--index", folder / "gallery", "--run", run, other, "--port", "0"]
+    for model, place in ((run, "gallery"), (other, "other/gallery")):
+        index = ["index", data / "bounding_box_test", "--out", folder / place, "--types", "none"]
+        assert run_tool("search.py", *index, *model_options(model)).code == 0
+    indexes = [folder / "gallery", folder / "other" / "gallery"]
+    command = [sys.executable, TOOLS / "app.py", "--index", *indexes, "--port", "0"]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           env={**os.environ, "TMPDIR": str(folder)}) as process:  # fmt: skip
         try:
@@ -118,15 +120,23 @@ def test_a_file_that_is_no_image(world, browser, tmp_path):
     assert problem.startswith("cannot read the image 'holiday.jpg': not an image of a known format")
 
 
-def test_a_model_that_did_not_build_the_gallery(world, browser):
+def test_two_galleries_of_one_name_are_both_there_each_with_its_model(world, browser):
     address, data = world
     upload(browser, address, sorted((data / "query").glob("*.jpg"))[0])
-    wait_until(lambda: browser.find_elements("css selector", "#results .card"))
-    wait_until(lambda: browser.find_element("css selector", "#model input")).click()
-    choice = "//ul[@role='listbox']//*[normalize-space(text())='stranger']"
+    wait_until(lambda: "model/model_final.pth" in browser.find_element("css selector", "#results .model").text)
+    wait_until(lambda: browser.find_element("css selector", "#gallery input")).click()
+    choice = "//ul[@role='listbox']//*[normalize-space(text())='other/gallery']"
     wait_until(lambda: browser.find_element("xpath", choice)).click()
-    problem = wait_until(lambda: browser.find_element("css selector", "#results .problem").text)
-    assert "was built with another model" in problem
+    wait_until(lambda: "stranger/model_final.pth" in browser.find_element("css selector", "#results .model").text)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Host": "evil.example:7860"}]
+)
+def test_other_names_and_other_sites_get_nothing(world, headers):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(urllib.request.Request(world[0], headers=headers), timeout=20)
+    assert error.value.code == 403
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", str(TOOLS.parent / "README.md"), str(TOOLS / "app.py")])
@@ -140,7 +150,7 @@ def test_other_files_cannot_be_read(world, path):
 def test_other_files_cannot_be_searched_for(world):
     address, data = world
     path = str(sorted((data / "query").glob("*.jpg"))[0])
-    body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "model", "gallery", 5]}
+    body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "gallery", 5]}
     request = urllib.request.Request(
         f"{address}/gradio_api/call/search", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -172,9 +182,13 @@ def test_only_this_computer_reaches_it(world):
     [
         (["--index", "{tmp}"], "is no gallery index"),
         (["--run", "{tmp}"], "it has no config.yaml"),
+        (["--port", "70000"], "--port must lie between 0"),
+        (["--port", "-1"], "--port must lie between 0"),
+        (["--port", "{port}"], "Choose another --port"),
     ],
 )
-def test_errors_are_one_line(world, tmp_path, arguments, message):
-    result = run_tool("app.py", *[word.format(tmp=tmp_path) for word in arguments])
-    assert result.code == 2
-    assert message in result.err or "there is no model" in result.err
+def test_errors_are_one_line_and_nothing_is_printed_before(world, tmp_path, arguments, message):
+    port = world[0].rsplit(":", 1)[1].strip("/")
+    result = run_tool("app.py", *[word.format(tmp=tmp_path, port=port) for word in arguments])
+    assert (result.code, result.out, len(result.err.strip().splitlines())) == (2, "", 1)
+    assert message in result.err

@@ -1,10 +1,9 @@
-"""tools/export.py: what other runtimes compute is what torch and the gallery index compute."""
+"""tools/export.py: the command writes graphs and their card, and notices graphs that compute something else."""
 
 from __future__ import annotations
 
 import json
 
-import pytest
 import torch
 from run_tool import run_tool
 from search_runs import model_options
@@ -13,58 +12,15 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from oamn_plugin.cli import export
 from oamn_plugin.modeling import OAMN
-from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.encoder import ImageEncoder
-from oamn_plugin.search.graphs import GalleryGraph, QueryGraph
-
-READINGS = [{}, {"gallery_features": "clean"}, {"mask_floor": 0.5, "plain_share": 0.3}, {"mask_module": False}]
+from oamn_plugin.search.graphs import QueryGraph
 
 
 def small_encoder(**options):
     torch.manual_seed(0)
     model = OAMN(ResNet(BasicBlock, [1, 1, 1, 1]), input_size=(64, 32), **options)
-    if model.scorer is not None:
-        nn.init.normal_(model.scorer.fc.weight, std=1.0)
+    nn.init.normal_(model.scorer.fc.weight, std=1.0)
     return ImageEncoder(model, input_size=(64, 32))
-
-
-@pytest.mark.parametrize("options", READINGS)
-def test_graphs_are_the_librarys_descriptors(options):
-    encoder = small_encoder(**options)
-    pixels = torch.randint(0, 256, (9, 3, 64, 32)).float()
-    with torch.no_grad():
-        descriptors, logits = QueryGraph(encoder)(pixels)
-        described = encoder.queries([pixels])
-        torch.testing.assert_close(descriptors, described.descriptors, atol=1e-5, rtol=0)
-        torch.testing.assert_close(logits, described.logits, atol=1e-4, rtol=1e-4)
-        found = GalleryGraph(encoder)(pixels, torch.arange(9))
-    for index, name in enumerate(OCCLUSION_TYPES):
-        expected = encoder.gallery(pixels[index : index + 1], [name])[name][0]
-        torch.testing.assert_close(found[index], expected, atol=1e-5, rtol=0)
-
-
-def test_graphs_of_weighted_unification_describe_for_every_type_at_once():
-    encoder = small_encoder(unification="weighted", plain_share=0.2)
-    pixels = torch.randint(0, 256, (9, 3, 64, 32)).float()
-    with torch.no_grad():
-        descriptors, logits = QueryGraph(encoder)(pixels)
-        found = GalleryGraph(encoder)(pixels, torch.arange(9))
-    described = encoder.queries([pixels])
-    torch.testing.assert_close(descriptors, described.descriptors, atol=1e-5, rtol=0)
-    torch.testing.assert_close(logits, described.logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found, encoder.gallery(pixels, ["none"])["none"], atol=1e-5, rtol=0)
-
-
-def test_onnx_with_any_batch(tmp_path):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    encoder = small_encoder()
-    pixels = torch.randint(0, 256, (9, 3, 64, 32), generator=torch.Generator().manual_seed(0)).float()
-    for name, graph in (("query", QueryGraph(encoder)), ("gallery", GalleryGraph(encoder))):
-        path = tmp_path / f"{name}.onnx"
-        export.write_onnx(graph, export.inputs_of(name, pixels, 2), path)
-        assert export.compare(graph, export.load_onnx(path), name, pixels) < 1e-4
-        assert len(list(tmp_path.glob(f"{name}*"))) == 1, "weights lie inside"
 
 
 def test_the_command(world, tmp_path):
@@ -76,7 +32,30 @@ def test_the_command(world, tmp_path):
     assert card["images"]["shape"] == ["N", 3, 128, 64]
     assert card["dim"] == 512
     assert (tmp_path / "out" / card["gallery"]["file"]).stat().st_size > 1000
-    assert run_tool("export.py", "torch", tmp_path, "--weights", "w.pth").code == 2
+    assert card["images"]["input"] == "pixels"
+    assert card["query"]["outputs"] == ["descriptors", "logits"]
+    inside = {"graphs.json": ""}
+    torch.export.load(tmp_path / "out" / card["query"]["file"], extra_files=inside)
+    assert json.loads(inside["graphs.json"]) == card
+
+
+def test_a_tracker_that_normalises_gets_a_graph_that_does_not(embedded_root, tmp_path):
+    run = make_run(tmp_path / "run", embedded_root)
+    data = next(embedded_root.glob("OccludedPedestrians-tiny*"))
+    options = ["--input", "normalised", "--output", "descriptor", "--images", data / "query", *model_options(run)]
+    assert run_tool("export.py", "torch", tmp_path / "out", *options).code == 0
+    card = json.loads((tmp_path / "out" / "graphs.json").read_text())
+    assert card["images"]["input"] == "normalised"
+    assert card["query"]["outputs"] == ["descriptors"]
+    program = torch.export.load(tmp_path / "out" / card["query"]["file"]).module()
+    assert isinstance(program(torch.zeros(2, 3, 128, 64)), torch.Tensor)
+
+
+def test_what_cannot_be_exported_is_one_line(tmp_path):
+    for weights, message in (("w.pth", "--weights needs --config-file too"), ("w.onnx", "is a network file already")):
+        result = run_tool("export.py", "torch", tmp_path / "out", "--weights", weights)
+        assert (result.code, len(result.err.strip().splitlines())) == (2, 1)
+        assert message in result.err
 
 
 def test_a_graph_that_computes_something_else_is_noticed():

@@ -6,6 +6,9 @@ import html.parser
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from run_tool import run_tool
@@ -40,37 +43,109 @@ def test_scores_are_those_of_the_evaluator(world, tmp_path):
     assert found["unified"]["mAP"] != found["plain"]["mAP"]
 
 
-def test_weighted_unification_is_told_and_plain_matching_stays_plain(world, tmp_path):
+def test_matched_unification_is_told_and_plain_matching_stays_plain(world, tmp_path):
     folder, run, data = world
     image = sorted((data / "query").glob("*.jpg"))[0]
-    weighted = [*model_options(run), "--opts", "MODEL.OAMN.UNIFICATION", "weighted"]
-    index = ["index", data / "bounding_box_test", "--out", tmp_path / "w", *weighted]
-    assert "types: none" in run_tool("search.py", *index).out
-    options = ["--json", tmp_path / "w.json", "--html", tmp_path / "w.html", "--topk", 5]
-    result = run_tool("search.py", "query", image, "--index", tmp_path / "w", *options, *weighted)
+    matched = [*model_options(run), "--unification", "matched", "--blank", "image", "--fill", "black"]
+    options = ["--index", folder / "index", "--json", tmp_path / "m.json", "--html", tmp_path / "m.html", "--topk", 5]
+    result = run_tool("search.py", "query", image, *options, *matched)
     assert result.code == 0, result.err
-    assert "occluded, as its mask is explained best" in result.out
-    assert "compared in all nine ways" in (tmp_path / "w.html").read_text()
-    (found,) = json.loads((tmp_path / "w.json").read_text())["queries"]
-    assert found["searched_as"] == "weighted"
+    assert "matched over nine types" in result.out
+    assert "every gallery image occluded in the way" in (tmp_path / "m.html").read_text()
+    (found,) = json.loads((tmp_path / "m.json").read_text())["queries"]
+    assert found["searched_as"] == "matched"
     options = ["--json", tmp_path / "t.json", "--topk", 5]
     assert run_tool("search.py", "query", image, "--index", folder / "index", *options, *model_options(run)).code == 0
     (typed,) = json.loads((tmp_path / "t.json").read_text())["queries"]
-    assert [one["path"] for one in found["plain"]] == [one["path"] for one in typed["plain"]]
-    expected = [one["distance"] for one in typed["plain"]]
-    assert [one["distance"] for one in found["plain"]] == pytest.approx(expected, abs=1e-4)
-    assert [one["distance"] for one in found["unified"]] != pytest.approx(expected, abs=1e-4)
+    assert found["plain"] == typed["plain"]
+    assert [one["distance"] for one in found["unified"]] != [one["distance"] for one in found["plain"]]
 
 
-def test_the_distance_to_oneself_is_zero_whatever_the_unification(world, tmp_path):
+def test_the_model_need_not_be_named_again(world, tmp_path):
+    folder, _, data = world
+    image = sorted((data / "query").glob("*.jpg"))[0]
+    named = query(world, "--json", "-")
+    options = ["--index", folder / "index", "--json", "-"]
+    assert run_tool("search.py", "query", data / "query", *options).out == named.out
+    shutil.copytree(folder / "index", tmp_path / "index")
+    header = json.loads((tmp_path / "index" / "index.json").read_text())
+    header["model"]["source"]["weights"] = str(tmp_path / "gone.pth")
+    (tmp_path / "index" / "index.json").write_text(json.dumps(header))
+    result = run_tool("search.py", "query", image, "--index", tmp_path / "index")
+    assert (result.code, len(result.err.strip().splitlines())) == (2, 1)
+    assert "is no longer at" in result.err
+
+
+def test_names_without_identities_are_not_scored_a_hundred_percent(world, tmp_path):
     _, run, data = world
-    image = sorted((data / "bounding_box_test").glob("*.jpg"))[0]
-    weighted = [*model_options(run), "--opts", "MODEL.OAMN.UNIFICATION", "weighted"]
-    assert run_tool("search.py", "index", image, "--out", tmp_path / "w", *weighted).code == 0
-    result = run_tool("search.py", "query", image, "--index", tmp_path / "w", "--json", "-", *weighted)
-    (found,) = json.loads(result.out)["queries"]
-    assert found["unified"][0]["distance"] == pytest.approx(0, abs=1e-4)
-    assert found["plain"][0]["distance"] == pytest.approx(0, abs=1e-4)
+    for part in ("query", "bounding_box_test"):
+        (tmp_path / part).mkdir()
+        for number, path in enumerate(sorted((data / part).glob("*.jpg"))[:4]):
+            shutil.copy(path, tmp_path / part / (path.name if number == 3 else f"image{number}.jpg"))
+    index = ["index", tmp_path / "bounding_box_test", "--out", tmp_path / "i", "--types", "none", *model_options(run)]
+    assert run_tool("search.py", *index).code == 0
+    result = run_tool("search.py", "query", tmp_path / "query", "--index", tmp_path / "i", "--evaluate")
+    assert result.code == 2
+    assert "identities are known of 1 of 4 query images and 1 of 4 gallery images" in result.err
+    assert "100" not in result.out
+
+
+def test_one_corrupt_query_does_not_stop_the_batch(world, tmp_path):
+    folder, _, data = world
+    (tmp_path / "broken.jpg").write_text("no image")
+    image = sorted((data / "query").glob("*.jpg"))[0]
+    result = run_tool("search.py", "query", tmp_path, image, "--index", folder / "index", "--json", tmp_path / "r.json")
+    assert result.code == 0
+    assert f"left out {tmp_path / 'broken.jpg'}: not an image" in result.err
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert [entry["query"] for entry in content["queries"]] == [str(image)]
+    assert list(content["unreadable"]) == [str(tmp_path / "broken.jpg")]
+
+
+def test_strangers_are_answered_with_nobody(world, tmp_path):
+    folder, run, data = world
+    shutil.copytree(folder / "index", tmp_path / "index")
+    options = ["--index", tmp_path / "index"]
+    result = run_tool("search.py", "calibrate", data / "query", *options, "--false-match-rate", 0.2)
+    assert result.code == 0, result.err
+    assert "20 % false matches, from" in result.out
+    found = json.loads(run_tool("search.py", "query", data / "query", *options, "--json", "-").out)
+    limit = found["threshold"]["distance"]
+    assert [one["nobody"] for one in found["queries"]] == [
+        one["unified"][0]["distance"] > limit for one in found["queries"]
+    ]
+    other = run_tool("search.py", "query", data / "query", *options, *model_options(run), "--unification", "none")
+    assert "is not used, it was calibrated with another kind of the unification: run calibrate again" in other.err
+
+
+def test_an_interrupted_build_is_told(world, tmp_path):
+    folder, _, data = world
+    shutil.copytree(folder / "index", tmp_path / "index")
+    (tmp_path / "index" / "pending").mkdir()
+    plan = {"images": [], "types": [], "new": True, "removed": []}
+    (tmp_path / "index" / "pending" / "plan.json").write_text(json.dumps(plan))
+    result = run_tool("search.py", "query", next((data / "query").glob("*.jpg")), "--index", tmp_path / "index")
+    assert "is pending: run index again" in result.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_index_ends_with_75_and_goes_on(world, tmp_path, number):
+    _, run, data = world
+    command = [sys.executable, TOOLS / "search.py", "index", data / "bounding_box_test", "--out", tmp_path / "i"]
+    with subprocess.Popen([str(word) for word in [*command, *model_options(run)]], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("model:"):
+                break
+        while not (tmp_path / "i" / "pending" / "plan.json").exists() and process.poll() is None:
+            pass
+        process.send_signal(number)
+        _, err = process.communicate()
+    assert process.returncode == 75, err
+    assert "run again" in err
+    result = run_tool("search.py", *command[2:], *model_options(run))
+    assert result.code == 0, result.err
 
 
 def test_rank_one_can_be_counted_from_the_json(world, tmp_path):
@@ -148,6 +223,12 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
         (["query", "{image}", "--index", "{none}", "+model"], "holds no image yet: run index first"),
         (["query", "{text}", "--index", "{index}", "+model"], "not an image of a known format"),
         (["query", "{image}", "--index", "{index}", "--weights", "w.pth"], "--weights needs --config-file too"),
+        (["query", "{image}", "--index", "{index}", "--topk", "0"], "--topk must be at least 1, got 0"),
+        (["query", "{image}", "--index", "{index}", "--topk", "-3"], "--topk must be at least 1, got -3"),
+        (["query", "{image}", "--index", "{index}", "--html", "{tmp}/no/r.html"], "No such file or directory"),
+        (["query", "{image}", "--index", "{index}", "--json", "{tmp}"], "Is a directory"),
+        (["calibrate", "--index", "{index}"], "cannot tell a false-match rate of 0.01"),
+        (["remove", "{image}", "--index", "{index}"], "nothing is removed"),
         (["query", "{image}", "--index", "{index}", "+other"], "was built with another model"),
         (["index", "{data}", "--out", "{tmp}/i", "--approximate", "+model"], "at least 1000 images"),
         (["remove", "{image}", "--index", "{none}"], "there is no gallery index"),

@@ -1,0 +1,91 @@
+"""What a search found in words: lines and a table for the terminal, and phrases that the page shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from oamn_plugin.errors import printable
+from oamn_plugin.occlusion import NONE
+from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.index import Match
+from oamn_plugin.search.results import SearchResult
+
+
+def to_text(results: Sequence[SearchResult], shown: int = 10) -> str:
+    """The results as tables for a terminal; ``shown`` matches a query."""
+    return "\n\n".join(_text(result, shown) for result in results)
+
+
+def describe_type(result: SearchResult) -> str:
+    """The occlusion type in words.
+
+    >>> from PIL import Image
+    >>> from oamn_plugin.search.gallery import GalleryImage
+    >>> query, picture, sides = GalleryImage("a.jpg"), Image.new("RGB", (4, 8)), {"left": 0.91, "top": 0.09}
+    >>> describe_type(SearchResult(query, picture, "left_half", 0.91, sides, "left_half", [], []))
+    'left half occluded, confidence 0.91'
+    >>> describe_type(SearchResult(query, picture, "left_half", 0.83, {"left_half": 0.83}, "matched", [], []))
+    'left half hidden, 0.83'
+    """
+    words = result.type_name.replace("_", " ")
+    if not result.probabilities:
+        return "compared as it is"
+    if result.searched_as == "matched":
+        return f"{'nothing' if result.type_name == NONE else words} hidden, {result.confidence:.2f}"
+    if result.type_name == NONE:
+        return f"not occluded (no side above the threshold, the largest has {result.confidence:.2f})"
+    return f"{words} occluded, confidence {result.confidence:.2f}"
+
+
+def describe_nobody(result: SearchResult) -> str:
+    """That nobody in the gallery is near enough, in words; empty where somebody is, or no threshold is known."""
+    if not result.nobody:
+        return ""
+    nearest = f"nearest distance {result.unified[0].distance:.4f}, " if result.unified else ""
+    return f"nobody in this gallery: {nearest}{result.threshold}"
+
+
+def describe_model(encoder: ImageEncoder) -> str:
+    """The model and its unification in words."""
+    how = encoder.unification
+    words = {"none": "plain matching", "typed": "unified by the scorer's type"}.get(how.kind, "")
+    if how.kind == "matched":
+        place = "features" if how.place == "features" else f"image in {how.fill} colour"
+        words = f"matched over {how.types} types, strips on the {place}, temperature {how.temperature:g}, "
+        words += f"prior of none {how.none_prior:g}"
+    return f"{printable(encoder.name) or type(encoder.model).__name__}; {words}"
+
+
+def _text(result: SearchResult, shown: int) -> str:
+    known = any(result.is_hit(match) is not None for match in result.unified)
+    cameras = any(match.image.camid for match in result.unified)
+    explained = any(match.posterior for match in result.unified)
+    plain = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
+    rows = []
+    for rank, match in enumerate(result.unified[:shown], start=1):
+        row: list[Any] = [rank, match.image.name, f"{match.distance:.4f}", plain.get(match.image.path, "-")]
+        row += [explanation(match)] if explained else []
+        row += [match.image.camid] if cameras else []
+        row += [{True: "yes", False: "", None: "?"}[result.is_hit(match)]] if known else []
+        rows.append([printable(str(cell)) for cell in (*row, *match.image.extra.values())])
+    extra = [printable(name) for name in result.unified[0].image.extra] if result.unified else []
+    columns = [*(["hidden"] * explained), *(["camera"] * cameras), *(["same person"] * known), *extra]
+    table = tabulate(rows, headers=["rank", "image", "distance", "plain rank", *columns], disable_numparse=True)
+    heading = f"{printable(result.query.path)}: {describe_type(result)}"
+    return "\n".join(filter(None, (heading, describe_nobody(result), table)))
+
+
+def explanation(match: Match) -> str:
+    """What hides the query, as a match explains it, with its share; empty where types were not matched.
+
+    >>> from oamn_plugin.search.gallery import GalleryImage
+    >>> explanation(Match(GalleryImage("a.jpg"), 0.5, "left_half", {"none": 0.2, "left_half": 0.8}))
+    'left half 0.80'
+    """
+    if not match.posterior:
+        return ""
+    words = "nothing" if match.type_name == NONE else match.type_name.replace("_", " ")
+    return f"{words} {match.posterior[match.type_name]:.2f}"

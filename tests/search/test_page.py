@@ -1,0 +1,118 @@
+"""The page of a search: any model, with masks and without, and files that tried to break it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from index_crops import SIZE, make_crops, make_encoder
+from PIL import Image
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from oamn_plugin.search.calibration import Threshold
+from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.gallery import read_gallery
+from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.page import render_fragment, render_search
+from oamn_plugin.search.results import read_pictures, search, to_document, to_json
+from oamn_plugin.search.words import to_text
+
+
+def plain_encoder():
+    torch.manual_seed(0)
+    return ImageEncoder(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=16), input_size=SIZE, name="some/resnet.pth")
+
+
+ENCODERS = {
+    "typed": lambda: make_encoder(),
+    "matched": lambda: make_encoder(unification="matched"),
+    "other model": plain_encoder,
+}
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def found(request, tmp_path_factory):
+    """A model, the index of crops that it built, and what it found for three of them."""
+    folder = tmp_path_factory.mktemp("page")
+    make_crops(folder / "crops", 16)
+    encoder = ENCODERS[request.param]()
+    index = GalleryIndex(folder / "index", encoder)
+    index.add(read_gallery(folder / "crops"))
+    queries, pictures, _ = read_pictures(index.images[:3])
+    threshold = Threshold(1e-6, 0.1, 10, 5, 50, 16, None, {})
+    return encoder, index, search(index, encoder, queries, pictures, 4, threshold=threshold)[0]
+
+
+def test_the_page_shows_masks_of_models_that_have_them_and_shares_of_matched_types(found):
+    encoder, _, results = found
+    page = render_search(results, encoder, "title", "lead")
+    assert page.count('alt="mask of') == (3 * (1 + 8) if encoder.has_scorer else 0)
+    matched = encoder.unification.kind == "matched"
+    shown = sum(match.type_name != "none" for result in results for match in result.unified)
+    assert page.count('class="strip"') == shown
+    assert page.count('class="share"') == (shown if matched else 0)
+    assert ("as the nearest matches say" in page) == matched
+    assert "Model: " in page
+    assert "Model: " in render_fragment(results, encoder)
+
+
+def test_the_posterior_of_a_query_is_in_words_and_adds_up(found):
+    encoder, index, results = found
+    for result, plain in zip(results, to_json(results), strict=True):
+        assert sum(plain["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        if encoder.unification.kind == "matched":
+            assert plain["probabilities"][plain["type"]] == max(plain["probabilities"].values())
+            assert f"hidden, {result.confidence:.2f}" in to_text([result])
+    document = to_document(results, index, encoder, {}, {})
+    assert document["model"]["name"] == encoder.name
+    assert document["model"]["unification"]["kind"] == encoder.unification.kind
+
+
+def test_nobody_is_said_everywhere(found):
+    encoder, index, results = found
+    far = [result for result in results if result.unified[0].distance > 1e-6]
+    assert [one["nobody"] for one in to_json(results)] == [result in far for result in results]
+    words = "nobody in this gallery: nearest distance"
+    assert to_text(results).count(words) == len(far)
+    assert render_search(results, encoder, "t", "l").count(words) == len(far)
+    assert to_document(results, index, encoder, {}, {})["threshold"]["false_match_rate"] == 0.1
+
+
+def test_one_unreadable_query_does_not_stop_the_others(found, tmp_path):
+    _, index, _ = found
+    (tmp_path / "broken.jpg").write_text("no image")
+    images = [*index.images[:1], *read_gallery(tmp_path / "broken.jpg"), *index.images[1:2]]
+    queries, pictures, unreadable = read_pictures(images)
+    assert [query.path for query in queries] == [image.path for image in index.images[:2]]
+    assert len(pictures) == 2
+    assert list(unreadable) == [str(tmp_path / "broken.jpg")]
+
+
+def test_a_comment_too_long_for_jpeg_does_not_break_the_page(tmp_path):
+    encoder = plain_encoder()
+    make_crops(tmp_path / "crops", 4)
+    image = Image.new("RGB", (16, 32), (200, 30, 40))
+    image.save(tmp_path / "crops" / "long.gif", comment=b"x" * 70_000)
+    shutil.move(tmp_path / "crops" / "long.gif", tmp_path / "crops" / "0001_c9.jpg")
+    index = GalleryIndex(tmp_path / "index", encoder)
+    index.add(read_gallery(tmp_path / "crops"))
+    queries, pictures, _ = read_pictures(read_gallery(tmp_path / "crops" / "0001_c9.jpg"))
+    results, _ = search(index, encoder, queries, pictures)
+    assert "0001_c9.jpg" in render_search(results, encoder, "t", "l")
+
+
+def test_escapes_in_names_reach_neither_terminal_nor_page(tmp_path):
+    encoder = plain_encoder()
+    paths = make_crops(tmp_path / "crops", 4)
+    evil = tmp_path / "crops" / "\x1b[2J\u202egnp.<b>.png"
+    shutil.copy(paths[0], evil)
+    index = GalleryIndex(tmp_path / "index", encoder)
+    index.add(read_gallery(tmp_path / "crops"))
+    queries, pictures, _ = read_pictures(read_gallery(evil))
+    results, _ = search(index, encoder, queries, pictures)
+    for text in (to_text(results), render_search(results, encoder, "t", "l")):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "\\x1b[2J" in text
+    assert "<b>.png" not in render_search(results, encoder, "t", "l")
