@@ -1,6 +1,6 @@
 """False matches of people who are not in the gallery, at the thresholds of `search calibrate`, on Partial-REID.
 
-    python benchmarks/unknown_people.py PARTIAL_REID_FOLDER [--rates 0.05 0.1 0.2 --queries occluded partial] [model arguments]
+    python benchmarks/unknown_people.py PARTIAL_REID_FOLDER [--rates 0.05 0.1 0.2] [model arguments]
 
 Each third of the people in turn is taken out of the gallery. The threshold is calibrated with queries of the people who
 are left, each left out of the gallery for its own queries; it is tested with the queries of those who were taken out.

@@ -39,9 +39,8 @@ def test_the_command(world, tmp_path):
     assert json.loads(inside["graphs.json"]) == card
 
 
-def test_a_tracker_that_normalises_gets_a_graph_that_does_not(embedded_root, tmp_path):
-    run = make_run(tmp_path / "run", embedded_root)
-    data = next(embedded_root.glob("OccludedPedestrians-tiny*"))
+def test_a_tracker_that_normalises_gets_a_graph_that_does_not(world, tmp_path):
+    _, run, data = world
     options = ["--input", "normalised", "--output", "descriptor", "--images", data / "query", *model_options(run)]
     assert run_tool("export.py", "torch", tmp_path / "out", *options).code == 0
     card = json.loads((tmp_path / "out" / "graphs.json").read_text())

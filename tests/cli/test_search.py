@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from run_tool import run_tool
+from run_tool import TOOLS, run_tool
 from search_runs import make_run, model_options
 
 

@@ -15,7 +15,7 @@ from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
 from oamn_plugin.search.page import render_fragment, render_search
-from oamn_plugin.search.results import read_pictures, search, to_document, to_json
+from oamn_plugin.search.results import read_pictures, search, to_document, results_json
 from oamn_plugin.search.words import to_text
 
 
@@ -59,7 +59,7 @@ def test_the_page_shows_masks_of_models_that_have_them_and_shares_of_matched_typ
 
 def test_the_posterior_of_a_query_is_in_words_and_adds_up(found):
     encoder, index, results = found
-    for result, plain in zip(results, to_json(results), strict=True):
+    for result, plain in zip(results, results_json(results), strict=True):
         assert sum(plain["probabilities"].values()) == pytest.approx(1, abs=1e-4)
         if encoder.unification.kind == "matched":
             assert plain["probabilities"][plain["type"]] == max(plain["probabilities"].values())
@@ -72,7 +72,7 @@ def test_the_posterior_of_a_query_is_in_words_and_adds_up(found):
 def test_nobody_is_said_everywhere(found):
     encoder, index, results = found
     far = [result for result in results if result.unified[0].distance > 1e-6]
-    assert [one["nobody"] for one in to_json(results)] == [result in far for result in results]
+    assert [one["nobody"] for one in results_json(results)] == [result in far for result in results]
     words = "nobody in this gallery: nearest distance"
     assert to_text(results).count(words) == len(far)
     assert render_search(results, encoder, "t", "l").count(words) == len(far)
