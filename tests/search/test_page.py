@@ -15,7 +15,7 @@ from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
 from oamn_plugin.search.page import render_fragment, render_search
-from oamn_plugin.search.results import read_pictures, search, to_document, results_json
+from oamn_plugin.search.results import read_pictures, results_json, search, to_document
 from oamn_plugin.search.words import to_text
 
 
