@@ -112,6 +112,11 @@ def calibrate(
             f"{unnamed} of {len(images)} images have no identity, so their people cannot be left out of the gallery: "
             "name them as in the gallery, give --pattern, or use a CSV file with the column pid"
         )
+    allowed = math.floor(rate * (len(images) + 1))  # a new stranger is as likely at each of len + 1 places
+    if not allowed:
+        raise CalibrationError(
+            f"{len(images)} images cannot tell a false-match rate of {rate:g}: give at least {math.ceil(1 / rate - 1)}"
+        )
     wanted = max(counts.values(), default=0) + 2  # all of one's own, oneself, and one other at least
     nearest, known = [], []
     for part in tqdm(list(in_batches(images)), desc="calibrate", unit="batch", disable=not progress):
@@ -121,11 +126,6 @@ def calibrate(
             nearest.append(next((m.distance for m in others if not _same(query, m)), math.inf))
             if any(_same(query, match) for match in others):
                 known.append(others[0].distance)
-    allowed = math.floor(rate * (len(nearest) + 1))  # a new stranger is as likely at each of len + 1 places
-    if not allowed:
-        raise CalibrationError(
-            f"{len(nearest)} images cannot tell a false-match rate of {rate:g}: give at least {math.ceil(1 / rate - 1)}"
-        )
     distance = sorted(nearest)[allowed - 1]
     if math.isinf(distance):
         raise CalibrationError("the gallery has no image of anybody else: a threshold needs two people at least")
