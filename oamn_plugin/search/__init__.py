@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from oamn_plugin.search.encoder import ImageEncoder, packaged_encoder
-from oamn_plugin.search.faiss_files import IVFPQ
 from oamn_plugin.search.gallery import GalleryImage, read_gallery
-from oamn_plugin.search.index import GalleryIndex, Match
+from oamn_plugin.search.index import Changes, GalleryIndex, Match
 
 __all__ = [
-    "IVFPQ",
+    "Changes",
     "GalleryImage",
     "GalleryIndex",
     "ImageEncoder",

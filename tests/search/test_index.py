@@ -13,10 +13,9 @@ from index_crops import contents, make_crops, make_encoder
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.retrieval import evaluate_ranking, unify
-from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError
+from oamn_plugin.search.files import GalleryIndexError, IndexFileError, locked
 from oamn_plugin.search.gallery import GalleryImage, numbered, read_gallery
 from oamn_plugin.search.index import GalleryIndex, exact_search
-from oamn_plugin.search.index_folder import GalleryIndexError
 
 torch.set_num_threads(1)
 
@@ -133,7 +132,10 @@ def test_removing(crops, encoder, queries, tmp_path):
     index = GalleryIndex(tmp_path / "index", encoder)
     index.add(read_gallery(crops / "gallery"), types=["none"])
     gone = [image.path for image in index.images[::3]]
-    assert index.remove([*gone, tmp_path / "never there"]) == len(gone)
+    with pytest.raises(GalleryIndexError, match=r"1 of 15 images are not in .*never there: nothing was removed"):
+        index.remove([*gone, tmp_path / "never there"])
+    assert len(index) == 40
+    assert index.remove(gone) == len(gone)
     assert len(index) == 40 - len(gone) == len(GalleryIndex(index.folder))
     paths = {match.image.path for row in index.search(queries[1], 100, plain=True) for match in row}
     assert paths == {image.path for image in index.images}
@@ -187,7 +189,7 @@ def test_without_unification_there_is_one_type(crops, tmp_path):
 
 def test_one_writer_at_a_time(crops, encoder, tmp_path):
     index = GalleryIndex(tmp_path / "index", encoder)
-    with index._files.writing(), pytest.raises(GalleryIndexError, match="another process is writing"):
+    with locked(index.folder), pytest.raises(GalleryIndexError, match="another process is writing"):
         GalleryIndex(tmp_path / "index", encoder).add(read_gallery(crops / "gallery"))
 
 
@@ -200,27 +202,42 @@ def test_what_is_no_index(built, encoder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(GalleryIndexError, match="holds no image"):
         GalleryIndex(tmp_path / "empty", encoder).search(None, 3)
-    with pytest.raises(GalleryIndexError, match="another kind"):
-        GalleryIndex(built.folder, encoder, approximate=IVFPQ())
     with pytest.raises(GalleryIndexError, match="cannot describe the types left"):
         built.build(["left"])
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "other width", "longer", "absent numbers"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "other width", "absent numbers", "too few rows"])
 def test_damaged_files_are_refused(crops, encoder, tmp_path, queries, damage):
     index = GalleryIndex(tmp_path / "index", encoder)
     index.add(read_gallery(crops / "gallery")[:5], types=["none"])
-    path = tmp_path / "index" / "types" / "none.faiss"
+    path = tmp_path / "index" / "types" / "none.npy"
     content = path.read_bytes()
     path.write_bytes({
         "cut": content[:-100],
         "garbage": os.urandom(len(content)),
-        "other width": content[:4] + (7).to_bytes(4, "little") + content[8:],
-        "longer": content + b"0" * 64,
-        "absent numbers": content[:8] + (10**15).to_bytes(8, "little") + content[16:],
+        "other width": content.replace(b"(5, 512)", b"(5, 256)"),
+        "absent numbers": content.replace(b"(5, 512)", b"(5, 9" + b"9" * 12 + b")")[: len(content)],
+        "too few rows": content.replace(b"(5, 512)", b"(4, 512)"),
     }[damage])  # fmt: skip
-    with pytest.raises(IndexFileError, match="damaged"):
+    assert path.read_bytes() != content
+    with pytest.raises(IndexFileError, match=r"damaged|4 descriptors of 5"):
         GalleryIndex(tmp_path / "index", encoder).search(queries[1], 3, plain=True)
+
+
+def test_rows_beyond_the_numbers_are_never_seen(crops, encoder, tmp_path, queries):
+    """What a killed process has begun to add."""
+    images = read_gallery(crops / "gallery")
+    index = GalleryIndex(tmp_path / "index", encoder)
+    index.add(images[:5], types=["none"])
+    before, path = index.search(queries[1], 9, plain=True), tmp_path / "index" / "types" / "none.npy"
+    path.write_bytes(path.read_bytes() + os.urandom(999))
+    again = GalleryIndex(tmp_path / "index", encoder)
+    assert again.search(queries[1], 9, plain=True) == before
+    again.add(images[5:9])
+    fresh = GalleryIndex(tmp_path / "fresh", encoder)
+    fresh.add(images[:5], types=["none"])
+    fresh.add(images[5:9])
+    assert contents(again.folder) == contents(fresh.folder)
 
 
 @pytest.mark.parametrize("name", ["index.json", "images.json"])
