@@ -37,7 +37,7 @@ from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search import GalleryIndex
 from oamn_plugin.search.descriptor_files import DescriptorFile, Rows
 from oamn_plugin.search.faiss_files import TOP, Quantised, TuningSet
-from oamn_plugin.search.index import exact_search, nearest_rows, ranked, variants_of
+from oamn_plugin.search.nearest import exact_search, nearest_rows, ranked, variants_of
 
 STEP = 1 << 14
 
@@ -122,9 +122,9 @@ def own_index(folder: Path, query: np.ndarray, sides: list[Rows], truth: list[np
     trials = quantised.tune(args.target_recall, TuningSet(query[:half], truth[:half], rank, nobody))
     for trial in trials:
         report(kind="tuning", **vars(trial))
-    found, start = [], time.process_time()
-    for row in range(half, len(query)):
-        found.append(rank(row, quantised.candidates(query[row : row + 1], known, TOP)[0]))
+    start = time.process_time()
+    named = (quantised.candidates(query[row : row + 1], known, TOP)[0] for row in range(half, len(query)))
+    found = [rank(row, numbers) for row, numbers in enumerate(named, start=half)]
     seconds = (time.process_time() - start) / (len(query) - half)
     size = (folder / "approximate.faiss").stat().st_size / len(known)
     chosen = {"probes": quantised.chosen.probes, "candidates": quantised.chosen.candidates}
@@ -148,8 +148,8 @@ def plain_faiss(kind: str, query: np.ndarray, gallery: np.ndarray, truth: list[n
         found = [index.search(one[None], TOP)[1][0] for one in query]
         each = (time.process_time() - start) / len(query)
         size = 4 * dim if kind == "flat" else dim + 4 * 64 + 8
-        report(kind=f"faiss {kind}", effort=effort, recall=recall_of(found, truth), milliseconds=1000 * each, bytes=size,
-               build_seconds=built)  # fmt: skip
+        measured = {"recall": recall_of(found, truth), "milliseconds": 1000 * each, "bytes": size}
+        report(kind=f"faiss {kind}", effort=effort, build_seconds=built, **measured)
 
 
 def run(count: int, args: argparse.Namespace) -> None:

@@ -169,9 +169,8 @@ class Quantised:
         trials.sort(key=lambda trial: trial.milliseconds)
         good = [trial for trial in trials if trial.recall >= target_recall]
         chosen = good[0] if good else max(trials, key=lambda trial: trial.recall)
-        write_json(self._settings, {
-            "chosen": asdict(chosen), "target": target_recall, "trials": [list(asdict(trial).values()) for trial in trials]
-        })  # fmt: skip
+        rows = [list(asdict(trial).values()) for trial in trials]
+        write_json(self._settings, {"chosen": asdict(chosen), "target": target_recall, "trials": rows})
         return trials
 
     def _try(self, probes: int, candidates: int, known: np.ndarray, tuning: TuningSet) -> Trial:

@@ -42,6 +42,17 @@ class Known(NamedTuple):
 Numbered = tuple[int, Known]
 
 
+class Changes(NamedTuple):
+    """What ``add`` of an index did."""
+
+    added: int = 0
+    """Images that were not in the index."""
+    replaced: int = 0
+    """Images whose file had been replaced; encoded anew."""
+    relabelled: int = 0
+    """Images whose identity, camera or further columns are others now; not encoded anew."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A change: numbers to remove, then images to describe for types (``new``: not in the index so far)."""
@@ -152,7 +163,7 @@ class PlanFolder:
             for number, images in enumerate(in_batches(plan.images, BLOCK)):
                 if number % part[1] == part[0]:
                     missing = [name for name in plan.types if not self._path(number, name).exists()]
-                    for name, block in _describe(images, missing, encoder).items() if missing else ():
+                    for name, block in describe(images, missing, encoder).items() if missing else ():
                         self._write(number, name, block)
                 bar.update(len(images))
 
@@ -192,7 +203,8 @@ def _ascending(numbers: Sequence[int]) -> bool:
     return all(before < after for before, after in pairwise(numbers))
 
 
-def _describe(images: Sequence[Numbered], names: Sequence[str], encoder: ImageEncoder) -> dict[str, Block]:
+def describe(images: Sequence[Numbered], names: Sequence[str], encoder: ImageEncoder) -> dict[str, Block]:
+    """Reads images and describes those that can be read, by type."""
     ids: list[int] = []
     unreadable: dict[int, str] = {}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}

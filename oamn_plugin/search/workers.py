@@ -21,14 +21,19 @@ def rank_and_size() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 
+def wait() -> None:
+    """Waits until all processes are here."""
+    if rank_and_size()[1] > 1:
+        dist.barrier()
+
+
 def encode_together(pending: PlanFolder, plan: Plan, encoder: ImageEncoder, progress: bool) -> None:
     """Describes a plan's images with the help of all processes; called by the first one."""
     part = rank_and_size()
     if part[1] > 1:
         _announce(True)
     pending.encode(plan, encoder, progress, part)
-    if part[1] > 1:
-        dist.barrier()
+    wait()
 
 
 @contextmanager
@@ -47,7 +52,7 @@ def follow(pending: PlanFolder, encoder: ImageEncoder) -> None:
         plan = pending.load()
         if plan is not None:
             pending.encode(plan, encoder, False, rank_and_size())
-        dist.barrier()
+        wait()
 
 
 def _announce(go_on: bool | None) -> bool:

@@ -147,3 +147,40 @@ def test_any_changes_leave_what_a_set_would_hold(changes, encoder, crops, tmp_pa
     for image, row in zip(again.images, again.descriptors("none"), strict=True):
         alone = encoder.gallery(encoder.read(image.path)[None], ["none"])["none"][0].numpy()
         assert abs(row - alone).max() < 1e-5
+
+
+@pytest.mark.parametrize("damage", ["cut", "absent rows", "no reasons"])
+def test_a_damaged_block_is_one_message(crops, encoder, tmp_path, monkeypatch, damage):
+    index = GalleryIndex(tmp_path / "index", encoder)
+    with monkeypatch.context() as patch:
+        patch.setattr(index_plan.PlanFolder, "blocks", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            index.add(read_gallery(crops)[:4], ["none"])
+    block = index.folder / "pending" / "none" / "000000.npy"
+    content = block.read_bytes()
+    if damage == "no reasons":
+        block.with_suffix(".json").write_text("[]")
+    else:
+        huge = content.replace(b"(3, ", b"(" + b"9" * 12 + b", ")[: len(content)]
+        block.write_bytes(content[:-9] if damage == "cut" else huge)
+    with pytest.raises(files.IndexFileError, match="damaged"):
+        GalleryIndex(tmp_path / "index", encoder).add(read_gallery(crops)[:4], ["none"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_build_what_one_builds(crops, encoder, reference, tmp_path):
+    import torch.distributed as dist
+
+    children = []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                dist.init_process_group("gloo", f"file://{tmp_path}/meeting", rank=rank, world_size=2)
+                GalleryIndex(tmp_path / "index", encoder).add(read_gallery(crops), TYPES)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert contents(tmp_path / "index") == reference[0]
