@@ -31,7 +31,6 @@ setup(
         "tqdm>=4.60",
         "pyyaml>=6",
         "jinja2>=3.1",
-        "faiss-cpu>=1.7.4",
         # what fastreid 1.4.0 imports; fastreid itself comes with `pip install --no-deps fastreid==1.4.0`
         "yacs>=0.1.8",
         "tabulate>=0.9",
@@ -46,6 +45,8 @@ setup(
         "bench": ["Cython>=3"],
         "export": ["onnx>=1.15", "onnxruntime>=1.17", "onnxscript"],
         "app": ["gradio>=5"],
+        "search": ["faiss-cpu>=1.12"],  # approximate indexes
+        "milvus": ["pymilvus>=2.5", "milvus-lite"],
         "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],
     },
     classifiers=[

@@ -1,8 +1,9 @@
 """A gallery in Milvus: the folder index's questions, answered by a server or cluster that others maintain.
 
-An entity for each image and occlusion type. Its key is made of the image's path: writing again changes nothing and a killed build goes on where it stopped. Milvus groups the variants of an image and names candidates; their distances
-are computed here by the exact formula, on descriptors that Milvus hands back. One more entity says which model
-described the images.
+Each image has an entity for every occlusion type. Its key is made of the image's path: writing again changes nothing,
+and a killed build goes on where it stopped. Milvus groups the variants of an image and names candidates; their
+distances are computed here by the exact formula, on descriptors that Milvus hands back. One more entity says which
+model described the images.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ class MilvusIndex:
         unknown = [path for key, path in keys.items() if key not in found]
         if unknown:
             raise GalleryIndexError(
-                f"{len(unknown)} of {len(keys)} images are not in {self.folder}, such as {unknown[0]}: nothing was removed"
+                f"{len(unknown)} of {len(keys)} images are not in {self.folder}, such as {unknown[0]}: "
+                "nothing was removed"
             )
         self._delete(list(keys))
         return sum(kind != _UNREADABLE for kind in found.values())
@@ -202,6 +204,10 @@ class MilvusIndex:
         """(G, D) descriptors of a type in the order of :attr:`images`; all of them are fetched."""
         rows = {key["image"]: key["vector"] for key in self._rows(_is("type", name), ["image", "vector"])}
         return np.array([rows[key_of(image.path)] for image in self.images], dtype=np.float32)
+
+    def quantise(self, target_recall: float = 0.95) -> list[Any]:
+        """Refused: Milvus has its own search."""
+        raise GalleryIndexError(f"{self.folder} is searched by Milvus: leave out --approximate")
 
     def evaluate(self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False) -> Any:
         """Refused: scores need the distances to all images."""

@@ -7,13 +7,36 @@ that were being made; the next call carries on, with any number of processes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.distributed as dist
 
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index_plan import Plan, PlanFolder
+
+
+@contextmanager
+def together(encoder: ImageEncoder) -> Iterator[bool]:
+    """Joins the processes that torchrun started, if it did, each with a GPU of its own where there are as many.
+
+    Yields:
+        Whether this is the first process, the one that reports.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield True
+        return
+    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if gpus:
+        encoder.model.to(f"cuda:{local % gpus}")
+    dist.init_process_group("gloo")
+    try:
+        yield dist.get_rank() == 0
+    finally:
+        dist.destroy_process_group()
 
 
 def rank_and_size() -> tuple[int, int]:
