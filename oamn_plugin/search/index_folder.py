@@ -196,6 +196,9 @@ class IndexFolder:
         if self.path.exists() and not self.path.is_dir():
             raise GalleryIndexError(f"{self.path} is a file: choose another place for the index")
         if self.path.exists() and [item for item in self.path.iterdir() if not item.name.startswith(".")]:
+            header: dict[str, Any] | None = read_json(self.path / "index.json")
+            if header is not None:  # another process has begun it in between
+                return header
             raise GalleryIndexError(f"{self.path} is not empty and no gallery index: choose another folder")
         self._header = header_of(self.encoder)
         return self._header

@@ -161,7 +161,7 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
         (["query", "{text}", "--index", "{index}", "+model"], "not an image of a known format"),
         (["query", "{image}", "--index", "{index}", "--weights", "w.pth"], "--weights needs --config-file too"),
         (["query", "{image}", "--index", "{index}", "+other"], "was built with another model"),
-        (["index", "{data}", "--out", "{tmp}/i", "--approximate", "+model"], "at least 1000 images"),
+        (["index", "{data}", "--out", "{tmp}/i", "--approximate", "+model"], "pays from 1000 images"),
         (["remove", "{image}", "--index", "{none}"], "there is no gallery index"),
     ],
 )
