@@ -1,116 +1,206 @@
-"""IVF-PQ against exact search in large galleries: recall@10, bytes an image, milliseconds a query.
+"""The quick search of a large gallery beside exact search and plain faiss: recall@10, bytes a descriptor, milliseconds.
 
-    python benchmarks/search.py [--sizes 100000 1000000 --dim 512 --queries 500 --code-bytes 64 --probes 8 32 128]
+    python benchmarks/search.py --images 1000000 [--dim 512 --queries 200 --beside flat hnsw]
+    python benchmarks/search.py --images 100000 --from crops.index       # descriptors of a real index, enlarged
 
-Descriptors are unit vectors around identity centres, 20 images an identity, whose variance falls off along the axes as
-1 / k, as that of learned descriptors does; isotropic noise, which nothing real looks like, would be harder to quantise.
-Both kinds are the ones that GalleryIndex uses. One query at a time, as a person searching sends them. Printed are
-lines of JSON; nearest_found is the share of queries whose true nearest image is among the ten found.
+Synthetic descriptors are unit vectors around identity centres, 20 images an identity, whose variance falls off along
+the axes as 1 / k, as that of learned descriptors does; isotropic noise, which nothing real looks like, would be harder
+to quantise. Real ones are the un-occluded descriptors of an index whose images have identities; copies are moved by the
+difference of two images of one random person, the way images of a person do differ. One image in --queries is held out
+as query. With --matched the nine variants of each image are kept (moved alike), queries are in turn whole and covered,
+and what is searched for is the exact matched ranking.
+
+The index is GalleryIndex's own, from its files. One query at a time, one thread. Times are processor time. Printed are
+lines of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from oamn_plugin.search import faiss_files
-from oamn_plugin.search.faiss_files import IVFPQ
-from oamn_plugin.search.index import exact_search
+from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
+from oamn_plugin.retrieval.matching import matched_blocks
+from oamn_plugin.retrieval.unification import Unification
+from oamn_plugin.search import GalleryIndex
+from oamn_plugin.search.descriptor_files import DescriptorFile, Rows
+from oamn_plugin.search.faiss_files import TOP, Quantised, TuningSet
+from oamn_plugin.search.nearest import exact_search, nearest_rows, ranked, variants_of
 
-TOP = 10
+STEP = 1 << 14
 
 
-def make_descriptors(count: int, queries: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(count, dim) gallery and (queries, dim) unit vectors of the same identities."""
+def make_descriptors(count: int, queries: int, dim: int, seed: int = 0) -> tuple[Iterator[np.ndarray], np.ndarray]:
+    """Blocks of (count, dim) gallery rows, and (queries, dim) unit vectors of the same identities."""
     generator = np.random.default_rng(seed)
     scale = (np.arange(1, dim + 1) ** -0.5).astype(np.float32)
     centres = generator.standard_normal((max(1, count // 20), dim), dtype=np.float32)
 
-    def around(pids: np.ndarray) -> np.ndarray:
-        rows = np.empty((len(pids), dim), dtype=np.float32)
-        for start in range(0, len(pids), 65536):
-            part = slice(start, start + 65536)
-            noise = generator.standard_normal((len(pids[part]), dim), dtype=np.float32)
-            block = (centres[pids[part]] + noise) * scale
-            rows[part] = block / np.linalg.norm(block, axis=1, keepdims=True)
-        return rows
+    def around(number: int) -> Iterator[np.ndarray]:
+        for start in range(0, number, STEP):
+            pids = generator.integers(0, len(centres), min(STEP, number - start))
+            noise = generator.standard_normal((len(pids), dim), dtype=np.float32)
+            yield unit((centres[pids] + noise) * scale)
 
-    gallery = around(generator.integers(0, len(centres), count))
-    return gallery, around(generator.integers(0, len(centres), queries))
+    own = np.concatenate(list(around(queries)))
+    return around(count), own
 
 
-def timed_exact(gallery: np.ndarray, queries: np.ndarray, timed: int) -> tuple[np.ndarray, float]:
-    """(Q, 10) true neighbours, and seconds a query of one-by-one search."""
-    truth = np.stack([rows for rows, _ in exact_search(queries, gallery, TOP)])
-    start = time.perf_counter()
-    for query in queries[:timed]:
-        list(exact_search(query[None], gallery, TOP))
-    return truth, (time.perf_counter() - start) / timed
+def enlarged(sides: list[np.ndarray], pids: np.ndarray, count: int, seed: int = 0) -> Iterator[list[np.ndarray]]:
+    """Blocks of ``count`` rows for each side: all rows again and again, moved by differences within a person."""
+    generator = np.random.default_rng(seed)
+    order = np.argsort(pids, kind="stable")
+    _, first, sizes = np.unique(pids[order], return_index=True, return_counts=True)
+    people = np.flatnonzero(sizes > 1)
+    for start in range(0, count, STEP):
+        number = min(STEP, count - start)
+        rows = np.arange(start, start + number) % len(pids)
+        chosen = generator.choice(people, number)
+        a, b = (order[first[chosen] + generator.integers(0, sizes[chosen])] for _ in range(2))
+        moved = (np.arange(start, start + number) >= len(pids))[:, None]  # the first copy is left as it is
+        yield [unit(side[rows] + moved * (side[a] - side[b])) for side in sides]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def write(folder: Path, names: list[str], blocks: Iterator[list[np.ndarray]], dim: int) -> list[Rows]:
+    """Puts descriptors where an index has them."""
+    start = 0
+    files = [DescriptorFile(folder / "types" / f"{name}.npy", dim) for name in names]
+    for block in blocks:
+        numbers = np.arange(start, start := start + len(block[0]), dtype=np.int64)
+        for file, rows in zip(files, block, strict=True):
+            file.append([Rows(numbers, rows)])
+    return [file.read() for file in files]
+
+
+def truth_of(query: np.ndarray, sides: list[Rows], matching: Any) -> tuple[list[np.ndarray], float]:
+    """Numbers of the ten nearest by exact search, and processor seconds a query."""
+    start = time.process_time()
+    if matching is None:
+        found = [rows for rows, _ in exact_search(query, sides[0].descriptors, TOP)]
+    else:
+        gallery = {name: side.descriptors for name, side in zip(matching.types, sides, strict=True)}
+        found = [rows for _, b in matched_blocks(query, gallery, matching) for rows, _ in nearest_rows(b.numpy(), TOP)]
+    return found, (time.process_time() - start) / len(query)
+
+
+def recall_of(found: Any, truth: list[np.ndarray]) -> float:
+    return float(np.mean([len(np.intersect1d(a, b)) / TOP for a, b in zip(found, truth, strict=True)]))
+
+
+def own_index(folder: Path, query: np.ndarray, sides: list[Rows], truth: list[np.ndarray], args: Any, matching: Any,
+              report: Any) -> None:  # fmt: skip
+    """Builds, tunes on half of the queries, measures with the other half."""
+    quantised = Quantised(folder, args.dim)
+    start = time.process_time()
+    quantised.build(sides[0])
+    built = time.process_time() - start
+    faiss.omp_set_num_threads(1)
+    known = sides[0].numbers
+
+    def rank(row: int, numbers: np.ndarray) -> np.ndarray:
+        return ranked(query[row], numbers, variants_of(sides, numbers), matching, TOP)[0]
+
+    half = len(query) // 2
+    nobody = np.full(half, -1)
+    trials = quantised.tune(args.target_recall, TuningSet(query[:half], truth[:half], rank, nobody))
+    for trial in trials:
+        report(kind="tuning", **vars(trial))
+    start = time.process_time()
+    named = (quantised.candidates(query[row : row + 1], known, TOP)[0] for row in range(half, len(query)))
+    found = [rank(row, numbers) for row, numbers in enumerate(named, start=half)]
+    seconds = (time.process_time() - start) / (len(query) - half)
+    size = (folder / "approximate.faiss").stat().st_size / len(known)
+    chosen = {"probes": quantised.chosen.probes, "candidates": quantised.chosen.candidates}
+    report(kind="oamn approximate", recall=recall_of(found, truth[half:]), milliseconds=1000 * seconds, bytes=size,
+           build_seconds=built, **chosen)  # fmt: skip
+
+
+def plain_faiss(kind: str, query: np.ndarray, gallery: np.ndarray, truth: list[np.ndarray], report: Any) -> None:
+    """faiss alone: HNSW32 with eight-bit codes, or a flat index."""
+    dim = gallery.shape[1]
+    index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_8bit, 32) if kind == "hnsw" else faiss.IndexFlatL2(dim)
+    start = time.process_time()
+    index.train(np.ascontiguousarray(gallery[:STEP]))
+    for first in range(0, len(gallery), STEP):
+        index.add(np.ascontiguousarray(gallery[first : first + STEP]))
+    built = time.process_time() - start
+    for effort in (64, 128, 256, 512) if kind == "hnsw" else (0,):
+        if kind == "hnsw":
+            index.hnsw.efSearch = effort
+        start = time.process_time()
+        found = [index.search(one[None], TOP)[1][0] for one in query]
+        each = (time.process_time() - start) / len(query)
+        size = 4 * dim if kind == "flat" else dim + 4 * 64 + 8
+        measured = {"recall": recall_of(found, truth), "milliseconds": 1000 * each, "bytes": size}
+        report(kind=f"faiss {kind}", effort=effort, build_seconds=built, **measured)
 
 
 def run(count: int, args: argparse.Namespace) -> None:
-    gallery, queries = make_descriptors(count, args.queries, args.dim)
-    truth, seconds = timed_exact(gallery, queries, args.timed)
-    report(
-        count,
-        args.dim,
-        kind="exact",
-        recall=1.0,
-        nearest_found=1.0,
-        bytes=4 * args.dim + 8,
-        milliseconds=1000 * seconds,
-    )
-    for code_bytes in args.code_bytes:
-        start = time.perf_counter()
-        index = IVFPQ(code_bytes).train(gallery)
-        for first in range(0, count, 65536):
-            index.add_with_ids(gallery[first : first + 65536], np.arange(first, min(first + 65536, count)))
-        built = time.perf_counter() - start
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "index.faiss"
-            faiss_files.write(path, index)
-            size = path.stat().st_size / count
-        for probes in args.probes:
-            index.nprobe = probes
-            found = index.search(queries, TOP)[1]
-            recall = np.mean([len(np.intersect1d(a, b)) / TOP for a, b in zip(truth, found, strict=True)])
-            nearest = np.mean([a[0] in b for a, b in zip(truth, found, strict=True)])
-            start = time.perf_counter()
-            for query in queries:
-                index.search(query[None], TOP)
-            each = (time.perf_counter() - start) / len(queries)
-            report(count, args.dim, kind=f"IVF-PQ {code_bytes}", lists=index.nlist, probes=probes,
-                   recall=float(recall), nearest_found=float(nearest),
-                   bytes=size, milliseconds=1000 * each, build_seconds=built)  # fmt: skip
+    names, matching = [NONE], None
+    if args.matched:
+        names, matching = list(OCCLUSION_TYPES), Unification("matched").matching()
 
+    def report(**values: object) -> None:
+        rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
+        source = "real" if args.source else "synthetic"
+        print(json.dumps({"images": count, "descriptors": source, "matched": args.matched, **rounded}), flush=True)
 
-def report(count: int, dim: int, **values: object) -> None:
-    rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in values.items()}
-    print(
-        json.dumps({"images": count, "dim": dim, "threads": os.environ.get("OMP_NUM_THREADS", "all"), **rounded}),
-        flush=True,
-    )
+    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+        folder = Path(temporary)
+        if args.source:
+            index = GalleryIndex(args.source)
+            rows = [index.descriptors(name) for name in names]
+            pids = np.array([image.pid for image in index.images])
+            args.dim = rows[0].shape[1]
+            held = np.arange(len(pids)) % max(2, len(pids) // args.queries) == 0
+            turns = [rows[n % len(rows)][row] for n, row in enumerate(np.flatnonzero(held)[: args.queries])]
+            query = np.ascontiguousarray(np.stack(turns))
+            blocks = enlarged([one[~held] for one in rows], pids[~held], count)
+        else:
+            single, query = make_descriptors(count, args.queries, args.dim)
+            blocks = ([block] for block in single)
+        sides = write(folder, names, blocks, args.dim)
+        truth, seconds = truth_of(query, sides, matching)
+        report(kind="oamn exact", recall=1.0, milliseconds_of_many=1000 * seconds, bytes=4 * args.dim * len(names))
+        own_index(folder, query, sides, truth, args, matching, report)
+        for kind in args.beside:
+            plain_faiss(kind, query, sides[0].descriptors, truth, report)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--images", type=int, nargs="+", default=[100_000])
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--timed", type=int, default=20, help="queries that exact search is timed on")
-    parser.add_argument("--code-bytes", type=int, nargs="+", default=[64])
-    parser.add_argument("--probes", type=int, nargs="+", default=[8, 32, 128])
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--target-recall", type=float, default=0.95)
+    parser.add_argument(
+        "--from", dest="source", metavar="INDEX", help="real descriptors: those of this index, enlarged"
+    )
+    parser.add_argument("--matched", action="store_true", help="nine variants an image, matched ranking (with --from)")
+    parser.add_argument("--beside", nargs="*", choices=("flat", "hnsw"), default=[], help="plain faiss in the same run")
+    parser.add_argument("--folder", help="where the files go meanwhile")
     args = parser.parse_args()
-    for count in args.sizes:
+    if args.matched and not args.source:
+        parser.error("--matched needs --from")
+    torch.set_num_threads(1)
+    for count in args.images:
         run(count, args)
 
 

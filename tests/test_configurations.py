@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from oamn_plugin.reporting.schedule import plan
-from oamn_plugin.reporting.suite import load_suite
 
+from oamn_plugin.benchmark.schedule import plan
+from oamn_plugin.benchmark.suite import load_suite
 from oamn_plugin.cli.train import host_of
 from oamn_plugin.configurations import (
     CONFIGS,
@@ -97,7 +97,7 @@ def test_the_toolbox_is_told_from_the_keys(empty_folder: Path) -> None:
 
 def test_runs_of_before_the_move_into_the_package_stay_finished() -> None:
     """The fingerprint of a suite's run held the script and the path from the root of the repository; it still does."""
-    from oamn_plugin.reporting import schedule
+    from oamn_plugin.benchmark import schedule
 
     suite = load_suite("demo")
     method = suite.methods[0]

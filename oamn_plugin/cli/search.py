@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,16 +27,17 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     index = commands.add_parser("index", help="build an index, add to it, or carry on with an interrupted build")
     index.add_argument("gallery", help="folder with images, or CSV file")
-    index.add_argument("--out", required=True, metavar="INDEX", help="folder of the index; one that exists is added to")
+    index.add_argument(
+        "--out", required=True, metavar="INDEX", help="folder, or place in Milvus; what exists is added to"
+    )
     types = "occlusion types to build; default: all nine, or those the index has; others on demand"
     index.add_argument("--types", nargs="+", metavar="TYPE", choices=OCCLUSION_TYPES, help=types)
-    index.add_argument("--approximate", action="store_true", help="IVF-PQ: a few bytes an image, for large galleries")
-    index.add_argument("--code-bytes", type=int, default=64, help="bytes a descriptor with --approximate (default 64)")
-    index.add_argument("--lists", type=int, default=0, help="inverted lists with --approximate (default: 4 sqrt(N))")
-    index.add_argument("--probes", type=int, default=32, help="lists looked into for a query (default 32)")
+    index.add_argument("--approximate", action="store_true", help="add a quick search, for large galleries")
+    index.add_argument("--target-recall", type=float, default=0.95, help="share of the ten nearest that it must find")
+    index.add_argument("--num-gpus", type=int, default=1, help="processes that share the encoding")
     query = commands.add_parser("query", help="search for images")
     query.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or CSV files")
-    query.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
+    query.add_argument("--index", required=True, metavar="INDEX", help="folder, or place in Milvus")
     query.add_argument("--topk", type=int, default=20, help="matches a query (default 20)")
     query.add_argument("--json", metavar="FILE", help="write the results as JSON; - for the terminal")
     query.add_argument("--html", metavar="FILE", help="write the results as one HTML page")
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--false-match-rate", type=float, default=0.01, metavar="RATE", help=rate)
     remove = commands.add_parser("remove", help="take images out of an index")
     remove.add_argument("images", nargs="+", metavar="IMAGE", help="paths of the images")
-    remove.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
+    remove.add_argument("--index", required=True, metavar="INDEX", help="folder, or place in Milvus")
     for command in (index, query, calibrate):
         command.add_argument("--pattern", help="regular expression for paths, with the groups pid and camid")
         add_model_arguments(command)
@@ -72,26 +72,52 @@ def run_index(args: argparse.Namespace) -> int:
     from oamn_plugin.datasets.folders import stopping_cleanly
     from oamn_plugin.errors import printable
     from oamn_plugin.hosts.encoder import model_of
-    from oamn_plugin.search.faiss_files import IVFPQ
-    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search import locations
     from oamn_plugin.search.words import describe_model
+    from oamn_plugin.search.workers import together
 
+    if args.num_gpus > 1:
+        return run_together(args.num_gpus)
     images = read_images([args.gallery], args.pattern)
-    kind = IVFPQ(args.code_bytes, args.lists, args.probes) if args.approximate else None
     encoder = model_of(args, args.out)
-    print(f"model: {describe_model(encoder)}")
-    with stopping_cleanly(f"index {args.out}"):
-        index = GalleryIndex(args.out, encoder, approximate=kind, progress=True)
-        if index.unfinished:
+    with stopping_cleanly(f"index {args.out}"), together(encoder) as first:
+        if first:
+            print(f"model: {describe_model(encoder)}")
+        index = locations.open_index(args.out, encoder, progress=first)
+        if first and index.unfinished:
             print(f"carrying on with an interrupted build of {index.folder}")
         added = index.add(images, args.types)
+    if not first:
+        return 0
     print(f"{index.folder}: {len(index)} images, {added} of them new; types: {', '.join(index.types)}")
+    if index.changes.replaced or index.changes.relabelled:
+        print(f"{index.changes.replaced} replaced files encoded anew, {index.changes.relabelled} images labelled anew")
+    if index.vanished:
+        print(f"{len(index.vanished)} files are gone, such as {index.vanished[0]}; remove takes them out")
+    if args.approximate:
+        for trial in index.quantise(args.target_recall):
+            chosen = "  <- chosen" if trial == index.approximate else ""
+            print(f"recall@10 {trial.recall:.3f}  {trial.milliseconds:7.2f} ms  {trial.probes:5} lists  "
+                  f"{trial.candidates:4} candidates{chosen}")  # fmt: skip
     unreadable = {image.path for image in images} & set(index.unreadable)
     if unreadable:
         print(f"{len(unreadable)} images could not be read and are left out:")
         for path in sorted(unreadable):
             print(f"  {printable(path)}: {printable(index.unreadable[path])}")
     return 0
+
+
+def run_together(count: int) -> int:
+    """Starts the same command in several processes that share the encoding."""
+    import subprocess
+
+    words = sys.argv[2:] if sys.argv[1:2] == ["search"] else sys.argv[1:]
+    own = [word for word in words if not word.startswith("--num-gpus=")]
+    if "--num-gpus" in own:
+        place = own.index("--num-gpus")
+        del own[place : place + 2]
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return subprocess.run([sys.executable, *start, "-m", "oamn_plugin", "search", *own], check=False).returncode
 
 
 def run_query(args: argparse.Namespace) -> int:
@@ -147,14 +173,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Takes images out."""
-    from oamn_plugin.errors import ExpectedError
-    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search import locations
 
-    index = GalleryIndex(args.index)
-    known = {image.path for image in index.images} | set(index.unreadable)
-    unknown = [path for path in args.images if os.path.abspath(path) not in known]
-    if unknown:
-        raise ExpectedError(f"{index.folder} does not hold {', '.join(unknown)}: nothing is removed")
+    index = locations.open_index(args.index)
     print(f"{index.folder}: removed {index.remove(args.images)} images, {len(index)} are left")
     return 0
 
@@ -170,10 +191,10 @@ def read_images(sources: list[str], pattern: str | None) -> list[Any]:
 def open_index(args: argparse.Namespace) -> tuple[Any, Any]:
     """The index that a command works with, and the model it was built with."""
     from oamn_plugin.hosts.encoder import model_of
-    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search import locations
 
     encoder = model_of(args, args.index)
-    index = GalleryIndex(args.index, encoder, progress=True)
+    index = locations.open_index(args.index, encoder, progress=True)
     if index.unfinished:
         print(f"search: a build of {index.folder} is pending: run index again; what is there is used", file=sys.stderr)
     return index, encoder

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from oamn_plugin.search.encoder import ImageEncoder, packaged_encoder
-from oamn_plugin.search.faiss_files import IVFPQ
 from oamn_plugin.search.gallery import GalleryImage, read_gallery
-from oamn_plugin.search.index import GalleryIndex, Match
+from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.index_plan import Changes
+from oamn_plugin.search.locations import open_index
+from oamn_plugin.search.milvus_index import MilvusIndex
+from oamn_plugin.search.nearest import Match
 
 __all__ = [
-    "IVFPQ",
+    "Changes",
     "GalleryImage",
     "GalleryIndex",
     "ImageEncoder",
     "Match",
+    "MilvusIndex",
+    "open_index",
     "packaged_encoder",
     "read_gallery",
 ]

@@ -1,162 +1,284 @@
-"""faiss indexes as files: written whole or not at all, looked at before faiss, which trusts its input, reads them."""
+"""The quick search of an index: a quantised copy of its descriptors in inverted lists, which names candidates.
+
+Descriptors lie in lists around centroids (Jegou et al., TPAMI 2011), each as a few bits a number (RaBitQ: Gao and Long,
+SIGMOD 2024). The lists nearest to a query are looked into, and the candidates that the codes name are compared by the
+exact formula on the descriptors themselves, which stay on disk. What is quantised are the un-occluded images alone,
+whatever the unification: docs/search.md says why.
+
+The copy can be made again from the index at any time. Images that it does not hold yet are candidates of every query.
+"""
 
 from __future__ import annotations
 
-import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.search.descriptor_files import Rows
+from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, replacing, signature, write_json
 
-MIN_TRAINING = 1000
-"""Fewer images than this are searched exactly: product quantisation has nothing to learn from them."""
-TRAINING_ROWS = 1 << 18
-"""At most so many descriptors train a quantiser."""
-_WRAPPED, _FLAT, _QUANTISED = (b"IxMp",), (b"IxF2", b"IxFI"), (b"IwPQ",)
+MIN_IMAGES = 1000
+"""Fewer images than this are searched exactly, which is quick enough and leaves nothing to learn from."""
+TOP = 10
+"""Recall is the share of so many nearest images that are found."""
+TUNING_QUERIES = 200
+CODE = "RaBitQfs"
+CANDIDATES = (100, 200, 400, 800)
+"""Numbers of candidates that tuning tries."""
+_QUERY_BITS = 4  # of a number of the query, while codes are compared; 8 take longer and find no more
+_ROUNDS = 5  # of k-means; more move recall little
+_GAIN = 0.005  # recall that twice as many probes must bring
+_PER_LIST = 39  # descriptors that train a list
+_UNCOVERED = 0.01  # share of images, and
+_FEW = 1000  # number of them, that may be left to exact comparison before they are taken in
+_GROWTH = 4.0
 _HEADER = struct.Struct("<iqqq?i")  # d, ntotal, two unused numbers, is_trained, metric
-
-
-class IndexFileError(ExpectedError, ValueError):
-    """A file of an index that is missing, damaged or not what its name says; the message says what to do."""
+_STEP = 1 << 16
 
 
 @dataclass(frozen=True)
-class IVFPQ:
-    """Inverted lists with product quantisation (Jegou et al., TPAMI 2011): a few bytes an image instead of 4 D.
+class Trial:
+    """One setting of the quick search.
 
-    Args:
-        code_bytes: bytes a descriptor is stored in; must divide D.
-        lists: inverted lists; 0: 4 sqrt(N), as many as faiss's guidelines give, within what N images can train.
-        probes: lists looked into for a query; more find more and take longer.
+    Attributes:
+        probes: lists looked into for a query.
+        candidates: images compared by the exact formula, of which ten are wanted.
+        recall: share of the ten nearest images found.
+        milliseconds: processor time a query.
     """
 
-    code_bytes: int = 64
-    lists: int = 0
-    probes: int = 32
+    probes: int
+    candidates: int
+    recall: float
+    milliseconds: float
 
-    def __post_init__(self) -> None:
-        if self.code_bytes < 1 or self.lists < 0 or self.probes < 1:
-            raise ValueError(f"code_bytes and probes must be at least 1 and lists at least 0, got {self}")
 
-    def check(self, dim: int, count: int = MIN_TRAINING) -> None:
-        """Refuses a gallery that this quantisation cannot serve.
+class TuningSet(NamedTuple):
+    """Queries with known answers."""
+
+    queries: np.ndarray
+    """(Q, D)."""
+    truth: list[np.ndarray]
+    """Numbers of the ten nearest images of each, the query itself left out."""
+    rank: Callable[[int, np.ndarray], np.ndarray]
+    """Query row and candidates to the numbers of the nearest ten, by the exact formula."""
+    own: np.ndarray
+    """(Q,) numbers of the queries themselves."""
+
+
+class Quantised:
+    """The quantised copy that belongs to an index.
+
+    Args:
+        folder: of the index.
+        dim: numbers in a descriptor.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.dim = dim
+        self._path, self._settings = folder / "approximate.faiss", folder / "approximate.json"
+        self._loaded: tuple[tuple[int, ...], Any, np.ndarray] | None = None
+        self._chosen: tuple[tuple[int, ...], Trial] | None = None
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The setting that searches use; None: there is no copy.
 
         Raises:
-            IndexFileError: too few images, or a number of bytes that does not divide D.
+            IndexFileError: damaged.
         """
-        if count < MIN_TRAINING:
-            raise IndexFileError(
-                f"IVF-PQ learns from at least {MIN_TRAINING} images, here are {count}: use an exact index"
-            )
-        if dim % self.code_bytes:
-            fitting = [number for number in (8, 16, 32, 64, 128, 256) if dim % number == 0]
-            raise IndexFileError(
-                f"descriptors of {dim} numbers do not fit into {self.code_bytes} bytes: choose one of "
-                f"{', '.join(map(str, fitting))}"
-            )
+        found = signature(self._settings)
+        if not found or not self._path.exists():
+            return None
+        if self._chosen is None or self._chosen[0] != found:
+            try:
+                trial = Trial(**read_json(self._settings)["chosen"])
+                if not (0 < trial.probes < 1 << 24 and 0 < trial.candidates < 1 << 24):
+                    raise ValueError("out of range")
+            except (TypeError, LookupError, ValueError) as error:
+                raise IndexFileError(f"{self._settings} is damaged: remove it; index --approximate makes it") from error
+            self._chosen = found, trial
+        return self._chosen[1]
 
-    def train(self, vectors: np.ndarray) -> Any:
-        """A trained, empty index for vectors like the (N, D) given ones."""
-        count, dim = vectors.shape
-        lists = self.lists or max(1, min(int(4 * count**0.5), count // 39))
-        index = faiss.IndexIVFPQ(faiss.IndexFlatL2(dim), dim, lists, self.code_bytes, 8)
-        index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # it would warn on stderr
-        sample = vectors[:: max(1, count // TRAINING_ROWS)]
-        try:
-            index.train(np.ascontiguousarray(sample, dtype=np.float32))
-        except RuntimeError as error:
-            raise IndexFileError(f"IVF-PQ cannot learn from {count} images: use an exact index") from error
+    def build(self, rows: Rows) -> None:
+        """Makes the copy.
+
+        Raises:
+            GalleryIndexError: too few images, or faiss is missing.
+        """
+        if len(rows.numbers) < MIN_IMAGES:
+            raise GalleryIndexError(
+                f"an approximate index pays from {MIN_IMAGES} images, here are {len(rows.numbers)}: search exactly"
+            )
+        self._write(_filled(self._trained(rows.descriptors), rows, 0))
+
+    def update(self, rows: Rows) -> None:
+        """Takes in what has been added and takes out what has been removed, once it is more than a few images."""
+        index, numbers = self._load()
+        if len(rows.numbers) < MIN_IMAGES:
+            self._settings.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+            return
+        gone = np.setdiff1d(numbers, rows.numbers, assume_unique=True)
+        covered = int(np.searchsorted(rows.numbers, numbers[-1], side="right")) if len(numbers) else 0
+        changed = len(gone) + len(rows.numbers) - covered
+        if changed <= max(_FEW, _UNCOVERED * len(rows.numbers)):
+            return
+        if _lists(len(rows.numbers)) > _GROWTH**0.5 * index.nlist:
+            self.build(rows)
+            return
+        if len(gone):
+            index.remove_ids(gone)
+        self._write(_filled(index, rows, covered))
+
+    def candidates(self, query: np.ndarray, known: np.ndarray, k: int) -> list[np.ndarray]:
+        """Numbers of the images that may be among the k nearest of each query, ascending.
+
+        Args:
+            query: (Q, D).
+            known: (G,) numbers of the images there are, ascending.
+            k: how many are wanted.
+        """
+        chosen = self.chosen
+        if chosen is None:
+            raise GalleryIndexError("there is no quantised index: run index --approximate")
+        return self._candidates(query, known, chosen.probes, chosen.candidates * -(-k // TOP))
+
+    def tune(self, target_recall: float, tuning: TuningSet) -> list[Trial]:
+        """Tries settings and keeps the cheapest that reaches the recall asked for, or else the best.
+
+        Returns:
+            The trials, by their cost.
+        """
+        if not 0 < target_recall < 1:
+            raise GalleryIndexError(f"the recall that is asked for must lie between 0 and 1, got {target_recall}")
+        index, known = self._load()
+        trials: list[Trial] = []
+        for candidates in CANDIDATES:
+            last = 0.0
+            for probes in [1 << power for power in range(4, 24) if 1 << power < index.nlist] + [index.nlist]:
+                trials.append(self._try(probes, candidates, known, tuning))
+                if trials[-1].recall >= target_recall or trials[-1].recall < last + _GAIN:
+                    break
+                last = trials[-1].recall
+        trials.sort(key=lambda trial: trial.milliseconds)
+        good = [trial for trial in trials if trial.recall >= target_recall]
+        chosen = good[0] if good else max(trials, key=lambda trial: trial.recall)
+        rows = [list(asdict(trial).values()) for trial in trials]
+        write_json(self._settings, {"chosen": asdict(chosen), "target": target_recall, "trials": rows})
+        return trials
+
+    def _try(self, probes: int, candidates: int, known: np.ndarray, tuning: TuningSet) -> Trial:
+        found, start = [], time.process_time()
+        for row, query in enumerate(tuning.queries):
+            numbers = self._candidates(query[None], known, probes, candidates)[0]
+            found.append(tuning.rank(row, numbers[numbers != tuning.own[row]]))
+        milliseconds = 1000 * (time.process_time() - start) / len(found)
+        hits = [len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, tuning.truth, strict=True)]
+        return Trial(probes, candidates, float(np.mean(hits)), milliseconds)
+
+    def _candidates(self, query: np.ndarray, known: np.ndarray, probes: int, count: int) -> list[np.ndarray]:
+        index, numbers = self._load()
+        index.nprobe, index.qb = min(probes, index.nlist), _QUERY_BITS
+        _, found = index.search(np.ascontiguousarray(query, np.float32), min(count, index.ntotal))
+        uncovered = known[np.searchsorted(known, numbers[-1], side="right") :]
+        found = [np.sort(row[is_in(row, known)]) for row in found]
+        return [np.concatenate([row, uncovered]) for row in found] if len(uncovered) else found
+
+    def _trained(self, descriptors: np.ndarray) -> Any:
+        faiss = _faiss()
+        lists = _lists(len(descriptors))
+        index = faiss.index_factory(self.dim, f"IVF{lists},{CODE}")
+        index.cp.min_points_per_centroid = 1  # it would warn on stderr
+        index.cp.niter = _ROUNDS
+        step = max(1, len(descriptors) // (_PER_LIST * lists))
+        index.train(np.ascontiguousarray(descriptors[::step], dtype=np.float32))
         return index
 
+    def _load(self) -> tuple[Any, np.ndarray]:
+        """The faiss index and the numbers of its images, ascending."""
+        found = signature(self._path)
+        if self._loaded is None or self._loaded[0] != found:
+            index = read(self._path, self.dim)
+            self._loaded = found, index, _numbers_in(index)
+        return self._loaded[1:]
 
-def new_flat(dim: int) -> Any:
-    """An empty exact index whose images have numbers."""
-    return faiss.IndexIDMap(faiss.IndexFlatL2(dim))
+    def _write(self, index: Any) -> None:
+        faiss = _faiss()
+        with replacing(self._path) as aside:
+            faiss.write_index(index, str(aside))
 
 
-def is_exact(index: Any) -> bool:
-    """Whether an index holds the descriptors themselves."""
-    return isinstance(index, faiss.IndexIDMap)
+def is_in(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of a few numbers are among many, which ascend.
+
+    >>> is_in(np.array([3, 9, -1]), np.array([1, 3, 5])).tolist()
+    [True, False, False]
+    """
+    if not len(known):
+        return np.zeros(len(numbers), dtype=bool)
+    return known[np.minimum(np.searchsorted(known, numbers), len(known) - 1)] == numbers
 
 
-def ids_of(index: Any) -> np.ndarray:
-    """(N,) int64 numbers of the images in an index: of an exact one in the order of its rows, else ascending."""
-    if is_exact(index):
-        return faiss.vector_to_array(index.id_map)
-    lists = index.invlists
+def read(path: Path, dim: int) -> Any:
+    """Reads a faiss index of D-dimensional descriptors in inverted lists.
+
+    Dimension and number of images are compared with the size of the file before faiss, which trusts its input, sees it.
+
+    Raises:
+        IndexFileError: missing, cut off, or of another kind or dimension.
+    """
+    again = "remove it and run index --approximate"
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(4 + _HEADER.size)
+    except OSError as error:
+        raise IndexFileError(f"cannot read the index file {path}: {error.strerror}") from error
+    plausible = len(head) == 4 + _HEADER.size and head[:2] == b"Iw"
+    if plausible:
+        d, total, *_ = _HEADER.unpack_from(head, 4)
+        plausible = d == dim and 0 <= total * 8 < size
+    if not plausible:
+        raise IndexFileError(f"{path} is damaged or no index of {dim} numbers an image: {again}")
+    try:
+        return _faiss().read_index(str(path))
+    except RuntimeError as error:
+        raise IndexFileError(f"{path} is damaged ({str(error).splitlines()[0][:200]}): {again}") from error
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise GalleryIndexError("an approximate index needs faiss: pip install 'oamn_plugin[search]'") from None
+    return faiss
+
+
+def _lists(count: int) -> int:
+    """Inverted lists for so many descriptors, as faiss's guidelines give them."""
+    return max(1, min(int(4 * count**0.5), count // _PER_LIST))
+
+
+def _filled(index: Any, rows: Rows, start: int) -> Any:
+    """The index with the rows from ``start`` on added."""
+    for first in range(start, len(rows.numbers), _STEP):
+        part = slice(first, first + _STEP)
+        index.add_with_ids(np.ascontiguousarray(rows.descriptors[part], dtype=np.float32), rows.numbers[part])
+    return index
+
+
+def _numbers_in(index: Any) -> np.ndarray:
+    """(N,) numbers of the images in an index, ascending."""
+    lists, faiss = index.invlists, _faiss()
     parts = [
         faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
         for number in range(index.nlist)
         if lists.list_size(number)
     ]
     return np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
-
-
-def vectors_of(index: Any) -> np.ndarray:
-    """(N, D) float32 descriptors of an exact index, in place: valid as long as the index is."""
-    flat: Any = faiss.downcast_index(index.index)
-    if flat.ntotal == 0:
-        return np.zeros((0, flat.d), dtype=np.float32)
-    return faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
-
-
-def write(path: Path, index: Any) -> None:
-    """Writes an index beside its place and moves it there; equal indexes give equal files."""
-    with replacing(path) as aside:
-        faiss.write_index(index, str(aside))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside ``path``; takes its place afterwards. The old or the new one is whole at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    yield aside
-    with open(aside, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
-def read(path: Path, dim: int) -> Any:
-    """Reads an index of D-dimensional descriptors.
-
-    Kind, dimension and, for an exact index, the length of the file are compared with what it must be before faiss sees
-    it. The inside of a quantised index cannot be checked without faiss: take those only from people you trust.
-
-    Raises:
-        IndexFileError: missing, cut off, or of another kind or dimension.
-    """
-    again = "build this type again (remove the file and run index)"
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(256)
-    except OSError as error:
-        raise IndexFileError(f"cannot read the index file {path}: {error.strerror}") from error
-    if not _plausible(head, size, dim):
-        raise IndexFileError(f"{path} is damaged or no index of {dim} numbers an image: {again}")
-    try:
-        return faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise IndexFileError(f"{path} is damaged ({str(error).splitlines()[0][:200]}): {again}") from error
-
-
-def _plausible(head: bytes, size: int, dim: int) -> bool:
-    outer = 4 + _HEADER.size
-    if len(head) < 2 * outer:
-        return False
-    d, total, _, _, _, metric = _HEADER.unpack_from(head, 4)
-    if d != dim or total < 0 or metric != faiss.METRIC_L2:
-        return False
-    if head[:4] in _QUANTISED:
-        return size > total * 8
-    inner = head[outer : outer + 4] in _FLAT and _HEADER.unpack_from(head, outer + 4)[:2] == (dim, total)
-    # after the two headers: the vectors and the numbers, each behind its length
-    return head[:4] in _WRAPPED and inner and size == 2 * outer + 8 + total * dim * 4 + 8 + total * 8

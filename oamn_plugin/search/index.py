@@ -1,55 +1,56 @@
-"""A gallery on disk, ready to be searched: a faiss index for every occlusion type, and what is known of each image."""
+"""A gallery on disk, ready to be searched: descriptors for every occlusion type, and what is known of each image."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
-from oamn_plugin.retrieval.distances import distance_blocks
-from oamn_plugin.retrieval.matching import matched_blocks, matched_distances
+from oamn_plugin.retrieval.matching import Matching
 from oamn_plugin.retrieval.ranking import evaluate_ranking
 from oamn_plugin.retrieval.result import RankingResult
 from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
-from oamn_plugin.search import faiss_files
+from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
-from oamn_plugin.search.faiss_files import IVFPQ
+from oamn_plugin.search.faiss_files import TOP, TUNING_QUERIES, Quantised, Trial, TuningSet, is_in
+from oamn_plugin.search.files import GalleryIndexError
 from oamn_plugin.search.gallery import GalleryImage, numbered
-from oamn_plugin.search.index_folder import GalleryIndexError, IndexFolder
-from oamn_plugin.search.index_plan import Plan
-
-
-class Match(NamedTuple):
-    """A gallery image that a search found."""
-
-    image: GalleryImage
-    distance: float
-    """Squared Euclidean distance of the unit descriptors, 0 to 4, or the matched one; an estimate in an approximate
-    index."""
-    type_name: str
-    """The occlusion type that the gallery image was compared under; of a matched one that which explains it best."""
-    posterior: Mapping[str, float] = {}
-    """Share of each occlusion type in a matched distance; empty otherwise."""
+from oamn_plugin.search.index_folder import IndexFolder
+from oamn_plugin.search.index_plan import Changes, Known, Plan, stamp_of
+from oamn_plugin.search.nearest import (
+    Match,
+    compared_groups,
+    compared_types,
+    exact_nearest,
+    matches_of,
+    own_pairs,
+    ranked,
+    variants_of,
+)
+from oamn_plugin.search.workers import follow, leading, rank_and_size
 
 
 class GalleryIndex:
     """A searchable gallery in a folder, which is made when the first images are added.
 
-    Exact by default: distances are those of :func:`oamn_plugin.retrieval.evaluate_ranking`, to the bit. A build that is
-    killed at any moment is carried on by the next call and ends with the same files. Only one process may write at a
-    time; searching may go on meanwhile.
+    Exact: distances are those of :func:`oamn_plugin.retrieval.evaluate_ranking`, to the bit. :meth:`quantise` adds a
+    quick search that may miss some. A build that is killed at any moment is carried on by the next call and ends with
+    the same files. Only one process may write at a time; others may search meanwhile, and see the newer state at their
+    next search.
 
     Args:
         folder: where the index lies.
         encoder: describes images. None: searches descriptors only, nothing can be added.
-        approximate: for a new index: quantise instead of storing descriptors. An existing one knows what it is.
         progress: show progress bars.
+
+    Attributes:
+        changes: what the last :meth:`add` did.
 
     Raises:
         GalleryIndexError: the index was built with other weights or settings, or is none.
@@ -57,31 +58,26 @@ class GalleryIndex:
     Example::
 
         index = GalleryIndex("gallery.index", encoder)
-        report = index.add(read_gallery("crops/"))
+        index.add(read_gallery("crops/"))
         queries = encoder.queries([encoder.read("snapshot.jpg")[None]])
         for match in index.search(queries, k=5)[0]:
             print(match.image.path, match.distance)
     """
 
     def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        encoder: ImageEncoder | None = None,
-        *,
-        approximate: IVFPQ | None = None,
-        progress: bool = False,
+        self, folder: str | os.PathLike[str], encoder: ImageEncoder | None = None, *, progress: bool = False
     ) -> None:
-        self.encoder, self.progress = encoder, progress
-        self._files = IndexFolder(Path(folder).expanduser(), encoder, approximate)
-        self._loaded: tuple[str, Any] | None = None
+        self.encoder, self.progress, self.changes = encoder, progress, Changes()
+        self._files = IndexFolder(Path(folder).expanduser(), encoder)
+        self._quantised = Quantised(self._files.path, self._files.dim)
+        self._sides: dict[str, tuple[Any, Rows]] = {}
 
     def __len__(self) -> int:
-        return len(self._files.images)
+        return len(self._files.known)
 
     def __repr__(self) -> str:
-        kind = "exact" if self.approximate is None else str(self.approximate)
-        types = ", ".join(self.types)
-        return f"{type(self).__name__}({str(self.folder)!r}, {len(self)} images, {kind}, types {types})"
+        kind = "approximate" if self.approximate else "exact"
+        return f"{type(self).__name__}({str(self.folder)!r}, {len(self)} images, {kind}, types {', '.join(self.types)})"
 
     @property
     def folder(self) -> Path:
@@ -99,9 +95,9 @@ class GalleryIndex:
         return self._files.model if isinstance(self._files.model, dict) else None
 
     @property
-    def approximate(self) -> IVFPQ | None:
-        """How descriptors are quantised; None: they are not."""
-        return self._files.approximate
+    def approximate(self) -> Trial | None:
+        """How the quick search was tuned and what it finds; None: there is none, searches are exact."""
+        return self._quantised.chosen
 
     @property
     def images(self) -> list[GalleryImage]:
@@ -119,6 +115,11 @@ class GalleryIndex:
         return self._files.unreadable
 
     @property
+    def vanished(self) -> list[str]:
+        """Paths of images whose files are gone. They stay in the index until they are removed."""
+        return [image.path for image in self.images if not os.path.lexists(image.path)]
+
+    @property
     def unfinished(self) -> bool:
         """Whether a change was interrupted; the next one carries on with it first."""
         return self._files.pending.load() is not None
@@ -126,53 +127,123 @@ class GalleryIndex:
     def add(self, images: Iterable[GalleryImage], types: Sequence[str] | None = None) -> int:
         """Adds the images that the index does not have yet; first carries on with an interrupted build.
 
+        Of the others, those whose file has been replaced are encoded anew, and identity, camera and further columns
+        become those given. Under torchrun every process calls this, and they share the work.
+
         Args:
             images: an image is known by its path.
             types: occlusion types to build; None: those already built, or all that the encoder has.
 
         Returns:
-            How many images were added. Those that cannot be read are in :attr:`unreadable`.
+            How many images were added; :attr:`changes` says more. Those that cannot be read are in :attr:`unreadable`.
 
         Raises:
-            GalleryIndexError: no encoder, an unknown type, or another process is writing.
+            GalleryIndexError: no encoder, an unknown type, another process is writing, or no image can be read.
         """
         wanted = self._wanted(types)
-        with self._files.writing():
+        if self._follows():
+            return 0
+        with leading(), self._files.writing():
             tried = self._resume()
             self._build_types([name for name in wanted if name not in self.types])
             names = tuple(name for name in OCCLUSION_TYPES if name in (*wanted, *self.types))
-            known = {image.path for image in self.images} | tried
-            fresh = {image.path: image for image in images if image.path not in known}
-            before, first = len(self), max(self._files.images, default=-1) + 1
-            if fresh:
-                if self.approximate is not None and not self.types:
-                    self.approximate.check(self._files.dim, len(fresh))
-                self._carry_out(Plan(tuple(enumerate(fresh.values(), start=first)), names))
-            return len(self) - before
+            given = {os.path.abspath(image.path): image for image in images}
+            self.changes = self._take_in({p: image._replace(path=p) for p, image in given.items()}, names, tried)
+            if given and not len(self):
+                path, reason = next(iter(self.unreadable.items()), ("", "all of them were removed"))
+                raise GalleryIndexError(f"none of the {len(given)} images could be read, such as {path}: {reason}")
+            self._update_quantised()
+            return self.changes.added
+
+    def _take_in(self, given: dict[str, GalleryImage], names: tuple[str, ...], tried: set[str]) -> Changes:
+        known = {one.image.path: (number, one) for number, one in self._files.known.items()}
+        stamps = {path: stamp_of(path) for path in given}
+        replaced = {p for p, stamp in stamps.items() if p in known and stamp != known[p][1].stamp and stamp[0] >= 0}
+        other = {p for p in known.keys() & given.keys() if known[p][1].image != given[p]}
+        if other:
+            labels = {known[path][0]: Known(given[path], known[path][1].stamp) for path in other}
+            self._files.write_images({**self._files.known, **labels})
+        encoded = [p for p in given if p in replaced or (p not in known and p not in tried)]
+        if encoded:
+            rows = [Known(given[path], stamps[path]) for path in encoded]
+            gone = tuple(sorted(known[path][0] for path in replaced))
+            plan = Plan(tuple(enumerate(rows, start=self._files.free_number())), names, removed=gone)
+            self._files.carry_out(plan, self.progress)
+        now = {image.path for image in self.images}
+        fresh = set(encoded) - replaced
+        return Changes(len(now & fresh), len(now & replaced), len(other - replaced))
 
     def build(self, types: Sequence[str] | None = None) -> None:
         """Describes the images for further occlusion types; None: all that the encoder has. See :meth:`add`."""
-        with self._files.writing():
+        if self._follows():
+            return
+        with leading(), self._files.writing():
             self._resume()
             self._build_types([name for name in self._wanted(types, default_all=True) if name not in self.types])
 
     def remove(self, paths: Iterable[str | os.PathLike[str]]) -> int:
-        """Takes images out and returns how many there were. Needs no encoder unless a build was interrupted."""
+        """Takes images out and returns how many there were. Needs no encoder unless a build was interrupted.
+
+        Raises:
+            GalleryIndexError: one is not in the index; nothing is removed then.
+        """
         gone = {os.path.abspath(path) for path in paths}
         with self._files.writing():
             self._resume()
+            unreadable = self.unreadable
             numbers = tuple(number for number, image in self._files.images.items() if image.path in gone)
+            unknown = sorted(gone - {self._files.known[number].image.path for number in numbers} - unreadable.keys())
+            if unknown:
+                raise GalleryIndexError(
+                    f"{len(unknown)} of {len(gone)} images are not in {self.folder}, such as {unknown[0]}: "
+                    "nothing was removed"
+                )
             if numbers:
-                self._carry_out(Plan(removed=numbers))
+                self._files.carry_out(Plan(removed=numbers), self.progress)
+            if gone & unreadable.keys():
+                self._files.write_unreadable({p: reason for p, reason in unreadable.items() if p not in gone})
+            self._update_quantised()
             return len(numbers)
 
-    def search(self, queries: QueryDescriptors, k: int = 20, *, plain: bool = False) -> list[list[Match]]:
+    def quantise(self, target_recall: float = 0.95) -> list[Trial]:
+        """Adds a quick search of few bytes a descriptor, tuned on images of the gallery that are held out as queries.
+
+        Searches use it from then on, unless told to be exact; images added later are taken in.
+
+        Args:
+            target_recall: share of the ten nearest images that it must find.
+
+        Returns:
+            The trials, cheapest first; :attr:`approximate` is the one chosen.
+
+        Raises:
+            GalleryIndexError: too few images, no descriptors of the type ``none``, or faiss is missing.
+        """
+        with self._files.writing():
+            self._resume()
+            if NONE not in self.types:
+                raise GalleryIndexError(f"{self.folder} has no descriptors of type {NONE}: run index --types {NONE}")
+            rows = self._side(NONE)
+            self._quantised.build(rows)
+            return self._quantised.tune(target_recall, self._tuning_set())
+
+    def search(
+        self,
+        queries: QueryDescriptors,
+        k: int = 20,
+        *,
+        plain: bool = False,
+        exact: bool = False,
+        leave_out: Sequence[GalleryImage] | None = None,
+    ) -> list[list[Match]]:
         """The nearest images of every query, nearest first; equal distances in the gallery's order.
 
         Args:
             queries: Q described queries.
             k: matches a query; fewer if the gallery is smaller.
             plain: compare un-occluded images with each other, whatever the unification.
+            exact: compare with every image, even where there is a quick search.
+            leave_out: the Q query images: gallery images of a query's own person and camera are left out.
 
         Returns:
             Q lists. A type that is not built yet is built, if there is an encoder.
@@ -180,53 +251,56 @@ class GalleryIndex:
         Raises:
             GalleryIndexError: an empty index, or a type that is missing and cannot be built.
         """
+        self._files.refresh()
         if not len(self):
             raise GalleryIndexError(f"{self.folder} holds no image yet: run index first")
-        if self.unification.kind == "matched" and not plain:
-            return self._search_matched(queries.descriptors.numpy(), k)
-        names = self.search_types(queries, plain)
-        found: list[list[Match]] = [[] for _ in names]
-        for name in dict.fromkeys(names):
-            rows = [row for row, own in enumerate(names) if own == name]
-            for row, matches in zip(rows, self._search_type(name, queries.descriptors[rows].numpy(), k), strict=True):
-                found[row] = matches
+        known, own = self._files.known, own_pairs(leave_out, len(queries.types))
+        counts = Counter((one.image.pid, one.image.camid) for one in known.values()) if any(own) else Counter()
+        many = k + max((counts[pair] for pair in own if pair), default=0)
+        quick = self.approximate is not None and not exact and many < len(self)
+        matching = None if plain or self.unification.kind != "matched" else self.unification.matching()
+        found: list[list[Match]] = [[] for _ in own]
+        for names, rows in compared_groups(self.unification, queries, plain):
+            sides = self._all_sides(names)
+            query = queries.descriptors[rows].numpy()
+            nearest = (
+                self._quick(query, sides, matching, many) if quick else exact_nearest(query, sides, matching, many)
+            )
+            for row, one, (numbers, distances) in zip(rows, query, nearest, strict=True):
+                images = [known[number].image for number in numbers.tolist()]
+                kept = [n for n, image in enumerate(images) if own[row] != (image.pid, image.camid)][:k]
+                variants = variants_of(sides, numbers[kept])
+                found[row] = matches_of(one, [images[n] for n in kept], distances[kept], variants, names, matching)
         return found
 
     def search_types(self, queries: QueryDescriptors, plain: bool = False) -> list[str]:
         """The occlusion type that each of the queries is compared under, where it is not matched."""
-        typed = self.unification.kind == "typed" and not plain
-        return queries.type_names if typed else [NONE] * len(queries.types)
+        return compared_types(self.unification, queries, plain)
 
     @property
     def unification(self) -> Unification:
         """How queries and gallery are unified: as the encoder says, plainly without one."""
         return Unification() if self.encoder is None else self.encoder.unification
 
-    def _search_matched(self, query: np.ndarray, k: int) -> list[list[Match]]:
-        matching = self.unification.matching()
-        sides = {name: self.descriptors(name) for name in matching.types}
-        images, found = self.images, []
-        for start, block in matched_blocks(query, sides, matching):
-            for row, (columns, distances) in enumerate(nearest_rows(block.numpy(), k), start=start):
-                own = torch.from_numpy(np.stack([sides[name][columns] for name in matching.types]))
-                _, posterior = matched_distances(
-                    torch.from_numpy(query[row : row + 1]), own, matching.log_prior(), matching.temperature
-                )
-                pairs = zip(columns.tolist(), distances.tolist(), posterior[0].tolist(), strict=True)
-                found.append([_matched(images[n], d, matching.types, shares) for n, d, shares in pairs])
-        return found
-
     def descriptors(self, name: str) -> np.ndarray:
-        """(G, D) descriptors of a type in the order of :attr:`images`; of an exact index only."""
-        numbers, vectors = self._exact(name)
-        if numbers.tolist() != list(self._files.images):
-            raise GalleryIndexError(f"some images could not be read for {name}, but for other types: build them again")
-        return vectors.copy()  # they lie in the faiss index, which goes when the next type is loaded
+        """(G, D) float32 descriptors of a type in the order of :attr:`images`, a memory map.
+
+        Raises:
+            GalleryIndexError: some images could not be read for this type, or were removed meanwhile.
+        """
+        self._ensure(name)
+        numbers, vectors = self._side(name)
+        if not np.array_equal(numbers, self._files.numbers):
+            raise GalleryIndexError(
+                f"{self.folder} lacks descriptors of type {name} of some images, which could not be read for it: "
+                "remove these images, or bring their files back and remove types/NAME.* to build the type again"
+            )
+        return vectors
 
     def evaluate(
         self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False
     ) -> RankingResult:
-        """The evaluator's scores of queries whose identities and cameras are known, as are the gallery's.
+        """The evaluator's scores of queries whose identities and cameras are known, as are the gallery's; exact.
 
         Args:
             queries: Q described queries.
@@ -234,8 +308,12 @@ class GalleryIndex:
             plain: without unification.
 
         Raises:
-            ValueError: no query with a match. GalleryIndexError: an approximate index.
+            ValueError: no query with a match. GalleryIndexError: a query without identity.
         """
+        self._files.refresh()
+        unknown = sum(not image.pid for image in images)
+        if unknown:
+            raise GalleryIndexError(f"{unknown} of {len(images)} queries have no identity: they cannot be scored")
         query_pids, gallery_pids = numbered([i.pid for i in images], [i.pid for i in self.images])
         query_camids, gallery_camids = numbered(
             [i.camid or "query" for i in images], [i.camid or "gallery" for i in self.images]
@@ -249,35 +327,54 @@ class GalleryIndex:
         gallery = {name: partial(self.descriptors, name) for name in names}
         return evaluate_ranking(queries.descriptors, gallery, *labels, query_types=names)
 
-    def _search_type(self, name: str, descriptors: np.ndarray, k: int) -> Iterator[list[Match]]:
-        self._ensure(name)
-        images = self._files.images
-        for numbers, distances in self._nearest(name, descriptors, k):
-            pairs = zip(numbers.tolist(), distances.tolist(), strict=True)
-            # -1 fills up short lists; other unknown numbers belong to a change that is under way
-            yield [Match(images[n], max(0.0, d), name) for n, d in pairs if n in images][:k]
+    def _quick(
+        self, query: np.ndarray, sides: Sequence[Rows], matching: Matching | None, k: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers and distances of the nearest of the candidates that the quantised index names for each query."""
+        for row, numbers in enumerate(self._quantised.candidates(query, self._files.numbers, k)):
+            common = numbers[np.logical_and.reduce([is_in(numbers, side.numbers) for side in sides])]
+            yield ranked(query[row], common, variants_of(sides, common), matching, k)
 
-    def _nearest(self, name: str, descriptors: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Image numbers and distances of each query."""
-        if self.approximate is None:
-            numbers, vectors = self._exact(name)
-            yield from ((numbers[rows], values) for rows, values in exact_search(descriptors, vectors, k))
-            return
-        index = self._load(name)
-        index.nprobe = self.approximate.probes
-        spare = max(0, index.ntotal - len(self))
-        distances, numbers = index.search(np.ascontiguousarray(descriptors, np.float32), k + spare)
-        yield from zip(numbers, distances, strict=True)
+    def _side(self, name: str) -> Rows:
+        """Descriptors of a type; those of an unfinished change are left out."""
+        file = self._files.descriptors(name)
+        before = file.signature(), self._files.state
+        if self._sides.get(name, (None,))[0] != before:
+            rows, numbers = file.read(), self._files.numbers
+            if not np.array_equal(rows.numbers, numbers):
+                known = np.isin(rows.numbers, numbers)
+                rows = rows if known.all() else Rows(rows.numbers[known], rows.descriptors[known])
+            self._sides[name] = before, rows
+        return self._sides[name][1]
 
-    def _exact(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers and descriptors of the images of a type; rows of an unfinished change are left out."""
-        if self.approximate is not None:
-            raise GalleryIndexError(f"{self.folder} is approximate: it does not hold the descriptors themselves")
-        self._ensure(name)
-        index = self._load(name)
-        numbers, vectors = faiss_files.ids_of(index), faiss_files.vectors_of(index)
-        known = np.isin(numbers, np.fromiter(self._files.images, dtype=np.int64))
-        return (numbers, vectors) if known.all() else (numbers[known], vectors[known])
+    def _all_sides(self, names: Sequence[str]) -> list[Rows]:
+        for name in names:
+            self._ensure(name)
+        sides = [self._side(name) for name in names]
+        if any(not np.array_equal(sides[0].numbers, side.numbers) for side in sides):
+            for name in names:
+                self.descriptors(name)  # says which is not whole
+        return sides
+
+    def _tuning_set(self) -> TuningSet:
+        """Images of the gallery as queries, in turn as they are and as the types cover them, and what is nearest."""
+        matching = self.unification.matching() if self.unification.kind == "matched" else None
+        sides = self._all_sides(matching.types if matching else (NONE,))
+        numbers = sides[0].numbers[:: -(-len(self) // TUNING_QUERIES)]
+        place = np.searchsorted(sides[0].numbers, numbers)
+        turns = [sides[row % len(sides)].descriptors[p] for row, p in enumerate(place.tolist())]
+        query = np.ascontiguousarray(np.stack(turns))
+        nearest = exact_nearest(query, sides, matching, TOP + 1)
+        return TuningSet(
+            query,
+            [near[near != own][:TOP] for own, (near, _) in zip(numbers, nearest, strict=True)],
+            lambda row, found: ranked(query[row], found, variants_of(sides, found), matching, TOP)[0],
+            numbers,
+        )
+
+    def _update_quantised(self) -> None:
+        if self.approximate is not None and NONE in self.types:
+            self._quantised.update(self._side(NONE))
 
     def _ensure(self, name: str) -> None:
         if name in self.types:
@@ -285,13 +382,6 @@ class GalleryIndex:
         if self.encoder is None:
             raise GalleryIndexError(f"{self.folder} has no descriptors of type {name}: run index --types {name}")
         self.build([name])
-
-    def _load(self, name: str) -> Any:
-        """The faiss index of a type; one type is in memory at a time."""
-        if self._loaded is None or self._loaded[0] != name:
-            self._loaded = None
-            self._loaded = name, self._files.read_type(name)
-        return self._loaded[1]
 
     def _wanted(self, types: Sequence[str] | None, default_all: bool = False) -> tuple[str, ...]:
         possible = OCCLUSION_TYPES if self.encoder is None else self.encoder.types
@@ -304,45 +394,21 @@ class GalleryIndex:
 
     def _build_types(self, names: Sequence[str]) -> None:
         if names and len(self):
-            self._carry_out(Plan(tuple(self._files.images.items()), tuple(names), new=False))
-
-    def _carry_out(self, plan: Plan) -> None:
-        self._loaded = None
-        self._files.carry_out(plan, self.encoder, self.progress)
+            self._files.carry_out(Plan(tuple(self._files.known.items()), tuple(names), new=False), self.progress)
 
     def _resume(self) -> set[str]:
         """Carries on with an interrupted change; returns the paths that it was about."""
-        self._loaded = None
-        self._files.read_images()
         plan = self._files.pending.load()
         if plan is None:
             return set()
-        self._files.finish(plan, self.encoder, self.progress)
-        return {image.path for _, image in plan.images}
+        self._files.finish(plan, self.progress)
+        return {known.image.path for _, known in plan.images}
 
-
-def exact_search(query: np.ndarray, gallery: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and distances of the k nearest gallery rows of each query, by the evaluator's own distances.
-
-    Args:
-        query: (Q, D) float32.
-        gallery: (G, D) float32.
-        k: how many; fewer if the gallery is smaller. Equal distances come in the gallery's order, at the end too.
-    """
-    for _, block in distance_blocks(query, gallery):
-        yield from nearest_rows(block.numpy(), k)
-
-
-def nearest_rows(block: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Columns and values of the k smallest of each row of distances (R, G), in a stable order."""
-    for row in block:
-        near = np.arange(len(row))
-        if k < len(row):
-            near = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1])
-        order = near[np.argsort(row[near], kind="stable")][:k]
-        yield order, row[order]
-
-
-def _matched(image: GalleryImage, distance: float, types: Sequence[str], posterior: Sequence[float]) -> Match:
-    best = types[int(np.argmax(posterior))]
-    return Match(image, max(0.0, distance), best, dict(zip(types, posterior, strict=True)))
+    def _follows(self) -> bool:
+        """Whether this is not the first of several processes; its part of the work is done then."""
+        if rank_and_size()[0] == 0:
+            return False
+        if self.encoder is not None:
+            follow(self._files.pending, self.encoder)
+        self._files.refresh()
+        return True

@@ -1,15 +1,19 @@
 """The folder of a gallery index: its files, and the changes that are made to them so that no kill can harm them.
 
-index.json        weights, settings, dimension, kind, and how its model is loaded
+index.json        weights, settings, dimension and model
 images.json       what is known of every image, by number; written last, an image is in the index once it is here
 unreadable.json   path to reason
-types/NAME.faiss  a faiss index for each occlusion type that is built
+types/NAME.npy    descriptors for each occlusion type that is built, see :mod:`oamn_plugin.search.descriptor_files`
+approximate.*     quantised copy for quick searches, see :mod:`oamn_plugin.search.faiss_files`
 pending/          the change that is being made, see :mod:`oamn_plugin.search.index_plan`
+
+An image's number is never given to another one, so that whoever holds an older state finds too little, never the wrong
+image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,20 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from oamn_plugin.errors import ExpectedError
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.search import faiss_files
+from oamn_plugin.search.descriptor_files import DescriptorFile
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
-from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError
+from oamn_plugin.search.files import GalleryIndexError, IndexFileError, locked, read_json, signature, write_json
 from oamn_plugin.search.gallery import GalleryImage
-from oamn_plugin.search.index_plan import Plan, PlanFolder, read_json, write_json
+from oamn_plugin.search.index_plan import Known, Plan, PlanFolder, from_row, to_row
+from oamn_plugin.search.workers import encode_together
 
-FORMAT = 1
-_KEYS = {"weights", "settings", "dim", "approximate"}
-
-
-class GalleryIndexError(ExpectedError, ValueError):
-    """An index that does not fit what is asked of it; the message says how to go on."""
+FORMAT = 2
+LARGEST_DIM = 1 << 16
 
 
 class IndexFolder:
@@ -39,172 +39,222 @@ class IndexFolder:
     Args:
         folder: where they lie; made by the first change.
         encoder: what describes images, None for reading only.
-        approximate: kind of a new index; None: exact.
+
+    Attributes:
+        known: what is known of each image, by its number, ascending.
+        numbers: (G,) the numbers.
+        state: counts the changes of the two.
+        next_number: no image has had it or a larger one.
 
     Raises:
-        GalleryIndexError: no index there and no encoder to begin one, or one of another model or kind.
+        GalleryIndexError: no index there and no encoder to begin one, or one of another model.
     """
 
-    def __init__(self, folder: Path, encoder: ImageEncoder | None, approximate: IVFPQ | None) -> None:
-        self.path = folder
-        self.pending = PlanFolder(folder / "pending")
-        self.images: dict[int, GalleryImage] = {}
+    def __init__(self, folder: Path, encoder: ImageEncoder | None) -> None:
+        self.path, self.encoder = folder, encoder
+        self.known: dict[int, Known] = {}
+        self.numbers = np.zeros(0, dtype=np.int64)
+        self.state = 0
+        self.next_number = 0
         self._header: dict[str, Any] | None = None
-        header = read_json(folder / "index.json")
-        if header is None:
-            header = self._header = self._begin(encoder, approximate)
-        if not isinstance(header, dict) or header.get("format") != FORMAT or not header.keys() >= _KEYS:
-            raise GalleryIndexError(f"{folder} is no gallery index of format {FORMAT}: build it again")
-        if approximate is not None and header["approximate"] != vars(approximate):
-            raise GalleryIndexError(f"{folder} is an index of another kind: choose another folder")
-        self.identity = ModelIdentity(header["weights"], header["settings"])
-        self.dim: int = header["dim"]
-        self.model: Any = header.get("model")
-        self.approximate = None if header["approximate"] is None else IVFPQ(**header["approximate"])
-        if encoder is not None:
-            self._check_encoder(encoder)
-        self.read_images()
+        self._read: tuple[int, ...] | None = None
+        self._settle(read_json(folder / "index.json") or self._begin())
+        self.refresh()
+
+    @property
+    def images(self) -> dict[int, GalleryImage]:
+        """Image by number, ascending."""
+        return {number: known.image for number, known in self.known.items()}
 
     @property
     def types(self) -> tuple[str, ...]:
         """The occlusion types that are built."""
-        return tuple(name for name in OCCLUSION_TYPES if self.type_path(name).exists())
+        return tuple(name for name in OCCLUSION_TYPES if self.descriptors(name).exists())
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Path to reason."""
-        return read_json(self.path / "unreadable.json") or {}
+        path = self.path / "unreadable.json"
+        content = read_json(path) or {}
+        if not isinstance(content, dict) or not all(isinstance(reason, str) for reason in content.values()):
+            raise IndexFileError(f"{path} is damaged: remove it and run index again")
+        return content
 
-    def type_path(self, name: str) -> Path:
-        """The faiss file of a type."""
-        return self.path / "types" / f"{name}.faiss"
+    def descriptors(self, name: str) -> DescriptorFile:
+        """The descriptors of a type."""
+        return DescriptorFile(self.path / "types" / f"{name}.npy", self.dim)
 
-    def read_type(self, name: str) -> Any:
-        """The faiss index of a type."""
-        return faiss_files.read(self.type_path(name), self.dim)
+    def free_number(self) -> int:
+        """A number that no image and no row of descriptors has had."""
+        stored = [self.descriptors(name).read().numbers for name in self.types]
+        return max([self.next_number, *(int(numbers[-1]) + 1 for numbers in stored if len(numbers))])
 
-    def read_images(self) -> None:
-        """Reads what is known of the images; another process may have changed it."""
-        content = read_json(self.path / "images.json") or []
+    def refresh(self) -> bool:
+        """Reads what is known of the images if another process has changed it; returns whether it has.
+
+        Raises:
+            IndexFileError: damaged.
+        """
+        path = self.path / "images.json"
+        before = signature(path)
+        if before == self._read:
+            return False
+        content = read_json(path)
         try:
-            self.images = {int(row[0]): GalleryImage(*row[1:]) for row in content}
+            if content is None:
+                content = {"next": 0, "images": []}
+            known, following = dict(from_row(row) for row in content["images"]), content["next"]
+            numbers = list(known)
+            if type(following) is not int or len(numbers) != len(content["images"]):
+                raise ValueError("numbers")
+            if numbers != sorted(numbers) or (numbers and numbers[-1] >= following):
+                raise ValueError("numbers")
         except (TypeError, ValueError, LookupError) as error:
-            raise IndexFileError(f"{self.path / 'images.json'} is damaged: build the index again") from error
+            raise IndexFileError(f"{path} is damaged: build the index again") from error
+        self.next_number, self._read = following, before
+        self._set(known)
+        return True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Holds the lock of the one process that may write.
+        """Holds the lock of the one process that may write, with the newest state read.
 
         Raises:
-            GalleryIndexError: another one holds it.
+            GalleryIndexError: another one holds it, or has begun an index of another model here meanwhile.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such locks: two writers at once are the user's care
-            yield
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise GalleryIndexError(f"another process is writing to {self.path}: wait for it to end") from None
+        with locked(self.path):
+            if self._header is not None:
+                self._settle(read_json(self.path / "index.json") or self._header)
+            self.refresh()
             yield
 
-    def carry_out(self, plan: Plan, encoder: ImageEncoder | None, progress: bool) -> None:
+    def carry_out(self, plan: Plan, progress: bool) -> None:
         """Makes a change, the first of which makes the index. The caller holds the lock."""
         if self._header is not None:
             write_json(self.path / "index.json", self._header)
             self._header = None
         self.pending.begin(plan)
-        self.finish(plan, encoder, progress)
+        self.finish(plan, progress)
 
-    def finish(self, plan: Plan, encoder: ImageEncoder | None, progress: bool) -> None:
+    def finish(self, plan: Plan, progress: bool) -> None:
         """Carries a change to its end from wherever it is: every step may be repeated without harm.
 
         Raises:
             GalleryIndexError: images are to be described, but there is no encoder.
         """
         if plan.images:
-            if encoder is None:
+            if self.encoder is None:
                 raise GalleryIndexError(f"{self.path} needs its model to go on with an interrupted build")
-            self.pending.encode(plan, encoder, progress)
+            encode_together(self.pending, plan, self.encoder, progress)
         if plan.removed:
             gone = set(plan.removed)
-            self._write_images({number: image for number, image in self.images.items() if number not in gone})
+            self.write_images({number: known for number, known in self.known.items() if number not in gone})
             for name in self.types:
-                self._drop(name, plan.removed)
+                self.descriptors(name).drop(gone)
         reasons: dict[int, str] = {}
+        last = -1
         for name in plan.types:
-            reasons.update(self._merge(name, plan))
+            self.descriptors(name).append(block.rows for block in self.pending.blocks(plan, name))
+            for block in self.pending.blocks(plan, name):
+                reasons.update(block.unreadable)
+                last = max(last, *block.rows.numbers.tolist()) if len(block.rows.numbers) else last
         if plan.images:
-            self._note(plan, reasons)
+            self._note(plan, reasons, last + 1)
         self.pending.finish()
 
-    def _note(self, plan: Plan, reasons: dict[int, str]) -> None:
+    def _note(self, plan: Plan, reasons: dict[int, str], following: int) -> None:
         """Writes down which images could be read and which not."""
         unreadable = self.unreadable
-        for number, image in plan.images:
+        for number, (image, _) in plan.images:
             unreadable.pop(image.path, None)
             if number in reasons:
                 unreadable[image.path] = reasons[number]
-        write_json(self.path / "unreadable.json", unreadable)
+        self.write_unreadable(unreadable)
         if plan.new:
-            self._write_images({**self.images, **{n: image for n, image in plan.images if n not in reasons}})
+            self.next_number = max(self.next_number, following)
+            self.write_images({**self.known, **{n: known for n, known in plan.images if n not in reasons}})
 
-    def _write_images(self, images: dict[int, GalleryImage]) -> None:
-        write_json(self.path / "images.json", [[number, *image] for number, image in images.items()])
-        self.images = images
+    def write_images(self, known: dict[int, Known]) -> None:
+        """Writes down what is known of the images."""
+        content = {"next": self.next_number, "images": [to_row(number, one) for number, one in known.items()]}
+        if known or self._read:
+            write_json(self.path / "images.json", content)
+            self._read = signature(self.path / "images.json")
+        self._set(known)
 
-    def _merge(self, name: str, plan: Plan) -> dict[int, str]:
-        """Puts a type's finished blocks into its index; returns why images cannot be read."""
-        reasons: dict[int, str] = {}
-        exists = self.type_path(name).exists()
-        index = self.read_type(name) if exists else self._empty(name, plan)
-        present = faiss_files.ids_of(index)
-        for block in self.pending.blocks(plan, name):
-            reasons.update(block.unreadable)
-            fresh = ~np.isin(block.ids, present)
-            if fresh.any():
-                index.add_with_ids(np.ascontiguousarray(block.descriptors[fresh]), block.ids[fresh])
-        if index.ntotal != len(present) or not exists:
-            faiss_files.write(self.type_path(name), index)
-        return reasons
+    def _set(self, known: dict[int, Known]) -> None:
+        self.known, self.numbers = known, np.fromiter(known, dtype=np.int64, count=len(known))
+        self.state += 1
 
-    def _empty(self, name: str, plan: Plan) -> Any:
-        if self.approximate is None:
-            return faiss_files.new_flat(self.dim)
-        return self.approximate.train(np.concatenate([b.descriptors for b in self.pending.blocks(plan, name)]))
+    def write_unreadable(self, reasons: dict[str, str]) -> None:
+        """Writes down which images cannot be read."""
+        write_json(self.path / "unreadable.json", reasons)
 
-    def _drop(self, name: str, numbers: Sequence[int]) -> None:
-        index = self.read_type(name)
-        if index.remove_ids(np.array(numbers, dtype=np.int64)):
-            faiss_files.write(self.type_path(name), index)
-
-    def _begin(self, encoder: ImageEncoder | None, approximate: IVFPQ | None) -> dict[str, Any]:
-        if encoder is None:
-            raise GalleryIndexError(f"there is no gallery index in {self.path}: build one with oamn search index")
+    def _begin(self) -> dict[str, Any]:
+        if self.encoder is None:
+            raise GalleryIndexError(f"there is no gallery index in {self.path}: build one with the command index")
+        if self.path.exists() and not self.path.is_dir():
+            raise GalleryIndexError(f"{self.path} is a file: choose another place for the index")
         if self.path.exists() and [item for item in self.path.iterdir() if not item.name.startswith(".")]:
+            header: dict[str, Any] | None = read_json(self.path / "index.json")
+            if header is not None:  # another process has begun it in between
+                return header
             raise GalleryIndexError(f"{self.path} is not empty and no gallery index: choose another folder")
-        if approximate is not None:
-            approximate.check(encoder.dim)
-        weights, settings = encoder.identity()
-        kind = None if approximate is None else vars(approximate)
-        model = {"name": encoder.name, "source": encoder.source, "unification": asdict(encoder.unification)}
-        return {"format": FORMAT, "dim": encoder.dim, "approximate": kind, "weights": weights, "settings": settings,
-                "model": model}  # fmt: skip
+        self._header = header_of(self.encoder)
+        return self._header
 
-    def _check_encoder(self, encoder: ImageEncoder) -> None:
-        own, other = self.identity, encoder.identity()
-        differing = [
-            f"{key} is {own.settings.get(key)!r} in the index, {other.settings.get(key)!r} now"
-            for key in sorted({*own.settings, *other.settings})
-            if own.settings.get(key) != other.settings.get(key)
-        ]
-        if own.weights != other.weights:
-            differing.insert(0, f"weights {own.weights[:12]} in the index, {other.weights[:12]} now")
-        if differing:
-            raise GalleryIndexError(
-                f"{self.path} was built with another model, so its distances would mean nothing: "
-                f"{'; '.join(differing)}. Use the weights and configuration it was built with, or build another index"
-            )
+    def _settle(self, header: Any) -> None:
+        """Takes over what ``index.json`` says."""
+        path = self.path / "index.json"
+        if isinstance(header, dict) and header.get("format") == 1:
+            raise GalleryIndexError(f"{self.path} is an index of an older version: remove it and build it again")
+        self.identity, self.dim = identity_in(header, str(path))
+        self.model: Any = header.get("model")
+        self.pending = PlanFolder(self.path / "pending", self.dim)
+        if self.encoder is not None:
+            check_identity(self.identity, self.encoder, str(self.path))
+        if header is not self._header:
+            self._header = None
+
+
+def header_of(encoder: ImageEncoder) -> dict[str, Any]:
+    """What an index says of the model that it is built with."""
+    weights, settings = encoder.identity()
+    unification = asdict(encoder.unification)
+    model = {"name": encoder.name, "source": getattr(encoder, "source", None), "unification": unification}
+    return {"format": FORMAT, "dim": encoder.dim, "weights": weights, "settings": dict(settings), "model": model}
+
+
+def identity_in(header: Any, place: str) -> tuple[ModelIdentity, int]:
+    """Identity of the model and dimension in a header.
+
+    Raises:
+        GalleryIndexError: it is none.
+    """
+    kinds = {"format": int, "dim": int, "weights": str, "settings": dict}
+    if not isinstance(header, dict) or any(type(header.get(key)) is not kind for key, kind in kinds.items()):
+        raise GalleryIndexError(f"{place} is damaged or of no gallery index: build it again")
+    if header["format"] != FORMAT or not 0 < header["dim"] <= LARGEST_DIM:
+        raise GalleryIndexError(f"{place} is not of format {FORMAT}: build the index again")
+    return ModelIdentity(header["weights"], header["settings"]), header["dim"]
+
+
+def check_identity(own: ModelIdentity, encoder: ImageEncoder, place: str) -> None:
+    """Compares an index's model with another one.
+
+    Raises:
+        GalleryIndexError: descriptors of the two cannot be compared; the message names what differs.
+    """
+    other = encoder.identity()
+    differing = [
+        f"{key} is {own.settings.get(key)!r} in the index, {other.settings.get(key)!r} now"
+        for key in sorted({*own.settings, *other.settings})
+        if own.settings.get(key) != other.settings.get(key)
+    ]
+    if own.weights != other.weights:
+        differing.insert(0, f"weights {own.weights[:12]} in the index, {other.weights[:12]} now")
+    if differing:
+        raise GalleryIndexError(
+            f"{place} was built with another model, so its distances would mean nothing: "
+            f"{'; '.join(differing)}. Use the weights and configuration it was built with, or build another index"
+        )

@@ -3,34 +3,59 @@
 A plan names its images and occlusion types. Descriptors are written in blocks of fixed membership, each file at once;
 the index itself is touched only when all blocks are there, every step of which may be repeated without harm; the plan
 is removed last. Whoever finds a plan carries on with it, and ends with the same bytes as if nothing had happened.
+Several processes may share the blocks of a plan, see :mod:`oamn_plugin.search.workers`.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from oamn_plugin.datasets.images import BadImageError
+from oamn_plugin.occlusion import OCCLUSION_TYPES
+from oamn_plugin.search.descriptor_files import Rows, read_array
 from oamn_plugin.search.encoder import BATCH, ImageEncoder, in_batches
-from oamn_plugin.search.faiss_files import IndexFileError, replacing
+from oamn_plugin.search.files import IndexFileError, read_json, replacing, write_json
 from oamn_plugin.search.gallery import GalleryImage
 
 BLOCK = 4 * BATCH
 """Images a block: what is lost at most when a build is killed."""
-Numbered = tuple[int, GalleryImage]
+
+
+class Known(NamedTuple):
+    """What an index knows of an image."""
+
+    image: GalleryImage
+    stamp: tuple[int, int]
+    """Size in bytes and time of change in ns of the file before it was encoded: others mean that it was replaced."""
+
+
+Numbered = tuple[int, Known]
+
+
+class Changes(NamedTuple):
+    """What ``add`` of an index did."""
+
+    added: int = 0
+    """Images that were not in the index."""
+    replaced: int = 0
+    """Images whose file had been replaced; encoded anew."""
+    relabelled: int = 0
+    """Images whose identity, camera or further columns are others now; not encoded anew."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A change: images to describe for types (``new``: not in the index so far), or numbers to remove."""
+    """A change: numbers to remove, then images to describe for types (``new``: not in the index so far)."""
 
     images: tuple[Numbered, ...] = ()
     types: tuple[str, ...] = ()
@@ -40,11 +65,42 @@ class Plan:
 
 @dataclass(frozen=True)
 class Block:
-    """Descriptors of the readable images of a block for one type, and why the others cannot be read."""
+    """Descriptors of the readable images of a block for one type, and why the others cannot be used."""
 
-    ids: np.ndarray
-    descriptors: np.ndarray
+    rows: Rows
     unreadable: dict[int, str]
+
+
+def stamp_of(path: str) -> tuple[int, int]:
+    """Size and time of change of a file; (-1, -1) where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name that cannot be one
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def to_row(number: int, known: Known) -> list[Any]:
+    """An image as JSON holds it."""
+    return [number, *known.image, *known.stamp]
+
+
+def from_row(row: Any) -> Numbered:
+    """The reverse.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        number, path, pid, camid, extra, size, changed = row
+    except TypeError as error:
+        raise ValueError(f"{row!r} is no image") from error
+    texts = (path, pid, camid, *extra, *extra.values()) if isinstance(extra, dict) else (None,)
+    if not all(isinstance(text, str) for text in texts) or any(type(n) is not int for n in (number, size, changed)):
+        raise ValueError(f"{str(row)[:200]} is no image")
+    if number < 0:
+        raise ValueError(f"{number} is no number of an image")
+    return number, Known(GalleryImage(path, pid, camid, extra), (size, changed))
 
 
 class PlanFolder:
@@ -52,19 +108,20 @@ class PlanFolder:
 
     Args:
         folder: where; it exists only while there is a plan.
+        dim: numbers in a descriptor.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._plan = folder, folder / "plan.json"
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.folder, self.dim, self._plan = folder, dim, folder / "plan.json"
 
     def begin(self, plan: Plan) -> None:
         """Writes a plan down; blocks that a finished one left behind are cleared away first."""
         shutil.rmtree(self.folder, ignore_errors=True)
         content = {
-            "images": [[number, *image] for number, image in plan.images],
             "types": plan.types,
             "new": plan.new,
             "removed": plan.removed,
+            "images": [to_row(*entry) for entry in plan.images],
         }
         write_json(self._plan, content)
 
@@ -78,77 +135,102 @@ class PlanFolder:
         if content is None:
             return None
         try:
-            images = tuple((int(row[0]), GalleryImage(*row[1:])) for row in content["images"])
-            return Plan(images, tuple(content["types"]), bool(content["new"]), tuple(content["removed"]))
-        except (TypeError, ValueError, LookupError) as error:
-            raise IndexFileError(f"{self._plan} is damaged: remove {self.folder} and run index again") from error
+            images = tuple(from_row(row) for row in content["images"])
+            types, new, removed = content["types"], content["new"], content["removed"]
+            if set(types) - set(OCCLUSION_TYPES) or not isinstance(new, bool):
+                raise ValueError("no such types")
+            if any(type(number) is not int for number in removed) or not _ascending([n for n, _ in images]):
+                raise ValueError("no such numbers")
+            return Plan(images, tuple(types), new, tuple(removed))
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
+            raise self._damaged(self._plan) from error
 
     def finish(self) -> None:
         """Takes the plan away: from here on it is done."""
         self._plan.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def encode(self, plan: Plan, encoder: ImageEncoder, progress: bool) -> None:
-        """Describes what is missing of a plan; every image is read once, whatever the number of types."""
+    def encode(self, plan: Plan, encoder: ImageEncoder, progress: bool, part: tuple[int, int] = (0, 1)) -> None:
+        """Describes what is missing of a plan; every image is read once, whatever the number of types.
+
+        Args:
+            plan: as :meth:`load` gives it.
+            encoder: describes the images.
+            progress: show a bar.
+            part: number of this process and of all that share the blocks, which are dealt out in turn.
+        """
         with tqdm(total=len(plan.images), desc="gallery", unit="image", disable=not progress) as bar:
             for number, images in enumerate(in_batches(plan.images, BLOCK)):
-                missing = [name for name in plan.types if not self._path(number, name).exists()]
-                for name, block in _describe(images, missing, encoder).items() if missing else ():
-                    self._write(number, name, block)
+                if number % part[1] == part[0]:
+                    missing = [name for name in plan.types if not self._path(number, name).exists()]
+                    for name, block in describe(images, missing, encoder).items() if missing else ():
+                        self._write(number, name, block)
                 bar.update(len(images))
 
     def blocks(self, plan: Plan, name: str) -> Iterator[Block]:
-        """The finished blocks of a type, in order."""
-        for number in range(-(-len(plan.images) // BLOCK)):
-            with np.load(self._path(number, name), allow_pickle=False) as content:
-                reasons = dict(zip(content["bad"].tolist(), content["reasons"].tolist(), strict=True))
-                yield Block(content["ids"], content["descriptors"], reasons)
+        """The finished blocks of a type, in order.
+
+        Raises:
+            IndexFileError: one is damaged.
+        """
+        for number, images in enumerate(in_batches(plan.images, BLOCK)):
+            path = self._path(number, name)
+            content = read_json(path.with_suffix(".json"))
+            try:
+                bad = {int(key): str(reason) for key, reason in content.items()}
+                numbers = np.array([n for n, _ in images if n not in bad], dtype=np.int64)
+                descriptors = read_array(path, np.float32, (self.dim,))
+                if len(descriptors) != len(numbers):
+                    raise ValueError("other images")
+            except (AttributeError, ValueError, TypeError) as error:
+                raise self._damaged(path) from error
+            yield Block(Rows(numbers, descriptors), bad)
+
+    def _damaged(self, path: Path) -> IndexFileError:
+        return IndexFileError(f"{path} is damaged: remove the folder {self.folder} and run index again")
 
     def _path(self, number: int, name: str) -> Path:
-        return self.folder / name / f"{number:06d}.npz"
+        return self.folder / name / f"{number:06d}.npy"
 
     def _write(self, number: int, name: str, block: Block) -> None:
-        bad = np.array(list(block.unreadable), dtype=np.int64)
-        reasons = np.array(list(block.unreadable.values()), dtype=np.str_)
-        with replacing(self._path(number, name)) as aside, open(aside, "wb") as file:
-            np.savez(file, ids=block.ids, descriptors=block.descriptors, bad=bad, reasons=reasons)
+        path = self._path(number, name)
+        write_json(path.with_suffix(".json"), {str(key): reason for key, reason in block.unreadable.items()})
+        with replacing(path) as aside, open(aside, "wb") as file:  # last: a block is done when this file is there
+            np.lib.format.write_array(file, block.rows.descriptors, version=(1, 0), allow_pickle=False)
 
 
-def _describe(images: Sequence[Numbered], names: Sequence[str], encoder: ImageEncoder) -> dict[str, Block]:
+def _ascending(numbers: Sequence[int]) -> bool:
+    return all(before < after for before, after in pairwise(numbers))
+
+
+def describe(images: Sequence[Numbered], names: Sequence[str], encoder: ImageEncoder) -> dict[str, Block]:
+    """Reads images and describes those that can be read, by type."""
     ids: list[int] = []
     unreadable: dict[int, str] = {}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in in_batches(images, BATCH):
-        pixels = []
-        for number, image in batch:
+        pixels, read = [], []
+        for number, known in batch:
             try:
-                pixels.append(encoder.read(image.path))
-                ids.append(number)
+                pixels.append(encoder.read(known.image.path))
+                read.append(number)
             except BadImageError as error:
                 unreadable[number] = error.reason
-        if pixels:
-            for name, rows in encoder.gallery(torch.stack(pixels), names).items():
-                parts[name].append(rows.cpu().numpy())
+        if not pixels:
+            continue
+        rows = {name: one.cpu().numpy() for name, one in encoder.gallery(torch.stack(pixels), names).items()}
+        good = _finite(rows)
+        ids += [number for number, fine in zip(read, good, strict=True) if fine]
+        for number, fine in zip(read, good, strict=True):
+            if not fine:
+                unreadable[number] = "the model's descriptor of it is not finite"
+        for name in names:
+            parts[name].append(rows[name][good])
     empty = np.zeros((0, encoder.dim), dtype=np.float32)
     numbers = np.array(ids, dtype=np.int64)
-    return {name: Block(numbers, np.concatenate([empty, *rows]), unreadable) for name, rows in parts.items()}
+    return {name: Block(Rows(numbers, np.concatenate([empty, *rows])), unreadable) for name, rows in parts.items()}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON so that the old or the new file is whole at any moment."""
-    with replacing(path) as aside:
-        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Reads JSON; None where there is no such file.
-
-    Raises:
-        IndexFileError: it is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise IndexFileError(f"{path} is damaged: {error}") from error
+def _finite(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(N,) bool: images whose descriptors are finite for every type; any other makes all distances to it NaN."""
+    return np.logical_and.reduce([np.isfinite(one).all(axis=1) for one in rows.values()])

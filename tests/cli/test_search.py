@@ -233,7 +233,7 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
         (["calibrate", "--index", "{index}"], "cannot tell a false-match rate of 0.01"),
         (["remove", "{image}", "--index", "{index}"], "nothing is removed"),
         (["query", "{image}", "--index", "{index}", "+other"], "was built with another model"),
-        (["index", "{data}", "--out", "{tmp}/i", "--approximate", "+model"], "at least 1000 images"),
+        (["index", "{data}", "--out", "{tmp}/i", "--approximate", "+model"], "pays from 1000 images"),
         (["remove", "{image}", "--index", "{none}"], "there is no gallery index"),
     ],
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from oamn_plugin.hosts.fastreid.checkpoint import load_checkpoint
+
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
 
 DAMAGES = ("empty", "cut in half", "one bit", "zeros at the end", "noise", "hostile")
 

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oamn_plugin.hosts.fastreid.checkpoint import load_checkpoint, step_files
 from run_checks import DAMAGES, assert_same_run, damage
 from tiny_fastreid import TINY
 from torture_runs import Run, end, kill, kill_one_child, mount, small_disk
+
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, step_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]
 KILLS = 20

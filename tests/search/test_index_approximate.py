@@ -1,73 +1,113 @@
-"""Galleries that are quantised: found again, added to, removed from, refused where there is too little to learn."""
+"""The quick search: what it finds, images added and removed later, files that were tampered with, faiss left out."""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
 import torch
 from index_crops import contents, make_crops, make_encoder
 
-from oamn_plugin.search.faiss_files import IVFPQ, IndexFileError, ids_of
+from oamn_plugin.retrieval.unification import Unification
+from oamn_plugin.search import faiss_files
+from oamn_plugin.search.files import GalleryIndexError, IndexFileError
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
-from oamn_plugin.search.index_folder import GalleryIndexError
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Encoder, images, an exact and an approximate index of the first 1040 of 1060."""
+    """Encoder of a matched unification, images, and an index of the first 1040 of 1060 with a quick search."""
     folder = tmp_path_factory.mktemp("approximate")
     make_crops(folder / "crops", 1060, size=(8, 16))
     encoder, images = make_encoder(), read_gallery(folder / "crops")
-    exact = GalleryIndex(folder / "exact", encoder)
-    exact.add(images[:1040], ["none"])
-    quick = GalleryIndex(folder / "quick", encoder, approximate=IVFPQ(code_bytes=64, lists=8, probes=8))
-    quick.add(images[:1040], ["none"])
-    return encoder, images, exact, quick
-
-
-def test_most_neighbours_are_found(world):
-    encoder, images, exact, quick = world
+    encoder.unification = Unification("matched", "features", types="five")
+    index = GalleryIndex(folder / "quick", encoder)
+    index.add(images[:1040])
+    trials = index.quantise(0.9)
     described = encoder.queries([torch.stack([encoder.read(image.path) for image in images[:1040:26]])])
-    truth, found = (index.search(described, 10, plain=True) for index in (exact, quick))
-    recall = np.mean(
-        [len({m.image.path for m in a} & {m.image.path for m in b}) / 10 for a, b in zip(truth, found, strict=True)]
-    )
-    assert recall > 0.6
-    sizes = [(index.folder / "types" / "none.faiss").stat().st_size for index in (exact, quick)]
-    assert sizes[1] < sizes[0] / 2
+    return encoder, images, index, trials, described
 
 
-def test_adding_and_removing(world):
-    encoder, images, _, quick = world
-    assert quick.add(images) == 20
-    assert quick.remove([image.path for image in images[:30]]) == 30
-    assert len(quick) == 1030
-    index = GalleryIndex(quick.folder, encoder)
-    assert ids_of(index._load("none")).tolist() == list(range(30, 1060))
-    described = encoder.queries([encoder.read(images[1050].path)[None]])
-    found = [match.image.path for match in index.search(described, 1030, plain=True)[0]]
-    assert len(set(found)) == 1030
-    assert images[1050].path in found[:10]
+def recall(index, described, **how):
+    found, truth = (index.search(described, 10, exact=exact, **how) for exact in (False, True))
+    paths = [[{match.image.path for match in row} for row in rows] for rows in (found, truth)]
+    return np.mean([len(a & b) / 10 for a, b in zip(*paths, strict=True)])
 
 
-def test_building_again_gives_the_same_bytes(world, tmp_path):
-    encoder, images, _, _ = world
-    for name in ("a", "b"):
-        index = GalleryIndex(tmp_path / name, encoder, approximate=IVFPQ(64, 8, 8))
-        index.add(images[:1000], ["none"])
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+@pytest.mark.parametrize("plain", [False, True])
+def test_most_neighbours_are_found_by_the_exact_distance(world, plain):
+    _, _, index, _, described = world
+    assert recall(index, described, plain=plain) > 0.8
+    found, truth = (index.search(described, 30, plain=plain, exact=exact) for exact in (False, True))
+    for quick, exact in zip(found, truth, strict=True):
+        distances = {match.image.path: match.distance for match in exact}
+        assert [m.distance for m in quick] == sorted(m.distance for m in quick)
+        for match in quick:
+            assert match.distance == pytest.approx(distances.get(match.image.path, match.distance), abs=1e-5)
 
 
-def test_what_cannot_be_quantised(world, tmp_path):
-    encoder, images, _, quick = world
-    with pytest.raises(IndexFileError, match="at least 1000 images, here are 30"):
-        GalleryIndex(tmp_path / "few", encoder, approximate=IVFPQ()).add(images[:30], ["none"])
-    with pytest.raises(IndexFileError, match="do not fit into 100 bytes: choose one of 8, 16"):
-        GalleryIndex(tmp_path / "odd", encoder, approximate=IVFPQ(code_bytes=100))
-    with pytest.raises(GalleryIndexError, match="is approximate"):
-        quick.descriptors("none")
-    with pytest.raises(ValueError, match="at least"):
-        IVFPQ(probes=0)
+def test_tuning_tells_what_its_settings_find(world):
+    _, _, index, trials, _ = world
+    assert index.approximate in trials
+    assert index.approximate.recall >= 0.9
+    assert GalleryIndex(index.folder).approximate == index.approximate
+    with pytest.raises(GalleryIndexError, match="between 0 and 1"):
+        index.quantise(1.0)
+
+
+def test_a_quantised_descriptor_takes_few_bytes(world):
+    index = world[2]
+    size = (index.folder / "approximate.faiss").stat().st_size / len(index)
+    assert size < 4 * index.descriptors("none").shape[1] / 8
+
+
+def test_images_added_and_removed_later(world, monkeypatch):
+    encoder, images, index, _, _ = world
+    assert index.add(images) == 20
+    last = encoder.queries([torch.stack([encoder.read(image.path) for image in images[1040:]])])
+    assert recall(index, last) > 0.8, "what is not quantised yet is compared exactly"
+    assert index.remove([image.path for image in images[:30]]) == 30
+    found = {match.image.path for row in index.search(last, 100) for match in row}
+    assert not found & {image.path for image in images[:30]}
+    monkeypatch.setattr(faiss_files, "_FEW", 10)
+    index.add(images[:30])
+    assert len(index._quantised._load()[1]) == 1060
+    assert recall(index, last) > 0.8
+
+
+def test_damaged_files_are_refused(world):
+    _, _, index, _, described = world
+    path = index.folder / "approximate.faiss"
+    content = path.read_bytes()
+    for damaged in (content[:40], b"IwPQ" + content[4:60], content[:4] + (7).to_bytes(4, "little") + content[8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(IndexFileError, match="damaged or no index"):
+            GalleryIndex(index.folder, world[0]).search(described, 3)
+    path.write_bytes(content)
+
+
+def test_quantising_again_gives_the_same_bytes(world):
+    index = world[2]
+    index.quantise(0.9)
+    before = contents(index.folder)["approximate.faiss"]
+    index.quantise(0.9)
+    assert contents(index.folder)["approximate.faiss"] == before
+
+
+def test_few_images_are_searched_exactly(world, tmp_path):
+    encoder, images, _, _, _ = world
+    index = GalleryIndex(tmp_path / "few", encoder)
+    index.add(images[:30], ["none"])
+    with pytest.raises(GalleryIndexError, match="pays from 1000 images, here are 30"):
+        index.quantise()
+    assert index.approximate is None
+
+
+def test_without_faiss_one_message_says_what_to_install(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(GalleryIndexError, match=r"oamn_plugin\[search\]"):
+        world[2].quantise()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_crops import contents, make_crops, make_encoder
 
-from oamn_plugin.search import faiss_files, index_plan
+from oamn_plugin.search import files, index_plan
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
 
@@ -104,7 +104,7 @@ def test_killed_at_every_write(crops, encoder, reference, tmp_path, monkeypatch)
             count()
             rmtree(*args, **kwargs)
 
-        monkeypatch.setattr(faiss_files.os, "replace", dying_replace)
+        monkeypatch.setattr(files.os, "replace", dying_replace)
         monkeypatch.setattr(index_plan.shutil, "rmtree", dying_rmtree)
         folder = tmp_path / str(step)
         try:
@@ -145,10 +145,47 @@ def test_any_changes_leave_what_a_set_would_hold(changes, encoder, crops, tmp_pa
             index.add(chosen)
             held |= {image.path for image in chosen}
         else:
-            index.remove([image.path for image in chosen])
+            index.remove([image.path for image in chosen if image.path in held])
             held -= {image.path for image in chosen}
     again = GalleryIndex(index.folder, encoder)
     assert {image.path for image in again.images} == held
     for image, row in zip(again.images, again.descriptors("none"), strict=True):
         alone = encoder.gallery(encoder.read(image.path)[None], ["none"])["none"][0].numpy()
         assert abs(row - alone).max() < 1e-5
+
+
+@pytest.mark.parametrize("damage", ["cut", "absent rows", "no reasons"])
+def test_a_damaged_block_is_one_message(crops, encoder, tmp_path, monkeypatch, damage):
+    index = GalleryIndex(tmp_path / "index", encoder)
+    with monkeypatch.context() as patch:
+        patch.setattr(index_plan.PlanFolder, "blocks", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            index.add(read_gallery(crops)[:4], ["none"])
+    block = index.folder / "pending" / "none" / "000000.npy"
+    content = block.read_bytes()
+    if damage == "no reasons":
+        block.with_suffix(".json").write_text("[]")
+    else:
+        huge = content.replace(b"(3, ", b"(" + b"9" * 12 + b", ")[: len(content)]
+        block.write_bytes(content[:-9] if damage == "cut" else huge)
+    with pytest.raises(files.IndexFileError, match="damaged"):
+        GalleryIndex(tmp_path / "index", encoder).add(read_gallery(crops)[:4], ["none"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_build_what_one_builds(crops, encoder, reference, tmp_path):
+    import torch.distributed as dist
+
+    children = []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                dist.init_process_group("gloo", f"file://{tmp_path}/meeting", rank=rank, world_size=2)
+                GalleryIndex(tmp_path / "index", encoder).add(read_gallery(crops), TYPES)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert contents(tmp_path / "index") == reference[0]

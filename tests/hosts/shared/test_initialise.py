@@ -257,9 +257,10 @@ def test_a_training_of_torchreid_starts_from_a_file(embedded_root: Path, tmp_pat
     require_torchreid()
     import torchreid
 
+    from oamn_plugin.hosts.shared.preflight import PreflightError
     from oamn_plugin.hosts.torchreid.builders import register_from
     from oamn_plugin.hosts.torchreid.main import train_or_test
-    from oamn_plugin.hosts.torchreid.preflight import PreflightError, check_settings
+    from oamn_plugin.hosts.torchreid.preflight import check_settings
 
     source = torchreid.models.build_model("osnet_x0_25", 5, pretrained=False)
     path = save_as_torchreid(source, tmp_path / "zoo.pth")

@@ -1,0 +1,163 @@
+"""Descriptors on disk: rows that are added at the end, each with the number of its image, read as a memory map.
+
+NAME.npy           (M, D) float32 descriptors
+NAME.numbers.npy   (N,) int64 image numbers of the first N rows, ascending; written last, so that it says what counts
+
+Any numpy program reads them. Rows beyond N are what a killed process had begun to add: they are written over. While
+images are taken out, there are fewer rows than numbers for a moment, by which readers see that they came at the wrong
+one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from oamn_plugin.search.files import IndexFileError, replacing, signature
+
+_STEP = 1 << 14
+_AGAIN = "build this type again (remove its files and run index)"
+
+
+class Rows(NamedTuple):
+    """Descriptors and whose they are."""
+
+    numbers: np.ndarray
+    """(N,) int64, ascending."""
+    descriptors: np.ndarray
+    """(N, D) float32, a memory map."""
+
+
+class DescriptorFile:
+    """The descriptors of one occlusion type.
+
+    Args:
+        path: ``NAME.npy``.
+        dim: D.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self.path, self.dim = path, dim
+        self.numbers_path = path.with_suffix(".numbers.npy")
+
+    def exists(self) -> bool:
+        """Whether there is one."""
+        return self.numbers_path.exists()
+
+    def signature(self) -> tuple[int, ...]:
+        """What changes with the content."""
+        return signature(self.numbers_path)
+
+    def read(self) -> Rows:
+        """What it holds. Sizes are compared with those of the files before anything is allocated.
+
+        Raises:
+            IndexFileError: missing, damaged, or of another dimension; or being changed for seconds on end.
+        """
+        for _ in range(3):
+            before = self.signature()
+            numbers = read_array(self.numbers_path, np.int64, ())
+            rows, offset = _rows(self.path, self.dim)
+            if self.signature() == before:  # else both were replaced in between
+                break
+        if rows < len(numbers):
+            raise IndexFileError(f"{self.path} holds {rows} descriptors of {len(numbers)}: {_AGAIN}")
+        if len(numbers) and (numbers[0] < 0 or bool((np.diff(numbers) <= 0).any())):
+            raise IndexFileError(f"{self.numbers_path} is damaged: {_AGAIN}")
+        return Rows(numbers, _mapped(self.path, (len(numbers), self.dim), offset))
+
+    def append(self, blocks: Iterable[Rows]) -> None:
+        """Adds rows whose numbers are larger than those there are. May be repeated after it was killed: a block's
+        images that are there already are left out."""
+        numbers = self.read().numbers if self.exists() else np.zeros(0, dtype=np.int64)
+        last = int(numbers[-1]) if len(numbers) else -1
+        parts = [numbers]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "r+b" if self.exists() else "w+b") as file:
+            if not len(numbers):
+                _write_header(file, 0, self.dim)
+            else:
+                file.seek(_rows(self.path, self.dim)[1] + len(numbers) * self.dim * 4)
+            for block in blocks:
+                fresh = block.numbers > last
+                parts.append(block.numbers[fresh])
+                file.write(np.ascontiguousarray(block.descriptors[fresh], dtype="<f4").tobytes())
+            numbers = np.concatenate(parts)
+            file.truncate()
+            _sync(file)
+            file.seek(0)
+            _write_header(file, len(numbers), self.dim)
+            _sync(file)
+        if len(numbers) > len(parts[0]) or not self.exists():
+            _save(self.numbers_path, numbers)
+
+    def drop(self, gone: Iterable[int]) -> None:
+        """Takes rows out, by the numbers of their images. May be repeated after it was killed at any moment."""
+        numbers = read_array(self.numbers_path, np.int64, ())
+        kept = ~np.isin(numbers, np.fromiter(gone, dtype=np.int64))
+        if kept.all():
+            return
+        rows, offset = _rows(self.path, self.dim)
+        if rows >= len(numbers):  # else it was killed between the two files
+            old = _mapped(self.path, (len(numbers), self.dim), offset)
+            with replacing(self.path) as aside, open(aside, "wb") as file:
+                _write_header(file, int(kept.sum()), self.dim)
+                for start in range(0, len(numbers), _STEP):
+                    file.write(old[start : start + _STEP][kept[start : start + _STEP]].tobytes())
+        elif rows != kept.sum():
+            raise IndexFileError(f"{self.path} holds {rows} descriptors of {len(numbers)}: {_AGAIN}")
+        _save(self.numbers_path, numbers[kept])
+
+
+def read_array(path: Path, kind: Any, row: tuple[int, ...]) -> np.ndarray:
+    """A whole ``.npy`` file of rows of a shape; its length is compared with the file's before memory is taken.
+
+    Raises:
+        IndexFileError: missing, or not what it should be.
+    """
+    rows, offset = _rows(path, row[0] if row else 0, kind, len(row))
+    return np.fromfile(path, kind, rows * int(np.prod(row)), offset=offset).reshape(rows, *row)
+
+
+def _rows(path: Path, dim: int, kind: Any = np.float32, more: int = 1) -> tuple[int, int]:
+    """How many rows a ``.npy`` file says it has and, as its size tells, does have; and where they begin."""
+    try:
+        with open(path, "rb") as file:
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("not of version 1.0")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            offset, size = file.tell(), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise IndexFileError(f"there is no {path}: {_AGAIN}") from None
+    except (OSError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise IndexFileError(f"{path} is damaged ({str(error)[:200]}): {_AGAIN}") from error
+    fits = len(shape) == 1 + more and shape[1:] == (dim,) * more and not fortran and dtype == np.dtype(kind)
+    if not fits or shape[0] < 0 or size < offset + shape[0] * dtype.itemsize * (dim if more else 1):
+        raise IndexFileError(f"{path} is damaged or holds no descriptors of {dim} numbers: {_AGAIN}")
+    return shape[0], offset
+
+
+def _mapped(path: Path, shape: tuple[int, int], offset: int) -> np.ndarray:
+    if not shape[0]:  # nothing cannot be mapped
+        return np.zeros(shape, dtype=np.float32)
+    return np.memmap(path, np.float32, "r", offset, shape)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with replacing(path) as aside, open(aside, "wb") as file:
+        np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+
+
+def _write_header(file: IO[bytes], rows: int, dim: int) -> None:
+    # numpy leaves room for the number of rows to grow
+    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

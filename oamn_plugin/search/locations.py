@@ -1,0 +1,27 @@
+"""Where an index may lie: in a folder, in a local file of Milvus, or on a Milvus server."""
+
+from __future__ import annotations
+
+import os
+
+from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.milvus_index import LOCAL, SERVERS, MilvusIndex
+
+
+def open_index(
+    location: str | os.PathLike[str], encoder: ImageEncoder | None = None, *, progress: bool = False
+) -> GalleryIndex | MilvusIndex:
+    """The index at a location, which is made when the first images are added.
+
+    Args:
+        location: a folder, ``milvus:///path/gallery.db``, or ``http://host:19530/collection``.
+        encoder: describes images; None: searches descriptors only.
+        progress: show progress bars.
+
+    Raises:
+        GalleryIndexError: none there and no encoder, or one of another model.
+    """
+    if str(location).startswith((LOCAL, *SERVERS)):
+        return MilvusIndex(str(location), encoder, progress=progress)
+    return GalleryIndex(location, encoder, progress=progress)

@@ -1,0 +1,135 @@
+"""A gallery in milvus-lite: the folder's answers, changes, kills, another model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from index_crops import make_crops, make_encoder
+
+from oamn_plugin.retrieval.unification import Unification
+from oamn_plugin.search import milvus_index
+from oamn_plugin.search.files import GalleryIndexError
+from oamn_plugin.search.gallery import GalleryImage, read_gallery
+from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.locations import open_index
+
+pytest.importorskip("milvus_lite")
+torch.set_num_threads(1)
+TYPES = ["none", "left_half", "right_half", "bottom_half", "top_half"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    encoder = make_encoder()
+    encoder.unification = Unification("matched", "features", types="five")
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def world(encoder, tmp_path_factory):
+    """Images, queries, and the same gallery in a folder and in Milvus."""
+    folder = tmp_path_factory.mktemp("milvus")
+    make_crops(folder / "crops", 150)
+    images = read_gallery(folder / "crops")
+    both = [open_index(place, encoder) for place in (folder / "index", f"milvus://{folder}/gallery.db")]
+    for index in both:
+        assert index.add(images) == 150
+    chosen = images[::15]
+    return images, chosen, encoder.queries([torch.stack([encoder.read(image.path) for image in chosen])]), both
+
+
+def paths(found):
+    return [[match.image.path for match in row] for row in found]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_first_ten_are_the_folders(world, plain):
+    _, _, described, (folder, milvus) = world
+    found, expected = (index.search(described, 10, plain=plain) for index in (milvus, folder))
+    assert paths(found) == paths(expected)
+    for row, other in zip(found, expected, strict=True):
+        assert [m.distance for m in row] == pytest.approx([m.distance for m in other], abs=1e-5)
+        assert [m.image for m in row] == [m.image for m in other]
+        assert [m.type_name for m in row] == [m.type_name for m in other]
+
+
+def test_the_querys_own_camera_is_left_out(world):
+    _, chosen, described, (folder, milvus) = world
+    found, expected = (index.search(described, 10, leave_out=chosen) for index in (milvus, folder))
+    assert paths(found) == paths(expected)
+
+
+def test_what_it_holds(world):
+    images, _, _, (folder, milvus) = world
+    assert isinstance(folder, GalleryIndex)
+    assert len(milvus) == 150
+    assert milvus.images == images
+    assert milvus.types == tuple(TYPES)
+    assert not milvus.unfinished
+    assert abs(milvus.descriptors("top_half") - folder.descriptors("top_half")).max() < 1e-6
+
+
+def test_changes(encoder, tmp_path):
+    make_crops(tmp_path / "crops", 6)
+    (tmp_path / "crops" / "zz.png").write_text("no image")
+    index = open_index(f"milvus://{tmp_path}/gallery.db", encoder)
+    assert index.add(read_gallery(tmp_path / "crops"), ["none"]) == 6
+    assert list(index.unreadable) == [str(tmp_path / "crops" / "zz.png")]
+    assert index.add(read_gallery(tmp_path / "crops", r"s1_0*(?P<pid>\d+)_")) == 0
+    assert index.changes == (0, 0, 6)
+    assert [image.pid for image in index.images] == ["0", "1", "2", "3", "4", "5"] or len(index) == 6
+    images = index.images
+    make_crops(tmp_path / "other", 1, seed=3)
+    (tmp_path / "crops" / "zz.png").write_bytes(next((tmp_path / "other").iterdir()).read_bytes())
+    (tmp_path / "crops" / images[0].name).write_bytes(next((tmp_path / "other").iterdir()).read_bytes())
+    index.add(read_gallery(tmp_path / "crops", r"s1_0*(?P<pid>\d+)_"))
+    assert (index.changes.added, index.changes.replaced) == (1, 1)
+    assert index.unreadable == {}
+    with pytest.raises(GalleryIndexError, match="nothing was removed"):
+        index.remove([images[0].path, tmp_path / "never there"])
+    assert index.remove([images[0].path]) == 1
+    assert len(index) == 6
+
+
+def test_a_killed_build_goes_on(world, encoder, tmp_path, monkeypatch):
+    images, _, described, (folder, _) = world
+    place = f"milvus://{tmp_path}/gallery.db"
+    index, upsert = open_index(place, encoder), milvus_index.MilvusIndex._upsert
+    left = 3
+
+    def dying(self, rows):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            upsert(self, rows[: len(rows) // 2])
+            raise KeyboardInterrupt
+        upsert(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus_index.MilvusIndex, "_upsert", dying)
+        with pytest.raises(KeyboardInterrupt):
+            index.add(images)
+    assert index.unfinished
+    index.add(images)
+    assert not index.unfinished
+    assert len(index) == 150
+    assert paths(index.search(described, 10)) == paths(folder.search(described, 10))
+
+
+def test_another_model_is_refused(world):
+    with pytest.raises(GalleryIndexError, match="was built with another model"):
+        open_index(world[3][1].folder, make_encoder(1))
+
+
+@pytest.mark.parametrize("place", ["milvus:///x", "http://host", "http://host:1/a/b", "https:///x", "http://h/a b"])
+def test_places_that_cannot_be(place):
+    with pytest.raises(GalleryIndexError, match="is no place in Milvus"):
+        open_index(place)
+
+
+def test_an_empty_place(encoder, tmp_path):
+    with pytest.raises(GalleryIndexError, match="there is no gallery index"):
+        open_index(f"milvus://{tmp_path}/gallery.db")
+    index = open_index(f"milvus://{tmp_path}/gallery.db", encoder)
+    with pytest.raises(GalleryIndexError, match="none of the 1 images could be read"):
+        index.add([GalleryImage(str(tmp_path / "nothing.png"))], ["none"])
