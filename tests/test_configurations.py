@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oamn_plugin.benchmark.schedule import plan
+from oamn_plugin.benchmark.schedule import plan_runs
 from oamn_plugin.benchmark.suite import load_suite
 from oamn_plugin.cli.train import host_of
 from oamn_plugin.configurations import (
@@ -73,7 +73,7 @@ def test_a_base_may_be_beside_a_file_or_a_name(empty_folder: Path) -> None:
 def test_every_suite_is_planned_from_an_empty_folder(name: str) -> None:
     suite = load_suite(name)
     assert all(Path(method.config).is_file() for method in suite.methods)
-    assert plan(suite)
+    assert plan_runs(suite)
 
 
 def test_a_suite_names_configurations_beside_it(empty_folder: Path) -> None:
