@@ -6,11 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from oamn_plugin.cli.weights import main
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.cli.main import command
 
+main = command("weights")
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ExpectedError as error:
-        sys.exit(f"weights: {error}")
+    sys.exit(main())

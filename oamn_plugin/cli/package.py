@@ -1,10 +1,9 @@
 """Turns the folder of a training run into the small model that ships with the package.
 
-oamn package RUN_DIR oamn_plugin/assets --command "oamn train --config-file ..."
+oamn package RUN_DIR oamn_plugin/assets --on PartialREIDOccluded --command "oamn train market_cpu/oamn_plus"
 
-Writes OUT/oamn_small.safetensors (half precision, at most 5 MB) and OUT/oamn_small.json (its card). The stored weights
-are loaded again and scored on the embedded data set of the run's configuration; nothing is written if they rank worse
-than the run's own weights.
+Writes OUT/oamn_small.safetensors (half precision, at most 6 MB) and OUT/oamn_small.json (its card). The stored weights
+are loaded again and scored, plain and unified; nothing is written if they rank worse than the run's own weights.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--weights", default="model_final.pth", help="file in the run folder (default model_final.pth)")
     parser.add_argument("--command", default="", help="the command that trained it, for the card")
-    parser.add_argument("--data", default="", help="embedded data set to score on (default: the configuration's)")
+    parser.add_argument("--on", nargs="+", default=[], metavar="SET", help="sets to score on (default: DATASETS.TESTS)")
+    parser.add_argument("--terms", default="", help="terms of the training images, for the card")
     return parser
 
 
@@ -44,8 +44,8 @@ def package(args: argparse.Namespace) -> None:
     from dataclasses import asdict, replace
 
     import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
-    from oamn_plugin.datasets.embedded import ensure
     from oamn_plugin.hosts.fastreid import load_config
+    from oamn_plugin.hosts.fastreid.data import build_dataset
     from oamn_plugin.hosts.fastreid.inference import load_encoder
     from oamn_plugin.modeling.packaged import ModelCard, save_packaged
     from oamn_plugin.search.encoder import packaged_encoder
@@ -53,17 +53,18 @@ def package(args: argparse.Namespace) -> None:
     config = str(args.run / "config.yaml")
     cfg = load_config(config)
     source = load_encoder(config, str(args.run / args.weights))
-    data = Path(args.data or ensure(cfg.DATASETS.ROOT or None, cfg.DATASETS.EMBEDDED.SIZE, cfg.DATASETS.EMBEDDED.SEED))
+    data = {name: build_dataset(cfg, name) for name in args.on or cfg.DATASETS.TESTS}
     card = ModelCard(
         backbone=backbone_of(cfg),
         last_stride=cfg.MODEL.BACKBONE.LAST_STRIDE if cfg.MODEL.BACKBONE.ARCH.startswith("resnet") else 2,
         input_size=source.input_size,
-        options=asdict(source.options),
+        options=asdict(source.model.options),
         pixel_mean=tuple(source.pixel_mean),
         pixel_std=tuple(source.pixel_std),
         resample=source.resample,
         command=args.command or f"oamn train --config-file {config}",
-        data_set=data.name,
+        data_set=" + ".join(cfg.DATASETS.NAMES),
+        terms=args.terms,
     )
     twin = transplant(source.model, card.build())
     before = scores(source, data)
@@ -114,25 +115,19 @@ def transplant(source: Any, target: Any) -> Any:
     return target
 
 
-def scores(encoder: Any, data: Path) -> dict[str, dict[str, float]]:
-    """Scores in percent on the occluded and on the holistic queries, with unification and without."""
-    import torch
-
-    from oamn_plugin.datasets.images import read_image
-    from oamn_plugin.search.encoder import in_batches
-    from oamn_plugin.search.gallery import read_gallery
-    from oamn_plugin.search.index import GalleryIndex
-    from oamn_plugin.search.results import describe_both
+def scores(encoder: Any, data: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Scores in percent on data sets, unified as the model is and plain."""
+    from oamn_plugin.cli.test import image_set
+    from oamn_plugin.datasets.records import Record
+    from oamn_plugin.hosts.shared.evaluation import Settings, evaluate
+    from oamn_plugin.retrieval import Unification
 
     found: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        index = GalleryIndex(Path(folder) / "index", encoder, progress=True)
-        index.add(read_gallery(data / "bounding_box_test"), ["none"])
-        for name, queries in (("OccludedPedestrians", "query"), ("OccludedPedestriansHolistic", "query_holistic")):
-            images = read_gallery(data / queries)
-            pixels = [encoder.prepare(read_image(image.path)) for image in images]
-            described = describe_both(encoder, [torch.stack(list(part)) for part in in_batches(pixels)])
-            for kind, one, plain in (("", described.unified, False), (" (plain)", described.plain, True)):
-                percent = index.evaluate(one, images, plain=plain).to_percent()
-                found[name + kind] = {key: round(percent[key], 2) for key in ("Rank-1", "mAP", "mAP_trapezoid")}
+    for name, split in data.items():
+        sides = [[Record(*item[:3]) for item in part] for part in (split.query, split.gallery)]
+        for kind, unification in ((encoder.unification.kind, encoder.unification), ("plain", Unification())):
+            sets = [image_set(encoder, side, name) for side in sides]
+            percent = evaluate(encoder.model, *sets, Settings(unification, encoder.colour)).scores
+            scored = {key: round(percent[key], 2) for key in ("Rank-1", "mAP", "mAP_trapezoid")}
+            found[f"{name} ({kind})"] = scored
     return found

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 
 if TYPE_CHECKING:
@@ -47,13 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; expected errors are one message and exit code 2."""
-    args = build_parser().parse_args(argv)
-    try:
-        return run(args)
-    except ExpectedError as error:
-        print(f"test: {error}", file=sys.stderr)
-        return 2
+    """Runs the command."""
+    return run(build_parser().parse_args(argv))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -130,7 +123,3 @@ def as_batch(encoder: ImageEncoder, places: range, found: list[Any]) -> Batch:
     reasons = [str(error) for error in found if not isinstance(error, torch.Tensor)]
     images = encoder.normalise(torch.stack([pixels for _, pixels in there])) if there else None
     return Batch([place for place, _ in there], images, reasons)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

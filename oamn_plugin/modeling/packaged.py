@@ -26,7 +26,7 @@ from oamn_plugin.presets import without_removed
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 NAME = "oamn_small"
 FORMAT = 1
-LIMIT = 5_000_000
+LIMIT = 6_000_000
 """Bytes that a packaged weight file may have."""
 
 
@@ -48,6 +48,7 @@ class ModelCard:
         sha256: of the weight file.
         command: what trained the weights, from the repository's root.
         data_set: what they were trained on.
+        terms: what the training images allow.
         scores: data set to scores in percent, measured with the stored (half-precision) weights.
         format: version of this file.
     """
@@ -62,6 +63,7 @@ class ModelCard:
     sha256: str = ""
     command: str = ""
     data_set: str = ""
+    terms: str = ""
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     format: int = FORMAT
 
