@@ -88,7 +88,7 @@ def model_loaders(runs: list[str]) -> dict[str, Callable[[], Any]]:
             if not (folder / name).is_file():
                 raise ExpectedError(f"{folder} is no folder of a training run: it has no {name}")
     named = distinct_names(runs)
-    found = {
+    found: dict[str, Callable[[], Any]] = {
         name: partial(load_model, str(run / "config.yaml"), str(run / "model_final.pth")) for name, run in named.items()
     }
     return found or {"packaged model": partial(load_model)}

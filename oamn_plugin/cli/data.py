@@ -138,7 +138,8 @@ def _check_configuration(options: argparse.Namespace) -> int:
     from oamn_plugin.datasets.records import Record, Split
     from oamn_plugin.hosts.fastreid.config import load_config
     from oamn_plugin.hosts.fastreid.data import build_dataset, data_root
-    from oamn_plugin.hosts.fastreid.preflight import PreflightError, preflight
+    from oamn_plugin.hosts.fastreid.preflight import preflight
+    from oamn_plugin.hosts.shared.preflight import PreflightError
 
     root = load_config(options.config_file).DATASETS.ROOT or options.root
     cfg = load_config(options.config_file, ["DATASETS.ROOT", root])

@@ -126,8 +126,8 @@ def scores(encoder: Any, data: dict[str, Any]) -> dict[str, dict[str, float]]:
     for name, split in data.items():
         sides = [[Record(*item[:3]) for item in part] for part in (split.query, split.gallery)]
         for kind, unification in ((encoder.unification.kind, encoder.unification), ("plain", Unification())):
-            sets = [image_set(encoder, side, name) for side in sides]
-            percent = evaluate(encoder.model, *sets, Settings(unification, encoder.colour)).scores
+            query, gallery = (image_set(encoder, side, name) for side in sides)
+            percent = evaluate(encoder.model, query, gallery, Settings(unification, encoder.colour)).scores
             scored = {key: round(percent[key], 2) for key in ("Rank-1", "mAP", "mAP_trapezoid")}
             found[f"{name} ({kind})"] = scored
     return found

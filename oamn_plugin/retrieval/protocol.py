@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -112,10 +113,11 @@ class Protocol:
         self._check_query(query)
         if not isinstance(gallery, Mapping):
             raise ValueError("matched unification needs a gallery by occlusion type")
+        variants = cast(Mapping[str, Descriptors], gallery)  # all are compared at once, so none is lazy
         for name in matching.types:
-            if name in gallery:
-                self._check_gallery(gallery[name], shard)
-        for start, block in matched_blocks(query, gallery, matching, chunk_size=self._chunk(chunk_size, shard)):
+            if name in variants:
+                self._check_gallery(variants[name], shard)
+        for start, block in matched_blocks(query, variants, matching, chunk_size=self._chunk(chunk_size, shard)):
             yield np.arange(start, start + len(block)), self._present(block, shard)
 
     def _chunk(self, chunk_size: int | None, shard: Shard) -> int | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def evaluate_ranking(
         make = partial(reranked_blocks, settings=rerank, metric=metric, chunk_size=chunk_size)
     if matching is None:
         return _score(protocol, protocol.blocks(query, gallery, metric, chunk_size, make, shard), max_rank, shard)
-    explanation = Explanation(query, gallery, matching)
+    explanation = Explanation(query, cast(Mapping[str, Descriptors], gallery), matching)
     blocks = explanation.watch(protocol.matched_blocks(query, gallery, matching, chunk_size, shard))
     result = _score(protocol, blocks, max_rank, shard)
     posterior = explanation.mean(shard)

@@ -90,7 +90,7 @@ class ImageEncoder:
         self.input_size, self.resample, self.name = (int(input_size[0]), int(input_size[1])), resample, name
         self.pixel_mean, self.pixel_std = [float(v) for v in pixel_mean], [float(v) for v in pixel_std]
         model = model.eval()
-        self.model = model if hasattr(model, "embed") else embedding_model(model, self.input_size).eval()
+        self.model: Any = model if hasattr(model, "embed") else embedding_model(model, self.input_size).eval()
         self.unification = unification or unification_of(self.model)
         if self.unification.place == "features" and not self.model.blanks_features:
             self.unification = replace(self.unification, place="image")

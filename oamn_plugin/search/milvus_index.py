@@ -269,8 +269,8 @@ class MilvusIndex:
         ])  # fmt: skip
         readable = {key for number, key in enumerate(todo) if number not in bad}
         self._call(self._client.delete, filter=f"{_among('image', list(readable))} and {_is('type', _UNREADABLE)}")
-        old = {key for key in fresh if set(there.get(key, {})) - {_UNREADABLE}}
-        return Changes(len(readable & (set(fresh) - old)), len(readable & set(replaced)), len(other))
+        kept = {key for key in fresh if set(there.get(key, {})) - {_UNREADABLE}}
+        return Changes(len(readable & (set(fresh) - kept)), len(readable & set(replaced)), len(other))
 
     def _begin(self, names: Sequence[str]) -> None:
         if not self._client.has_collection(self._name):

@@ -69,7 +69,10 @@ def read_input_card(path: Path) -> InputCard:
     known = [field.name for field in fields(InputCard)]
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return InputCard(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
+        }
+        return InputCard(**values)
     except FileNotFoundError:
         example = '{"input_size": [256, 128], "pixel_mean": [0, 0, 0], "pixel_std": [1, 1, 1], "order": "BGR"}'
         raise NetworkFileError(

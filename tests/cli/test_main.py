@@ -104,10 +104,10 @@ def test_a_missing_extra_is_one_message_that_names_the_command(tmp_path: Path) -
 
 
 def test_a_package_that_a_command_imports_itself_is_named_too() -> None:
-    code = "import sys\nsys.modules['faiss'] = None\nfrom oamn_plugin.cli.main import main\n"
+    code = "import sys\nsys.modules['tqdm'] = None\nfrom oamn_plugin.cli.main import main\n"
     done = python("-c", f"{code}sys.exit(main(['search', 'remove', 'a.jpg', '--index', 'nowhere']))")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "faiss is needed and not installed: pip install oamn_plugin" in done.stderr
+    assert "tqdm is needed and not installed: pip install oamn_plugin" in done.stderr
 
 
 def test_doctor_tells_what_a_bug_report_needs(embedded_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,7 +231,7 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
         (["query", "{image}", "--index", "{index}", "--html", "{tmp}/no/r.html"], "No such file or directory"),
         (["query", "{image}", "--index", "{index}", "--json", "{tmp}"], "Is a directory"),
         (["calibrate", "--index", "{index}"], "cannot tell a false-match rate of 0.01"),
-        (["remove", "{image}", "--index", "{index}"], "nothing is removed"),
+        (["remove", "{image}", "--index", "{index}"], "nothing was removed"),
         (["query", "{image}", "--index", "{index}", "+other"], "was built with another model"),
         (["index", "{data}", "--out", "{tmp}/i", "--approximate", "+model"], "pays from 1000 images"),
         (["remove", "{image}", "--index", "{none}"], "there is no gallery index"),

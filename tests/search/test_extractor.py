@@ -14,7 +14,6 @@ from torch import nn
 from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.presets import Options
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.extractor import CropError, EncoderExtractor
 
@@ -30,22 +29,6 @@ def extractor() -> EncoderExtractor:
 @pytest.fixture(scope="module")
 def frame() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-
-
-class Whole(nn.Module):
-    """A network without a mask."""
-
-    options = Options(mask_module=False)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, 5)
-
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        return images
-
-    def embed(self, features: torch.Tensor) -> torch.Tensor:
-        return self.linear(features.mean((2, 3)))
 
 
 def test_every_kind_of_image_gives_the_same_descriptor(
@@ -120,7 +103,8 @@ def test_what_is_no_image_is_refused(extractor: EncoderExtractor) -> None:
 
 
 def test_a_network_without_a_mask_says_nothing_of_occlusion(frame: np.ndarray) -> None:
-    found = EncoderExtractor(ImageEncoder(Whole(), input_size=SIZE), half=True)([frame])
+    plain = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5))
+    found = EncoderExtractor(ImageEncoder(plain, input_size=SIZE), half=True)([frame])
     assert (found.visible, found.types) == (None, None)
     assert torch.allclose(found.descriptors.norm(dim=1), torch.ones(1))
 

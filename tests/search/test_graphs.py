@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from index_crops import SIZE, make_encoder
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from oamn_plugin.cli import export
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.retrieval import evaluate_ranking
 from oamn_plugin.retrieval.matching import Matching
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.graphs import GalleryGraph, QueryGraph, describe_graphs, exported_unification
-
-TOOL = Path(__file__).parents[2] / "tools" / "export.py"
 
 
 def plain_encoder(size=SIZE):
@@ -66,16 +62,15 @@ def test_onnxruntime_gives_the_evaluators_matched_scores(make, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    tool = runpy.run_path(str(TOOL))
     encoder = as_exported(make())
     pixels = torch.randint(0, 256, (24, 3, *SIZE), generator=torch.Generator().manual_seed(0)).float()
     card = describe_graphs(encoder, "onnx", "pixels", encoder.has_scorer)
     run = {}
     for name, graph in (("query", QueryGraph(encoder)), ("gallery", GalleryGraph(encoder))):
         path = tmp_path / f"{name}.onnx"
-        tool["write_onnx"](graph, tool["inputs_of"](name, pixels, 2), path, card)
-        run[name] = tool["load_onnx"](path)
-        assert tool["compare"](graph, run[name], name, pixels[:9]) < 1e-4
+        export.write_onnx(graph, export.inputs_of(name, pixels, 2), path, card)
+        run[name] = export.load_onnx(path)
+        assert export.compare(graph, run[name], name, pixels[:9]) < 1e-4
         assert len(list(tmp_path.glob(f"{name}*"))) == 1, "weights lie inside"
         words = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
         assert '"input": "pixels"' in words["images"]

@@ -188,4 +188,4 @@ def test_two_processes_build_what_one_builds(crops, encoder, reference, tmp_path
                 os._exit(1)
         children.append(child)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
-    assert contents(tmp_path / "index") == reference[0]
+    assert contents(tmp_path / "index") == reference

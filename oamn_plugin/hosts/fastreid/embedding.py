@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ class Embedding(NamedTuple):
     def normalise(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) images in 0..255 as ``encode`` takes them."""
         mean, std = (
-            images.new_tensor(values, dtype=float).float().view(1, 3, 1, 1) for values in (self.mean, self.std)
+            images.new_tensor(values, dtype=torch.float64).float().view(1, 3, 1, 1) for values in (self.mean, self.std)
         )
         return (images.float() - mean) / std
 

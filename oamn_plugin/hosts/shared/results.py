@@ -30,7 +30,7 @@ def write_per_query(folder: Path, name: str, evaluation: Evaluation) -> None:
     content = io.BytesIO()
     np.savez(
         content,
-        **evaluation.result.per_query(),
+        **evaluation.result.per_query(),  # type: ignore[arg-type]
         pids=column(evaluation.query, "pid"),
         camids=column(evaluation.query, "camid"),
         paths=column(evaluation.query, "path"),
