@@ -1,7 +1,7 @@
-"""Writes the table of matched unification into docs/results.md, from folders that `oamn test` wrote.
+"""Writes tables of matched unification into docs/results.md, from folders that `oamn test` or `oamn train` wrote.
 
-python docs/make_results.py RUNS            RUNS/NAME/{none,matched}/ with results.json and per_query/
-python docs/make_results.py RUNS --check    exit code 1 if the page says something else
+python docs/make_results.py RUNS [--block NAME]    RUNS/NETWORK/{none,matched}/ with results.json and per_query/
+python docs/make_results.py RUNS --check           exit code 1 if the page says something else
 
 Each run is compared with plain matching of the same network on the same queries: Rank-1 / mAP, the gain in Rank-1 with
 its interval, and the p-value of the paired test.
@@ -23,7 +23,6 @@ sys.path.insert(0, str(DOCS.parent))  # runs from a clone without installation
 from oamn_plugin.retrieval.significance import paired_test  # noqa: E402
 
 PAGE = DOCS / "results.md"
-BEGIN, END = "<!-- matched:begin -->", "<!-- matched:end -->"
 HEAD = "| network | queries | plain | matched | gain, 95 % interval | p |\n|---|---|---|---|---|---|\n"
 
 
@@ -31,11 +30,13 @@ def main() -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
+    parser.add_argument("--block", default="matched", help="the table's name in the page's comments")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    wanted = before + BEGIN + "\n" + table(args.runs) + END + rest.split(END)[1]
+    begin, end = f"<!-- {args.block}:begin -->", f"<!-- {args.block}:end -->"
+    before, rest = page.split(begin)
+    wanted = before + begin + "\n" + table(args.runs) + end + rest.split(end)[1]
     if args.check:
         return int(wanted != page)
     PAGE.write_text(wanted)
