@@ -53,7 +53,12 @@ def package(args: argparse.Namespace) -> None:
     config = str(args.run / "config.yaml")
     cfg = load_config(config)
     source = load_encoder(config, str(args.run / args.weights))
-    data = {name: build_dataset(cfg, name) for name in args.on or cfg.DATASETS.TESTS}
+    data = {}
+    for name in args.on or cfg.DATASETS.TESTS:
+        try:
+            data[name] = build_dataset(cfg, name)
+        except (RuntimeError, OSError) as error:  # how the host's sets say that they are not there
+            raise ExpectedError(f"{name}: {error}") from error
     card = ModelCard(
         backbone=backbone_of(cfg),
         last_stride=cfg.MODEL.BACKBONE.LAST_STRIDE if cfg.MODEL.BACKBONE.ARCH.startswith("resnet") else 2,

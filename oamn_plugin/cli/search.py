@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def run_index(args: argparse.Namespace) -> int:
         index = locations.open_index(args.out, encoder, progress=first)
         if first and index.unfinished:
             print(f"carrying on with an interrupted build of {index.folder}")
+        if args.approximate:
+            check_approximate(index, images)
         added = index.add(images, args.types)
     if not first:
         return 0
@@ -105,6 +108,17 @@ def run_index(args: argparse.Namespace) -> int:
         for path in sorted(unreadable):
             print(f"  {printable(path)}: {printable(index.unreadable[path])}")
     return 0
+
+
+def check_approximate(index: Any, images: list[Any]) -> None:
+    """Refuses before the encoding what would be refused after it."""
+    from oamn_plugin.search.faiss_files import check_possible
+    from oamn_plugin.search.milvus_index import MilvusIndex
+
+    if isinstance(index, MilvusIndex):
+        index.quantise()
+    elif not index.unfinished:  # how many images an interrupted build will bring is not known yet
+        check_possible(len({os.path.abspath(image.path) for image in (*index.images, *images)}))
 
 
 def run_together(count: int) -> int:

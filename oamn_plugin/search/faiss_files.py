@@ -71,6 +71,19 @@ class TuningSet(NamedTuple):
     """(Q,) numbers of the queries themselves."""
 
 
+def check_possible(images: int) -> None:
+    """Makes sure that a gallery of so many images can be quantised.
+
+    Raises:
+        GalleryIndexError: too few images, or faiss is missing.
+    """
+    if images < MIN_IMAGES:
+        raise GalleryIndexError(
+            f"an approximate index pays from {MIN_IMAGES} images, here are {images}: search exactly"
+        )
+    _faiss()
+
+
 class Quantised:
     """The quantised copy that belongs to an index.
 
@@ -111,10 +124,7 @@ class Quantised:
         Raises:
             GalleryIndexError: too few images, or faiss is missing.
         """
-        if len(rows.numbers) < MIN_IMAGES:
-            raise GalleryIndexError(
-                f"an approximate index pays from {MIN_IMAGES} images, here are {len(rows.numbers)}: search exactly"
-            )
+        check_possible(len(rows.numbers))
         self._write(_filled(self._trained(rows.descriptors), rows, 0))
 
     def update(self, rows: Rows) -> None:

@@ -11,11 +11,13 @@ from search_runs import make_run
 
 from oamn_plugin.search import packaged_encoder
 
+ON = ("--on", "OccludedPedestrians")
+
 
 @pytest.mark.parametrize(("name", "arch"), [("build_mobilenetv2_backbone", ""), ("torchvision", "mobilenet_v2")])
 def test_a_run_is_packaged(embedded_root, tmp_path, name, arch):
     run = make_run(tmp_path / "run", embedded_root, name, arch)
-    result = run_tool("package_model.py", run, tmp_path / "assets", "--command", "python tools/train_net.py")
+    result = run_tool("package_model.py", run, tmp_path / "assets", *ON, "--command", "python tools/train_net.py")
     assert result.code == 0, result.err
     card = json.loads((tmp_path / "assets" / "oamn_small.json").read_text())
     assert card["backbone"] == "mobilenet_v2"
@@ -27,10 +29,12 @@ def test_a_run_is_packaged(embedded_root, tmp_path, name, arch):
 
 def test_what_cannot_be_packaged(world, tmp_path):
     run = shutil.copytree(world[1], tmp_path / "run")  # resnet18 is too large
-    result = run_tool("package_model.py", run, tmp_path / "assets")
+    result = run_tool("package_model.py", run, tmp_path / "assets", *ON)
     assert (result.code, "use a smaller backbone" in result.err) == (2, True)
+    result = run_tool("package_model.py", run, tmp_path / "assets", "--on", "Market1501")
+    assert (result.code, "Market1501: " in result.err) == (2, True)  # it is not there
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("torchvision", "build_osnet_backbone").replace("1.0x", "x1_0"))
-    result = run_tool("package_model.py", run, tmp_path / "assets")
-    assert result.code == 2
+    result = run_tool("package_model.py", run, tmp_path / "assets", *ON)
+    assert (result.code, "does not fit this model" in result.err) == (2, True)
     assert not (tmp_path / "assets").exists()
