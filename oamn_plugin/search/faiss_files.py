@@ -266,7 +266,7 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise GalleryIndexError("an approximate index needs faiss: pip install 'oamn_plugin[search]'") from None
+        raise GalleryIndexError("an approximate index needs faiss: pip install faiss-cpu") from None
     return faiss
 
 
