@@ -1,4 +1,4 @@
-"""OAMN in torchreid from the first line to a rank list: register, train one epoch, search.
+"""OAMN in torchreid from the first line to a rank list: register, train one epoch, look at the queries.
 
 python examples/torchreid_quickstart.py                 # a few seconds on a CPU, tiny generated data
 python examples/torchreid_quickstart.py --size demo --epochs 30
@@ -24,6 +24,7 @@ arguments = parser.parse_args()
 import torch  # noqa: E402
 
 from oamn_plugin.hosts.torchreid import ImageOAMNEngine, register  # noqa: E402
+from oamn_plugin.occlusion import OCCLUSION_TYPES  # noqa: E402
 
 # 1. Register. From here on torchreid knows the models and the occluded data sets.
 register(input_size=(128, 64), preset="plus", embedded_size=arguments.size)
@@ -57,11 +58,7 @@ scheduler = torchreid.optim.build_lr_scheduler(optimizer, lr_scheduler="cosine",
 engine = ImageOAMNEngine(datamanager, model, optimizer, scheduler=scheduler)
 engine.run(max_epoch=arguments.epochs, save_dir=arguments.save_dir, print_freq=5)
 
-# 4. Search: the five gallery images nearest to the first query, occluded the way the query is.
-found = engine.evaluate("OccludedPedestrians", keep=True)
-query, gallery = found.query[0], found.gallery
-print(f"\nquery {Path(query.path).name}, occlusion type {found.queries.type_names[0]}")
-for rank, index in enumerate(found.distances[0].argsort()[:5].tolist(), start=1):
-    match = gallery[index]
-    note = "same person" if match.pid == query.pid else ""
-    print(f"  {rank}. {Path(match.path).name}  distance {found.distances[0, index]:.3f}  {note}")
+# 4. What the evaluation knows of each query: how it is hidden, and where the right person stands.
+found = engine.evaluate("OccludedPedestrians")
+for query, shares, rank in zip(found.query[:5], found.result.posterior, found.result.first_rank, strict=False):
+    print(f"{Path(query.path).name}: {OCCLUSION_TYPES[shares.argmax()]}, the right person is at rank {rank}")

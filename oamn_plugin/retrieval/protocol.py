@@ -89,11 +89,12 @@ class Protocol:
             self._check_gallery(descriptors, shard)
             group = query if rows is None else query[rows]
             size = self._chunk(chunk_size, shard)
-            made = (
-                make(group, descriptors)
-                if make
-                else distance_blocks(group, descriptors, metric=metric, chunk_size=size)
-            )
+            if shard is not WHOLE and not len(descriptors):  # a small gallery leaves nothing to some processes
+                made: Iterable[tuple[int, Tensor]] = _empty_blocks(len(group), block_rows(self.num_columns, size))
+            elif make:
+                made = make(group, descriptors)
+            else:
+                made = distance_blocks(group, descriptors, metric=metric, chunk_size=size)
             for start, block in made:
                 inside = np.arange(start, start + len(block))
                 yield inside if rows is None else rows[inside], self._present(block, shard)
@@ -156,6 +157,12 @@ class Protocol:
             raise ValueError(f"queries of type {', '.join(missing)} but the gallery only has {', '.join(gallery)}")
         # one type's descriptors are let go before the next are asked for
         return ((np.flatnonzero(self.types == name), gallery[name]) for name in present)
+
+
+def _empty_blocks(num_query: int, rows: int) -> Iterator[tuple[int, Tensor]]:
+    """Blocks without a column, of the same queries as the blocks of the processes that hold images."""
+    for start in range(0, num_query, rows):
+        yield start, torch.zeros(min(rows, num_query - start), 0)
 
 
 def type_counts(types: IntArray) -> dict[str, int]:

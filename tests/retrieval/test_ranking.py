@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.retrieval import evaluate_distances, evaluate_ranking
+from oamn_plugin.retrieval.counting import WHOLE, Shard
 from oamn_plugin.retrieval.distances import distance_blocks
+from oamn_plugin.retrieval.matching import Matching
 
 
 def straight(distances, q_pids, g_pids, q_camids, g_camids):
@@ -36,6 +40,10 @@ def straight(distances, q_pids, g_pids, q_camids, g_camids):
 def labels(rng, num_query, num_gallery, identities=6, cameras=3):
     pids = rng.integers(0, identities, num_query), rng.integers(-1, identities, num_gallery)
     return *pids, rng.integers(0, cameras, num_query), rng.integers(0, cameras, num_gallery)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def assert_equal(result, expected):
@@ -238,6 +246,40 @@ def test_blocks_of_distances_may_have_any_size():
     np.testing.assert_array_equal(evaluate_distances(iter([distances[:3], distances[3:]]), *args).ap, whole.ap)
     with pytest.raises(ValueError, match="distances for 3 queries but 10"):
         evaluate_distances(distances[:3], *args)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 128])
+@pytest.mark.parametrize("kind", ["plain", "typed", "matched"])
+def test_processes_without_a_gallery_image_change_nothing(kind, chunk_size):
+    """They take part in every exchange: 300 queries are three blocks of 128."""
+    rng = np.random.default_rng(0)
+    names, identities = ("none", "left_half"), labels(rng, 300, 40)
+    query, *sides = (unit(rng.standard_normal((count, 16)).astype(np.float32)) for count in (300, 40, 40))
+    matching = Matching(names, torch.tensor([0.5, 0.5]), 0.1) if kind == "matched" else None
+    types = [names[number % 2] for number in range(300)] if kind == "typed" else None
+    parts, barrier = [None, None], threading.Barrier(2, timeout=20)
+
+    def rank(shard, columns):
+        gallery = sides[0][columns] if kind == "plain" else dict(zip(names, (s[columns] for s in sides), strict=True))
+        options = {"query_types": types, "matching": matching, "chunk_size": chunk_size}
+        return evaluate_ranking(query, gallery, *identities, **options, shard=shard)
+
+    def process(number):
+        def gather(array):
+            parts[number] = array
+            barrier.wait()
+            found = list(parts)
+            barrier.wait()
+            return found
+
+        return rank(Shard(0, gather), slice(0, 40 * number))
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(process, range(2)))
+    expected = rank(WHOLE, slice(None))
+    for result in found:
+        np.testing.assert_array_equal(result.ap, expected.ap)
+        np.testing.assert_array_equal(result.first_rank, expected.first_rank)
 
 
 def test_errors_say_what_is_wrong():

@@ -124,7 +124,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
 
 
 def _add_test_keys(cfg: CfgNode) -> None:
-    # Evaluator by name: OcclusionUnifiedEvaluator or the host's ReidEvaluator
+    # Evaluator by name: OcclusionUnifiedEvaluator, or one that was registered
     cfg.TEST.EVALUATOR = "OcclusionUnifiedEvaluator"
     # Occlusion unification: none, typed (as OAMN's scorer says, the published method) or matched (as the match says;
     # any model). Empty: that of OAMN's preset, none for other models

@@ -74,7 +74,7 @@ def _first(names: Iterable[str], count: int = 4) -> str:
 
 def _of_other_toolbox(own: State, state: State, source: object) -> str:
     if any(f"oamn.{name}" in own or name.removeprefix("oamn.") in own for name in state):
-        return f". It is of the other toolbox: python tools/convert_checkpoint.py {source} TARGET.pth converts it"
+        return f". It is of the other toolbox: oamn convert {source} TARGET.pth converts it"
     return ""
 
 

@@ -96,7 +96,7 @@ def test_nothing_compiles_and_nothing_exits() -> None:
     from oamn_plugin.hosts.fastreid import evaluator
     from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 
-    assert EVALUATOR_REGISTRY.get("ReidEvaluator") is evaluator.ReidEvaluator
+    assert EVALUATOR_REGISTRY.get("OcclusionUnifiedEvaluator") is evaluator.OcclusionUnifiedEvaluator
     assert "compile_helper" not in Path(evaluator.__file__).read_text()
 
 

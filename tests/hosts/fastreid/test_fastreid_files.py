@@ -30,6 +30,7 @@ from oamn_plugin.hosts.fastreid.preflight import check_settings, preflight
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
 from oamn_plugin.hosts.shared.errors import CheckpointError, ConfigError
+from oamn_plugin.hosts.shared.evaluation import EvaluationError
 from oamn_plugin.hosts.shared.preflight import PreflightError
 from oamn_plugin.hosts.shared.weights import load_weights
 
@@ -92,7 +93,7 @@ def test_a_bad_test_image_fails_as_itself(workers: int, copied_root: Path, tmp_p
 @pytest.mark.parametrize(("part", "what"), [("query", "query"), ("bounding_box_test", "gallery")])
 def test_when_nothing_can_be_read_the_reason_is_told(part: str, what: str, copied_root: Path, tmp_path: Path) -> None:
     spoil(copied_root, part, 999)
-    with pytest.raises(ConfigError, match=rf"none of \d+ {what} images can be read: cannot read the image"):
+    with pytest.raises(EvaluationError, match=rf"none of \d+ {what} images can be read: cannot read the image"):
         evaluate(copied_root, tmp_path / "none", INPUT__BAD_IMAGES="skip")
 
 

@@ -16,7 +16,7 @@ from oamn_plugin.hosts.shared.errors import CheckpointError
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.modeling.initialise import InitialiseError, Start, backbone_names, current_names, initialise, state_of
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "Market1501"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "Market1501"
 SMALL = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.DEVICE", "cpu", "INPUT.SIZE_TRAIN", "[64, 32]"]
 SIZE = (64, 32)
 
@@ -243,7 +243,7 @@ def test_a_training_of_fastreid_starts_from_a_file(embedded_root: Path, tmp_path
     )
     with caplog.at_level("INFO", logger="fastreid.oamn"):
         trainer = Trainer(cfg)
-    assert_same_backbone(trainer.bare_model, source)
+    assert_same_backbone(trainer.bare_model.oamn, source)
     assert "Started from" in caplog.text
     cfg = tiny_config("bagtricks", embedded_root, tmp_path / "bad", MODEL__INIT=tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth is of another architecture"):

@@ -7,8 +7,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_torchreid import ROOT, require_torchreid, run_python, tiny_options
+
+from oamn_plugin.occlusion import OCCLUSION_TYPES
 
 require_torchreid()
 
@@ -46,11 +49,11 @@ runpy.run_path({str(QUICKSTART)!r}, run_name="__main__")
 """
     done = run_python("-c", script)
     assert done.returncode == 0, done.stderr
-    ranks = done.stdout[done.stdout.rindex("query ") :].splitlines()
-    assert "occlusion type" in ranks[0]
-    assert [line.split()[0] for line in ranks[1:6]] == ["1.", "2.", "3.", "4.", "5."]
-    distances = [float(line.split("distance")[1].split()[0]) for line in ranks[1:6]]
-    assert distances == sorted(distances)
+    said = [line for line in done.stdout.splitlines() if "the right person is at rank" in line]
+    with np.load(tmp_path / "per_query" / "OccludedPedestrians.npz") as stored:
+        types = [OCCLUSION_TYPES[number] for number in stored["posterior"][:5].argmax(1)]
+        rows = zip(stored["paths"][:5], types, stored["first_rank"][:5], strict=True)
+        assert said == [f"{Path(path).name}: {name}, the right person is at rank {rank}" for path, name, rank in rows]
     assert json.loads((tmp_path / "results.json").read_text())["OccludedPedestrians"]["num_query"] == 12
 
 

@@ -113,7 +113,8 @@ def test_a_checkpoint_moves_there_and_back_and_nothing_changes(pair: str, embedd
 def assert_same_descriptors(cfg: Any, theirs: Any, engine: Any) -> None:
     """Each host decodes, resizes and normalises the same files by its own means."""
     batches = list(engine._batches("OccludedPedestrians", "query"))
-    records = [record for batch in batches for record in batch.records]
+    everyone = engine._image_set("OccludedPedestrians", "query").records
+    records = [everyone[place] for batch in batches for place in batch.indices]
     pixels = torch.cat([images for _, images, _ in build_test_loader(cfg, records)])
     images = torch.cat([batch.images for batch in batches])
     theirs.eval(), engine.model.eval()
