@@ -184,8 +184,8 @@ def test_a_matched_roc_is_reported(records: Both, embedded_root: Path, tmp_path:
 @pytest.mark.parametrize("base", ["bagtricks", "AGW", "SBS", "MGN", "OAMN"])
 def test_every_meta_architecture_runs_matched_on_its_features(base: str, embedded_root: Path, tmp_path: Path) -> None:
     # the host builds MGN's branches of no other depth, and cuts its map into three
-    mgn = {"MODEL__BACKBONE__DEPTH": "50x", "INPUT__SIZE_TEST": [96, 48]} if base == "MGN" else {}
-    cfg, model = build(base, embedded_root, tmp_path, TEST__UNIFICATION="matched", **mgn)
+    mgn = {"MODEL__BACKBONE__DEPTH": "50x", "MODEL__BACKBONE__FEAT_DIM": 2048, "INPUT__SIZE_TEST": [96, 48]}
+    cfg, model = build(base, embedded_root, tmp_path, TEST__UNIFICATION="matched", **(mgn if base == "MGN" else {}))
     with torch.inference_mode():
         embedding = embedding_of(cfg, model)
         assert embedding.model.blanks_features

@@ -63,7 +63,8 @@ def start(model: torch.nn.Module, path: Path) -> Start:
 
 def backbone(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Tensors of a model's backbone under their names in the uncut one; of MGN's three branches the first."""
-    state, found = current_names(model.state_dict()), {}
+    model = getattr(model, "oamn", model)  # fastreid's meta-architecture holds an OAMN
+    state, found = current_names(getattr(model, "oamn", model).state_dict()), {}  # fastreid wraps OAMN
     for name, short in backbone_names(state).items():
         found.setdefault(short, state[name])
     return found
@@ -243,7 +244,7 @@ def test_a_training_of_fastreid_starts_from_a_file(embedded_root: Path, tmp_path
     )
     with caplog.at_level("INFO", logger="fastreid.oamn"):
         trainer = Trainer(cfg)
-    assert_same_backbone(trainer.bare_model.oamn, source)
+    assert_same_backbone(trainer.bare_model, source)
     assert "Started from" in caplog.text
     cfg = tiny_config("bagtricks", embedded_root, tmp_path / "bad", MODEL__INIT=tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth is of another architecture"):
