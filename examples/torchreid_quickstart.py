@@ -1,4 +1,4 @@
-"""OAMN in torchreid from the first line to a rank list: register, train one epoch, look at the queries.
+"""OAMN in torchreid from the first line to its scores: register, train one epoch, look at the queries.
 
 python examples/torchreid_quickstart.py                 # a few seconds on a CPU, tiny generated data
 python examples/torchreid_quickstart.py --size demo --epochs 30

@@ -63,7 +63,6 @@ def start(model: torch.nn.Module, path: Path) -> Start:
 
 def backbone(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Tensors of a model's backbone under their names in the uncut one; of MGN's three branches the first."""
-    model = getattr(model, "oamn", model)  # fastreid's meta-architecture holds an OAMN
     state, found = current_names(getattr(model, "oamn", model).state_dict()), {}  # fastreid wraps OAMN
     for name, short in backbone_names(state).items():
         found.setdefault(short, state[name])
