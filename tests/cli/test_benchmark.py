@@ -16,7 +16,7 @@ import yaml
 from run_tool import Result, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING = Path(__file__).with_name("tiny_training.py")
+TRAINING = Path(__file__).parents[1] / "helpers" / "tiny_training.py"
 
 
 def write_suite(folder: Path, **changes: Any) -> Path:

@@ -14,6 +14,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.engine import default_setup
 from fastreid.utils import comm
+from fastreid.utils.logger import setup_logger
 
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.fastreid.config import load_config
@@ -77,8 +78,9 @@ def _set_up(args: Namespace, cfg: CfgNode) -> None:
     """The host's set-up, which would log the file beside the whole configuration; our own loggers join its log."""
     words = {("config" if name == "config_file" else name): value for name, value in vars(args).items()}
     default_setup(cfg, Namespace(**words))
-    logging.getLogger("oamn_plugin").handlers = logging.getLogger("fastreid").handlers
-    logging.getLogger("oamn_plugin").setLevel(logging.INFO)
+    ours = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="oamn_plugin")
+    ours.setLevel(logging.INFO)
+    ours.propagate = True
 
 
 def set_seed(cfg: CfgNode, resume: bool = False) -> CfgNode:
