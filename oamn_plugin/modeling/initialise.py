@@ -154,7 +154,7 @@ def backbone_names(names: Iterable[str]) -> dict[str, str]:
     prefix = "backbone." if any(name.startswith("backbone.") for name in names) else ""
     bare = {name: name.removeprefix(prefix) for name in names if name.startswith(prefix)}
     layout = _layout(bare.values())
-    kept = None if layout is None else {word.rstrip("?") for word in _words(layout)}
+    kept = None if layout is None else layout.names
     return {
         name: short
         for name, short in bare.items()
@@ -162,14 +162,10 @@ def backbone_names(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _words(layout: Layout) -> list[str]:
-    return f"{layout.low} {layout.opened} {layout.high}".split()
-
-
 def _layout(names: Iterable[str]) -> Layout | None:
     """The layout whose children with weights are all among those of the names; of several the one with most."""
     children = {name.partition(".")[0] for name in names}
-    required = {layout: {word for word in _words(layout) if word[-1] != "?"} - {"maxpool"} for layout in LAYOUTS}
+    required = {layout: layout.required - {"maxpool"} for layout in LAYOUTS}
     found = [layout for layout in LAYOUTS if required[layout] <= children]
     return max(found, key=lambda layout: len(required[layout]), default=None)
 

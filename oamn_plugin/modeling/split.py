@@ -52,6 +52,20 @@ class Layout(NamedTuple):
     high: str
     opened: str = ""
 
+    @property
+    def names(self) -> set[str]:
+        """All children that there may be."""
+        return set(_names(self._spec))
+
+    @property
+    def required(self) -> set[str]:
+        """The children that there must be."""
+        return {name for name in self._spec.split() if not name.endswith("?")}
+
+    @property
+    def _spec(self) -> str:
+        return f"{self.low} {self.opened} {self.high}"
+
 
 LAYOUTS = (
     Layout("ResNet family", "conv1 bn1 relu? act1? maxpool? maxpool1? layer1 layer2 layer3", "layer4"),
@@ -129,7 +143,7 @@ def cut_modules(backbone: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
     """
     children = {name: child for name, child in backbone.named_children() if name not in HEADS and name[:3] != "NL_"}
     for layout in LAYOUTS:
-        if not _matches(layout, children):
+        if not layout.required <= children.keys() <= layout.names:
             continue
         low = [(name, _stage(backbone, name)) for name in _names(layout.low) if name in children]
         high = [(name, _stage(backbone, name)) for name in _names(layout.high) if name in children]
@@ -148,12 +162,6 @@ def cut_modules(backbone: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
 
 def _names(spec: str) -> list[str]:
     return [name.rstrip("?") for name in spec.split()]
-
-
-def _matches(layout: Layout, children: dict[str, nn.Module]) -> bool:
-    spec = f"{layout.low} {layout.opened} {layout.high}"
-    required = {name for name in spec.split() if not name.endswith("?")}
-    return required <= children.keys() <= set(_names(spec))
 
 
 def _stage(backbone: nn.Module, name: str) -> nn.Module:

@@ -62,7 +62,8 @@ class IdentityIndex:
 
     def members(self, pid: int, camid: int) -> Members:
         """The columns of ``pid``, split into those of other cameras and those of ``camid``."""
-        first, last = np.searchsorted(self._sorted_pids, [pid, pid + 1])
+        # not [pid, pid + 1]: the largest label has no next one
+        first, last = (np.searchsorted(self._sorted_pids, pid, side=side) for side in ("left", "right"))
         columns = self._order[first:last]
         same_camera = self._camids[columns] == camid
         return Members(columns[~same_camera], columns[same_camera])
@@ -83,7 +84,7 @@ def positive_ranks(
     Returns:
         R arrays, one a row, as long as the row has positives.
     """
-    columns = _padded([one.positives for one in members])
+    columns = padded([one.positives for one in members], -1)
     values = shard.total(_own_values(distances, columns, shard.start))
     if distances.device.type == "cpu":
         before = _counts_on_cpu(distances.numpy(), members, values, pool, workers, shard.start)
@@ -93,12 +94,12 @@ def positive_ranks(
     return [np.sort(before[row, : len(one.positives)]) + 1 for row, one in enumerate(members)]
 
 
-def _padded(lists: list[IntArray]) -> IntArray:
-    """Lists of different lengths as the rows of one array, filled up with -1."""
-    padded = np.full((len(lists), max((len(one) for one in lists), default=0)), -1, dtype=np.int64)
+def padded(lists: list[IntArray], fill: int) -> IntArray:
+    """Lists of different lengths as the rows of one array, filled up."""
+    array = np.full((len(lists), max((len(one) for one in lists), default=0)), fill, dtype=np.int64)
     for row, values in enumerate(lists):
-        padded[row, : len(values)] = values
-    return padded
+        array[row, : len(values)] = values
+    return array
 
 
 def _own_values(distances: Tensor, columns: IntArray, start: int) -> np.ndarray:
@@ -182,8 +183,10 @@ def _counts_on_gpu(
     there = torch.from_numpy(values).to(distances.device)
     ordered = distances.sort(dim=1).values
     before = torch.searchsorted(ordered, there)
-    tied = torch.searchsorted(ordered, there, right=True) > before
-    for row, k in (tied & (torch.from_numpy(columns).to(distances.device) >= 0)).nonzero().tolist():
+    places = torch.from_numpy(columns).to(distances.device)
+    own = (places >= start) & (places < start + distances.shape[1])
+    tied = torch.searchsorted(ordered, there, right=True) - before > own.long()
+    for row, k in (tied & (places >= 0)).nonzero().tolist():
         column = min(max(int(columns[row, k]) - start, 0), distances.shape[1])
         before[row, k] += (distances[row, :column] == there[row, k]).sum()
     counts = before.cpu().numpy()

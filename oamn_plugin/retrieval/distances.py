@@ -8,7 +8,7 @@ at once. Block size and number of threads change nothing; another kind of proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -32,9 +32,11 @@ Descriptors = np.ndarray | Tensor
 """(N, D) descriptors: a numpy array (a memory-mapped one too) or a torch tensor on any device."""
 
 
-TileFiller = Callable[[Tensor, slice, slice, Tensor], None]
-"""``fill(target, rows, columns, block)`` writes the distances of query rows, whose descriptors are ``block``, to
-gallery columns into the tile ``target``. Rows and columns may go beyond the arrays: tiles are filled up."""
+Tile = tuple[Tensor, slice, Tensor]
+"""Where the distances of some query rows to some gallery columns go, the rows' place, and their descriptors."""
+TileFiller = Callable[[slice, Sequence[Tile]], None]
+"""``fill(columns, tiles)`` writes the distances to gallery columns into tiles that share these columns. Rows and
+columns may go beyond the arrays: tiles are filled up."""
 
 
 def distance_blocks(
@@ -48,7 +50,8 @@ def distance_blocks(
 
     Args:
         query: (Q, D).
-        gallery: (G, D); read one tile at a time, so that a memory-mapped file is never held whole.
+        gallery: (G, D); read one tile at a time, so that a memory-mapped file is never held whole. G may be 0: a small
+            gallery leaves nothing to some processes.
         metric: ``sqeuclidean`` or ``cosine``.
         chunk_size: queries per block, rounded up to a multiple of :data:`QUERY_TILE`; None: about 256 MB a block.
 
@@ -57,21 +60,21 @@ def distance_blocks(
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
-    _check(query, gallery, chunk_size)
-    if not len(gallery):
-        raise ValueError("nothing to rank: there is no gallery image")
+    check_shapes(query, gallery)
     device = descriptor_device(query, gallery)
-    norms = Norms(query, gallery, device)
-    check_finite(norms.query, "query")
-    check_finite(norms.gallery, "gallery")
+    query_squares, gallery_squares = query_norms(query, device), gallery_norms(gallery, device)
+    check_finite(query_squares, "query")
+    check_finite(gallery_squares, "gallery")
 
-    def fill(target: Tensor, rows: slice, columns: slice, block: Tensor) -> None:
-        tile = gallery_tile(gallery, columns, device)
-        if metric == "sqeuclidean":
-            squared_distances(block, tile, norms, rows, columns, out=target)
-        else:
-            unit = block / _lengths(norms.query[rows]), tile / _lengths(norms.gallery[columns])
-            torch.sub(1.0, unit[0] @ unit[1].T, out=target)
+    def fill(columns: slice, tiles: Sequence[Tile]) -> None:
+        images, squares = gallery_tile(gallery, columns, device), gallery_squares[columns]
+        if metric == "cosine":
+            images = images / _lengths(squares)
+        for target, rows, block in tiles:
+            if metric == "cosine":
+                torch.sub(1.0, block / _lengths(query_squares[rows]) @ images.T, out=target)
+            else:
+                squared_distances(block, images, query_squares[rows], squares, out=target)
 
     yield from filled_blocks(query, gallery, fill, chunk_size)
 
@@ -87,7 +90,7 @@ def filled_blocks(
         fill: computes a tile, in a thread of its own.
         chunk_size: see :func:`distance_blocks`.
     """
-    _check(query, gallery, chunk_size)
+    check_shapes(query, gallery)
     device = descriptor_device(query, gallery)
     rows = min(block_rows(len(gallery), chunk_size), _tiled(len(query), QUERY_TILE))
     buffer = torch.empty((rows, _tiled(len(gallery), GALLERY_STEP)), device=device)
@@ -103,9 +106,14 @@ def filled_blocks(
 def block_rows(num_gallery: int, chunk_size: int | None = None) -> int:
     """Query rows per block: a multiple of :data:`QUERY_TILE`.
 
+    Raises:
+        ValueError: a chunk size below 1.
+
     >>> block_rows(82161), block_rows(82161, chunk_size=200), block_rows(10**7)
     (768, 256, 128)
     """
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     wanted = chunk_size or min(1024, BLOCK_ELEMENTS // max(num_gallery, 1) // QUERY_TILE * QUERY_TILE)
     return max(QUERY_TILE, -(-wanted // QUERY_TILE) * QUERY_TILE)
 
@@ -114,9 +122,8 @@ def _fill_columns(buffer: Tensor, block: Tensor, start: int, tile_rows: int, fil
     @torch.inference_mode()  # of the thread, not of the caller
     def work(column: int) -> None:
         columns = slice(column, min(column + GALLERY_TILE, buffer.shape[1]))
-        for row in range(0, len(block), tile_rows):
-            own = slice(row, row + tile_rows)
-            fill(buffer[own, columns], slice(start + row, start + row + tile_rows), columns, block[own])
+        parts = [slice(row, row + tile_rows) for row in range(0, len(block), tile_rows)]
+        fill(columns, [(buffer[own, columns], slice(start + own.start, start + own.stop), block[own]) for own in parts])
 
     starts = range(0, buffer.shape[1], GALLERY_TILE)
     if buffer.device.type == "cpu":
@@ -127,38 +134,30 @@ def _fill_columns(buffer: Tensor, block: Tensor, start: int, tile_rows: int, fil
             work(column)
 
 
-class Norms:
-    """Squared lengths of queries and gallery, filled up with zeros to whole tiles; computed in one pass.
+def query_norms(query: Descriptors, device: torch.device) -> Tensor:
+    """Squared lengths of queries, filled up with zeros to whole tiles."""
+    return squared_norms(query, _tiled(len(query), QUERY_TILE), device)
 
-    Attributes:
-        query: (Q filled up,) float32.
-        gallery: (G filled up,) float32.
-    """
 
-    def __init__(self, query: Descriptors, gallery: Descriptors, device: torch.device) -> None:
-        self.query = squared_norms(query, _tiled(len(query), QUERY_TILE), device)
-        self.gallery = squared_norms(gallery, _tiled(len(gallery), GALLERY_STEP), device)
-        self._num_gallery = len(gallery)
-
-    def __len__(self) -> int:
-        return self._num_gallery
+def gallery_norms(gallery: Descriptors, device: torch.device) -> Tensor:
+    """Squared lengths of a gallery, filled up with zeros to whole tiles."""
+    return squared_norms(gallery, _tiled(len(gallery), GALLERY_STEP), device)
 
 
 def squared_distances(
-    block: Tensor, tile: Tensor, norms: Norms, rows: slice, columns: slice, out: Tensor | None = None
+    block: Tensor, tile: Tensor, block_squares: Tensor, tile_squares: Tensor, out: Tensor | None = None
 ) -> Tensor:
     """Squared Euclidean distances (R, C) of one tile: ``|q|^2 + |g|^2 - 2 q.g``.
 
     Args:
         block: (R, D) queries.
         tile: (C, D) gallery.
-        norms: of all queries and the whole gallery.
-        rows: the queries' place.
-        columns: the gallery's place.
+        block_squares: (R,) squared lengths of the queries.
+        tile_squares: (C,) of the gallery.
         out: where to write; None: a new tensor.
     """
     out = block.new_empty((len(block), len(tile))) if out is None else out
-    torch.add(norms.query[rows, None], norms.gallery[None, columns], out=out)
+    torch.add(block_squares[:, None], tile_squares[None], out=out)
     return out.addmm_(block, tile.T, beta=1, alpha=-2)
 
 
@@ -237,9 +236,14 @@ def descriptor_device(*arrays: Descriptors) -> torch.device:
     return on_gpu[0] if on_gpu else torch.device("cpu")
 
 
-def _check(query: Descriptors, gallery: Descriptors, chunk_size: int | None) -> None:
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+def check_some(gallery: Sized) -> None:
+    """Raises ValueError for a gallery without an image, where it is not a shard of a larger one."""
+    if not len(gallery):
+        raise ValueError("nothing to rank: there is no gallery image")
+
+
+def check_shapes(query: Descriptors, gallery: Descriptors) -> None:
+    """Raises ValueError unless both are matrices of the same width and there is a query."""
     shapes = tuple(query.shape), tuple(gallery.shape)
     if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
         raise ValueError(

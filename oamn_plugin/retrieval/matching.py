@@ -23,12 +23,15 @@ from oamn_plugin.occlusion import OCCLUSION_TYPES, TYPE_INDEX
 from oamn_plugin.retrieval.counting import WHOLE, Shard
 from oamn_plugin.retrieval.distances import (
     Descriptors,
-    Norms,
+    Tile,
     TileFiller,
     check_finite,
+    check_shapes,
     descriptor_device,
     filled_blocks,
+    gallery_norms,
     gallery_tile,
+    query_norms,
     squared_distances,
 )
 from oamn_plugin.retrieval.metrics import IntArray
@@ -37,6 +40,8 @@ LEAST_TEMPERATURE = 0.025
 """Below it the terms of far images leave the range of float32."""
 EXPLAINING = 5
 """Gallery images that say how a query is occluded: the nearest ones."""
+EXPLAINED_TOGETHER = 64
+"""Queries whose nearest images are read at once; with 2048 numbers and nine types they take 24 MB."""
 _MIDDLE = 2.0  # of the range of squared distances of unit descriptors; keeps the terms within float32's range
 _UNIT = 1e-2
 
@@ -125,26 +130,36 @@ def matched_blocks(
         raise ValueError(f"a prior for {len(log_prior)} queries, but {len(query)} queries")
     used = [number for number in range(len(matching.types)) if bool((log_prior[:, number] > -math.inf).any())]
     sides = [gallery[matching.types[number]] for number in used]
+    for side in sides:
+        check_shapes(query, side)
+    counts = {len(side) for side in sides}
+    if len(counts) > 1:
+        raise ValueError(f"the gallery has different numbers of images by type: {', '.join(map(str, sorted(counts)))}")
     fill = _matched_filler(query, sides, log_prior[:, used], matching.temperature)
     yield from filled_blocks(query, sides[0], fill, chunk_size)
 
 
 def _matched_filler(query: Descriptors, sides: Sequence[Descriptors], log_prior: Tensor, tau: float) -> TileFiller:
     device = descriptor_device(query, *sides)
-    norms = [Norms(query, side, device) for side in sides]
-    for what, values in [("query", norms[0].query[: len(query)]), *(("gallery", n.gallery[: len(n)]) for n in norms)]:
+    query_squares, side_squares = query_norms(query, device), [gallery_norms(side, device) for side in sides]
+    own = [("gallery", squares[: len(side)]) for side, squares in zip(sides, side_squares, strict=True)]
+    for what, values in [("query", query_squares[: len(query)]), *own]:
         check_finite(values, what)
         if bool(((values - 1).abs() > _UNIT).any()):
             raise ValueError(f"matched unification needs {what} descriptors of unit length")
     offsets = log_prior.to(device) + _MIDDLE / tau
 
-    def fill(target: Tensor, rows: slice, columns: slice, block: Tensor) -> None:
-        total = torch.zeros_like(target)
+    def fill(columns: slice, tiles: Sequence[Tile]) -> None:
+        for target, _, _ in tiles:
+            target.zero_()
         for number, side in enumerate(sides):
-            term = squared_distances(block, gallery_tile(side, columns, device), norms[number], rows, columns)
-            term.mul_(-1 / tau).add_(_rows_of(offsets[:, number, None], rows, len(target))).exp_()
-            total.add_(term)
-        torch.log(total, out=target).mul_(-tau).add_(_MIDDLE)
+            images, squares = gallery_tile(side, columns, device), side_squares[number][columns]
+            for target, rows, block in tiles:
+                term = squared_distances(block, images, query_squares[rows], squares)
+                term.mul_(-1 / tau).add_(_rows_of(offsets[:, number, None], rows, len(target))).exp_()
+                target.add_(term)
+        for target, _, _ in tiles:
+            target.log_().mul_(-tau).add_(_MIDDLE)
 
     return fill
 
@@ -177,7 +192,10 @@ class Explanation:
             values, columns = block.topk(min(EXPLAINING, block.shape[1]), dim=1, largest=False)
             width = values.shape[1]
             self._nearest[rows, :width] = values.cpu().numpy()
-            self._posterior[rows, :width] = self._posterior_of(rows, columns.cpu().numpy())
+            nearest = columns.cpu().numpy()
+            for start in range(0, len(rows), EXPLAINED_TOGETHER):
+                part = slice(start, start + EXPLAINED_TOGETHER)
+                self._posterior[rows[part], :width] = self._posterior_of(rows[part], nearest[part])
             yield rows, block
 
     def _posterior_of(self, rows: IntArray, columns: IntArray) -> np.ndarray:

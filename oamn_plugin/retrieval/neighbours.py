@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oamn_plugin.retrieval.distances import Descriptors, distance_blocks
+from oamn_plugin.retrieval.distances import Descriptors, check_some, distance_blocks
 
 
 class Neighbours(NamedTuple):
@@ -34,6 +34,7 @@ def nearest(
         metric: ``sqeuclidean`` or ``cosine``.
         chunk_size: images whose distances are in memory at once.
     """
+    check_some(database)
     k = min(k, len(database))
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for _, block in distance_blocks(images, database, metric=metric, chunk_size=chunk_size):

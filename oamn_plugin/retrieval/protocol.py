@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oamn_plugin.occlusion import OCCLUSION_TYPES, TYPE_INDEX
 from oamn_plugin.retrieval.counting import WHOLE, IdentityIndex, Members, Shard
-from oamn_plugin.retrieval.distances import Descriptors, block_rows, distance_blocks
+from oamn_plugin.retrieval.distances import Descriptors, block_rows, check_some, distance_blocks
 from oamn_plugin.retrieval.matching import Matching, matched_blocks
 from oamn_plugin.retrieval.metrics import IntArray
 
@@ -88,13 +88,13 @@ class Protocol:
             descriptors = source() if callable(source) else source
             self._check_gallery(descriptors, shard)
             group = query if rows is None else query[rows]
-            size = self._chunk(chunk_size, shard)
-            if shard is not WHOLE and not len(descriptors):  # a small gallery leaves nothing to some processes
-                made: Iterable[tuple[int, Tensor]] = _empty_blocks(len(group), block_rows(self.num_columns, size))
-            elif make:
-                made = make(group, descriptors)
-            else:
-                made = distance_blocks(group, descriptors, metric=metric, chunk_size=size)
+            # of the whole gallery's size: the processes that hold shards must take the same blocks
+            size = block_rows(self.num_columns, chunk_size)
+            made = (
+                make(group, descriptors)
+                if make
+                else distance_blocks(group, descriptors, metric=metric, chunk_size=size)
+            )
             for start, block in made:
                 inside = np.arange(start, start + len(block))
                 yield inside if rows is None else rows[inside], self._present(block, shard)
@@ -118,12 +118,9 @@ class Protocol:
         for name in matching.types:
             if name in variants:
                 self._check_gallery(variants[name], shard)
-        for start, block in matched_blocks(query, variants, matching, chunk_size=self._chunk(chunk_size, shard)):
+        size = block_rows(self.num_columns, chunk_size)
+        for start, block in matched_blocks(query, variants, matching, chunk_size=size):
             yield np.arange(start, start + len(block)), self._present(block, shard)
-
-    def _chunk(self, chunk_size: int | None, shard: Shard) -> int | None:
-        """Queries a block; the processes that hold shards must take the same ones."""
-        return block_rows(self.num_columns, chunk_size) if shard is not WHOLE else chunk_size
 
     def _present(self, block: Tensor, shard: Shard) -> Tensor:
         """Puts images that could not be read infinitely far from every query, in place."""
@@ -139,6 +136,7 @@ class Protocol:
 
     def _check_gallery(self, descriptors: Descriptors, shard: Shard) -> None:
         """Raises ValueError unless there is a descriptor for each gallery image, or a shard lies within the gallery."""
+        check_some(range(self.num_columns))
         fits = len(descriptors) == self.num_columns
         if shard is not WHOLE:
             fits = shard.start + len(descriptors) <= self.num_columns
@@ -157,12 +155,6 @@ class Protocol:
             raise ValueError(f"queries of type {', '.join(missing)} but the gallery only has {', '.join(gallery)}")
         # one type's descriptors are let go before the next are asked for
         return ((np.flatnonzero(self.types == name), gallery[name]) for name in present)
-
-
-def _empty_blocks(num_query: int, rows: int) -> Iterator[tuple[int, Tensor]]:
-    """Blocks without a column, of the same queries as the blocks of the processes that hold images."""
-    for start in range(0, num_query, rows):
-        yield start, torch.zeros(min(rows, num_query - start), 0)
 
 
 def type_counts(types: IntArray) -> dict[str, int]:
@@ -199,6 +191,8 @@ def _type_names(types: Types, length: int) -> np.ndarray:
     if array.shape != (length,):
         raise ValueError(f"query_types must have shape ({length},), got {array.shape}")
     if array.dtype.kind in "iu":
+        if not ((array >= 0) & (array < len(OCCLUSION_TYPES))).all():
+            raise ValueError(f"occlusion types are numbered 0 to {len(OCCLUSION_TYPES) - 1}")
         array = np.array(OCCLUSION_TYPES)[array]
     unknown = sorted(set(array.tolist()) - set(OCCLUSION_TYPES))
     if unknown:

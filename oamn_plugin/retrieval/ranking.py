@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from oamn_plugin.retrieval import metrics
-from oamn_plugin.retrieval.counting import WHOLE, Shard, positive_ranks
+from oamn_plugin.retrieval.counting import WHOLE, Shard, padded, positive_ranks
 from oamn_plugin.retrieval.distances import Descriptors
 from oamn_plugin.retrieval.matching import Explanation, Matching
 from oamn_plugin.retrieval.metrics import IntArray
@@ -138,7 +138,7 @@ def _score(
             found = positive_ranks(block, protocol.members(rows), pool, workers, shard)
             # a few queries at a time, so that one with very many positives does not widen the padding of all
             for part in range(0, len(rows), SCORED_TOGETHER):
-                ranks, where = _padded(found[part : part + SCORED_TOGETHER]), rows[part : part + SCORED_TOGETHER]
+                ranks, where = padded(found[part : part + SCORED_TOGETHER], 0), rows[part : part + SCORED_TOGETHER]
                 ap[where] = metrics.average_precision(ranks)
                 trapezoid[where] = metrics.average_precision_trapezoid(ranks)
                 inp[where] = metrics.inverse_negative_penalty(ranks)
@@ -169,10 +169,3 @@ def _checked(blocks: Iterable[np.ndarray | Tensor], protocol: Protocol) -> Itera
         start = end
     if start != protocol.num_query:
         raise ValueError(f"distances for {start} queries but {protocol.num_query} query_pids")
-
-
-def _padded(ranks: list[IntArray]) -> IntArray:
-    padded = np.zeros((len(ranks), max((len(r) for r in ranks), default=0)), dtype=np.int64)
-    for row, values in enumerate(ranks):
-        padded[row, : len(values)] = values
-    return padded

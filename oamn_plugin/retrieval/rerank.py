@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from oamn_plugin.retrieval.distances import Descriptors, distance_blocks
+from oamn_plugin.retrieval.distances import Descriptors, check_some, distance_blocks
 from oamn_plugin.retrieval.neighbours import Neighbours, nearest, stacked
 
 PAIR_CHUNK = 1 << 15
@@ -64,6 +64,7 @@ def reranked_blocks(
         metric: ``sqeuclidean`` or ``cosine``; the original distance.
         chunk_size: queries per block.
     """
+    check_some(gallery)
     settings = settings or Reranking()
     images = stacked(query, gallery)
     near = nearest(images, images, max(settings.k1 + 1, settings.k2), metric=metric, chunk_size=chunk_size)

@@ -12,13 +12,14 @@ of that type blanked. Which of these descriptors a query meets is decided in one
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from oamn_plugin.modeling.split import evaluating
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 from oamn_plugin.presets import UNIFICATIONS, Options
 from oamn_plugin.retrieval.matching import Matching
@@ -251,13 +252,6 @@ def on_device(model: Any, batches: Iterable[Tensor], channels_last: bool = True)
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Inference and evaluation mode; a module that was training is training again afterwards."""
-    was_training = bool(getattr(model, "training", False))
-    if was_training:
-        model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        if was_training:
-            model.train()
+    """Inference and evaluation mode; every part of a module is back in its own mode afterwards."""
+    with evaluating(model) if isinstance(model, nn.Module) else nullcontext(), torch.inference_mode():
+        yield

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from oamn_plugin.occlusion import NONE
-from oamn_plugin.retrieval.distances import distance_blocks
+from oamn_plugin.retrieval.distances import check_some, distance_blocks
 from oamn_plugin.retrieval.matching import Matching, matched_blocks, matched_distances
 from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
 from oamn_plugin.search.descriptor_files import Rows
@@ -128,6 +128,7 @@ def exact_search(query: np.ndarray, gallery: np.ndarray, k: int) -> Iterator[tup
         gallery: (G, D) float32.
         k: how many; fewer if the gallery is smaller. Equal distances come in the gallery's order, at the end too.
     """
+    check_some(gallery)
     for _, block in distance_blocks(query, gallery):
         yield from nearest_rows(block.numpy(), k)
 

@@ -39,7 +39,7 @@ def test_comparing_sorting_and_the_gpu_path_agree(levels, monkeypatch):
             monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
             found = counting.positive_ranks(torch.from_numpy(rows), members, pool, 2)
             assert [r.tolist() for r in found] == expected
-    columns = counting._padded([one.positives for one in members])
+    columns = counting.padded([one.positives for one in members], -1)
     values = counting._own_values(torch.from_numpy(rows), columns, 0)
     before = counting._counts_on_gpu(torch.from_numpy(rows), columns, values, members, 0)
     found = [np.sort(before[row, : len(one.positives)]) + 1 for row, one in enumerate(members)]
@@ -55,7 +55,7 @@ def test_counts_of_parts_of_a_gallery_add_up_to_the_ranks(sorted_in_a_pass, on_g
     index = counting.IdentityIndex(rng.integers(0, 5, 120), rng.integers(0, 2, 120))
     members = [index.members(int(rng.integers(0, 7)), int(rng.integers(0, 3))) for _ in rows]
     bounds = [0, 50, 50, 120]  # one part is empty
-    columns = counting._padded([one.positives for one in members])
+    columns = counting.padded([one.positives for one in members], -1)
     parts = [torch.from_numpy(rows[:, a:b].copy()) for a, b in pairwise(bounds)]
     values = sum(counting._own_values(part, columns, start) for part, start in zip(parts, bounds, strict=False))
     before = np.zeros(columns.shape, dtype=np.int64)
@@ -67,6 +67,12 @@ def test_counts_of_parts_of_a_gallery_add_up_to_the_ranks(sorted_in_a_pass, on_g
                 before += counting._counts_on_cpu(part.numpy(), members, values, pool, 2, start)
     found = [(np.sort(before[row, : len(one.positives)]) + 1).tolist() for row, one in enumerate(members)]
     assert found == [straight_ranks(row, one) for row, one in zip(rows, members, strict=True)]
+
+
+def test_the_largest_label_is_found_too():
+    largest = np.iinfo(np.int64).max
+    index = counting.IdentityIndex(np.array([largest - 1, largest, largest]), np.array([0, 0, 1]))
+    assert [one.tolist() for one in index.members(largest, 0)] == [[2], [1]]
 
 
 def test_members_of_an_unknown_identity_are_none():

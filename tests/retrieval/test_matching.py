@@ -152,5 +152,7 @@ def test_what_would_give_false_distances_is_refused(sides):
     broken["none"][5] = torch.nan
     with pytest.raises(ValueError, match="gallery descriptors are not finite"):
         whole(query, broken, matching)
+    with pytest.raises(ValueError, match="different numbers of images by type: 1299, 1300"):
+        whole(query, {**gallery, "left_half": gallery["left_half"][1:]}, matching)
     with pytest.raises(ValueError, match="needs a gallery by occlusion type"):
         evaluate_ranking(query, gallery["none"], *labels(0), matching=matching)

@@ -298,6 +298,10 @@ def test_errors_say_what_is_wrong():
         evaluate_ranking(query, {"none": gallery}, *args, query_types=["none", "left_half"])
     with pytest.raises(ValueError, match="unknown occlusion types lefthalf"):
         evaluate_ranking(query, gallery, *args, query_types=["none", "lefthalf"])
+    with pytest.raises(ValueError, match="occlusion types are numbered 0 to 8"):
+        evaluate_ranking(query, gallery, *args, query_types=np.array([0, -1]))
+    with pytest.raises(ValueError, match="there is no gallery image"):
+        evaluate_ranking(query, gallery[:0], [1, 2], [], [0, 0], [])
     with pytest.raises(ValueError, match=r"query_camids must have shape \(1,\), got shape \(2,\)"):
         evaluate_ranking(query, gallery, [1], *args[1:])
     with pytest.raises(ValueError, match="2 query descriptors but 1 query_pids"):
