@@ -6,10 +6,9 @@ path there without ``.yml``, upper or lower case: ``market1501/oamn_R50``, ``sui
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, did_you_mean
 
 _INSTALLED, _CLONE = Path(__file__).with_name("configs"), Path(__file__).parents[1] / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _CLONE
@@ -48,9 +47,8 @@ def find_config(name: str, folder: str = "", beside: Path | None = None) -> Path
     word = name.replace("\\", "/").removeprefix("configs/").removesuffix(".yml").lower()
     word = word.removeprefix(f"{folder}/") if folder else word
     if word not in known:
-        near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
         listed = f"In the package: {', '.join(known)}" if folder else "`oamn train --list` lists the names"
-        raise UnknownConfigError(name, f"Did you mean {near[0]!r}?" if near else listed)
+        raise UnknownConfigError(name, did_you_mean(word, known, 0.5).strip() or listed)
     return known[word]
 
 
@@ -70,10 +68,15 @@ def label_of(path: Path) -> str:
         return str(path)
 
 
+def trainable_configs() -> dict[str, Path]:
+    """The configurations that can be trained, by name."""
+    files = {name: path for name, path in config_files().items() if not name.startswith(f"{SUITES}/")}
+    return {name: path for name, path in files.items() if not path.name.startswith("Base-")}
+
+
 def describe_configs() -> str:
     """A line for every configuration that can be trained, with the first words of its comment."""
-    files = {name: path for name, path in config_files().items() if not name.startswith(f"{SUITES}/")}
-    shown = {name: path for name, path in files.items() if not path.name.startswith("Base-")}
+    shown = trainable_configs()
     width = max(map(len, shown), default=0)
     return "\n".join(f"{name:<{width}}  {_comment(path)}".rstrip() for name, path in shown.items())
 

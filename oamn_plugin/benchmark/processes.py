@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from oamn_plugin.environment import processors
+
 GRACE_S = 20.0
 """Seconds that trainings get to end by themselves once asked to."""
 _POLL_S = 0.05
@@ -40,11 +42,6 @@ def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -
     if jobs > 1:
         added["OMP_NUM_THREADS"] = str(max(1, processors() // jobs))
     return {**added, **base}
-
-
-def processors() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Child:

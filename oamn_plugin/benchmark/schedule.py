@@ -15,6 +15,7 @@ import yaml
 
 from oamn_plugin.benchmark.suite import HOSTS, Method, Suite
 from oamn_plugin.configurations import find_config, label_of
+from oamn_plugin.files import write_atomically
 from oamn_plugin.presets import PRESETS, Options, preset
 
 RECORD = "benchmark.json"
@@ -131,10 +132,7 @@ def read_record(folder: Path) -> RunRecord | None:
 
 def write_record(folder: Path, record: RunRecord) -> None:
     """Writes the record so that a kill leaves the old one or the new one, never half of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / (RECORD + ".part")
-    part.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / RECORD)
+    write_atomically(folder / RECORD, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
 
 def _job(suite: Suite, method: Method, seed: int) -> Job:

@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     quiet_gradio()
     need("gradio")
     args.port = usable_port(args.host, args.port)
-    serve(Session(index_folders(args), model_loaders(args.run)), args)
+    models = model_loaders(args.run)
+    serve(Session(index_folders(args, models), models), args)
     return 0
 
 
@@ -94,13 +95,12 @@ def model_loaders(runs: list[str]) -> dict[str, Callable[[], Any]]:
     return found or {"packaged model": partial(load_model)}
 
 
-def index_folders(args: argparse.Namespace) -> dict[str, Path]:
+def index_folders(args: argparse.Namespace, models: dict[str, Callable[[], Any]]) -> dict[str, Path]:
     """Names of the galleries to choose from, and their folders; without any, the embedded set's for every model."""
     found = distinct_names(args.index)
     for folder in found.values():
         if not (folder / "index.json").is_file():
             raise ExpectedError(f"{folder} is no gallery index: build one with oamn search index")
-    models = model_loaders(args.run)
     return found or {f"embedded data set, {name}": embedded_index(args, load()) for name, load in models.items()}
 
 
@@ -151,7 +151,7 @@ class Session:
     def search(self, path: str | None, gallery: str, topk: float) -> str:
         """HTML of what was found for an uploaded file, or of what is wrong with it."""
         from oamn_plugin.datasets.images import read_image
-        from oamn_plugin.search.calibration import load_threshold, outdated
+        from oamn_plugin.search.calibration import usable_threshold
         from oamn_plugin.search.gallery import read_gallery
         from oamn_plugin.search.page import render_fragment
         from oamn_plugin.search.results import search
@@ -164,10 +164,8 @@ class Session:
                 raise ExpectedError("only uploaded images can be searched for")
             picture = read_image(path)
             encoder, index = self._load(gallery)
-            threshold = load_threshold(index)
-            reason = outdated(threshold, index) if threshold else ""
+            threshold, reason = usable_threshold(index)
             note = f"<div class='note'>The threshold is not used: {html.escape(reason)}.</div>" if reason else ""
-            threshold = None if reason else threshold
             query = read_gallery(path)[0]
             results, _ = search(index, encoder, [query], [picture], min(50, max(1, int(topk))), threshold=threshold)
             return note + render_fragment(results, encoder)

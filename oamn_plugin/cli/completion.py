@@ -14,7 +14,7 @@ import argparse
 import importlib
 import shlex
 
-from oamn_plugin.configurations import SUITES, config_files
+from oamn_plugin.configurations import SUITES, config_files, trainable_configs
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -40,8 +40,7 @@ def command_words() -> dict[str, list[str]]:
     words = {}
     for name in available():
         words[name] = sorted(_words_of(importlib.import_module(module_of(name)).build_parser()))
-    configs = [name for name in config_files() if not name.startswith(f"{SUITES}/")]
-    words["train"] += [name for name in configs if not name.rpartition("/")[2].startswith("Base-")]
+    words["train"] += trainable_configs()
     words["benchmark"] += config_files(SUITES)
     return words
 

@@ -13,8 +13,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from oamn_plugin.errors import ExpectedError
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -33,12 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     args = build_parser().parse_args(argv)
-    try:
-        print(convert(args.source, args.target, args.pooling))
-    except ExpectedError as error:
-        raise ExpectedError(f"{args.source}: {error}") from error
-    except OSError as error:
-        raise ExpectedError(f"cannot write {args.target}: {error.strerror}") from error
+    print(convert(args.source, args.target, args.pooling))
     return 0
 
 
@@ -46,9 +39,14 @@ def convert(source: Path, target: Path, pooling: str | None) -> str:
     """Converts a file; returns what to do with the result."""
     from oamn_plugin.hosts.shared import conversion
     from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
+    from oamn_plugin.hosts.shared.errors import CheckpointError
 
     content = load_checkpoint(source)
-    if conversion.host_of(content) == "fastreid":
+    try:
+        host = conversion.host_of(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    if host == "fastreid":
         result = conversion.to_torchreid(content, pooling or pooling_of(source))
         stem = ""
         if conversion.is_resnet(result["state_dict"]):

@@ -14,12 +14,12 @@ Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 75 stopped by
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.environment import default_root
 from oamn_plugin.errors import ExpectedError
 
 OK, PROBLEMS = 0, 1
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(add_help=False)
     root.add_argument(
         "--root",
-        default=os.environ.get("FASTREID_DATASETS", "datasets"),
+        default=default_root(),
         help="folder that holds the data sets (default: $FASTREID_DATASETS, else datasets; now %(default)s)",
     )
     seed = argparse.ArgumentParser(add_help=False)

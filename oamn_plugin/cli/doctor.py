@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oamn_plugin import __version__
 from oamn_plugin.configurations import CONFIGS
+from oamn_plugin.environment import ROOT_VARIABLE, default_root
 from oamn_plugin.errors import EXTRAS
 
 PACKAGES = (
@@ -132,8 +133,8 @@ def _data_sets() -> list[str]:
     from oamn_plugin.datasets.catalogue import CATALOGUE
     from oamn_plugin.datasets.records import DataSetError
 
-    root = Path(os.environ.get("FASTREID_DATASETS", "datasets"))
-    source = "FASTREID_DATASETS" if "FASTREID_DATASETS" in os.environ else "FASTREID_DATASETS is not set"
+    root = Path(default_root())
+    source = ROOT_VARIABLE if ROOT_VARIABLE in os.environ else f"{ROOT_VARIABLE} is not set"
     lines = [f"folder {root} ({source}){'' if root.is_dir() else ' does not exist'}"]
     for entry in CATALOGUE.values():
         try:

@@ -12,12 +12,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oamn_plugin.datasets.images import BadImageError
-from oamn_plugin.datasets.readers.layout import list_images
-from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.hosts.encoder import add_model_arguments, load_model
 
 if TYPE_CHECKING:
+    from oamn_plugin.datasets.images import BadImageError
     from oamn_plugin.search.extractor import EncoderExtractor
 
 
@@ -63,6 +61,9 @@ def find_images(source: str) -> list[str]:
     Raises:
         DataSetError: there is no such place, or no image in it.
     """
+    from oamn_plugin.datasets.readers.layout import list_images
+    from oamn_plugin.datasets.records import DataSetError
+
     path = Path(source).expanduser()
     if path.is_file():
         return [str(path)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oamn_plugin import __version__
-from oamn_plugin.errors import ExpectedError, MissingPackageError
+from oamn_plugin.errors import ExpectedError, MissingPackageError, did_you_mean
 
 COMMANDS = {
     "train": "train a model of a configuration, or go on with a training",
@@ -45,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"oamn {__version__}")
         return 0
     if words[0] not in available():
-        near = difflib.get_close_matches(words[0], available(), n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "`oamn --help` lists them."
+        hint = did_you_mean(words[0], available()).strip() or "`oamn --help` lists them."
         print(f"oamn: there is no command {words[0]!r}. {hint}", file=sys.stderr)
         return BAD_INPUT
     return run(words[0], words[1:])

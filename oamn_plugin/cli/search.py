@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     args = build_parser().parse_args(argv)
+    args.words = sys.argv[1:] if argv is None else argv
     commands = {"index": run_index, "query": run_query, "calibrate": run_calibrate, "remove": run_remove}
     return commands[args.command](args)
 
@@ -78,7 +79,7 @@ def run_index(args: argparse.Namespace) -> int:
     from oamn_plugin.search.workers import together
 
     if args.num_gpus > 1:
-        return run_together(args.num_gpus)
+        return run_together(args.num_gpus, args.words)
     images = read_images([args.gallery], args.pattern)
     encoder = model_of(args, args.out)
     with stopping_cleanly(f"index {args.out}"), together(encoder) as first:
@@ -121,17 +122,15 @@ def check_approximate(index: Any, images: list[Any]) -> None:
         check_possible(len({os.path.abspath(image.path) for image in (*index.images, *images)}))
 
 
-def run_together(count: int) -> int:
+def run_together(count: int, words: list[str]) -> int:
     """Starts the same command in several processes that share the encoding."""
     import subprocess
 
-    words = sys.argv[2:] if sys.argv[1:2] == ["search"] else sys.argv[1:]
-    own = [word for word in words if not word.startswith("--num-gpus=")]
-    if "--num-gpus" in own:
-        place = own.index("--num-gpus")
-        del own[place : place + 2]
+    from oamn_plugin.benchmark.processes import child_environment
+
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    return subprocess.run([sys.executable, *start, "-m", "oamn_plugin", "search", *own], check=False).returncode
+    command = [sys.executable, *start, "-m", "oamn_plugin", "search", *words, "--num-gpus", "1"]
+    return subprocess.run(command, env=child_environment(count), check=False).returncode
 
 
 def run_query(args: argparse.Namespace) -> int:
@@ -216,13 +215,12 @@ def open_index(args: argparse.Namespace) -> tuple[Any, Any]:
 
 def threshold_of(index: Any) -> Any:
     """The threshold that an index was calibrated to; None without one, or where it no longer holds."""
-    from oamn_plugin.search.calibration import load_threshold, outdated
+    from oamn_plugin.search.calibration import usable_threshold
 
-    threshold = load_threshold(index)
-    reason = outdated(threshold, index) if threshold else ""
+    threshold, reason = usable_threshold(index)
     if reason:
         print(f"search: the threshold of {index.folder} is not used, {reason}: run calibrate again", file=sys.stderr)
-    return None if reason else threshold
+    return threshold
 
 
 def check_positive(args: argparse.Namespace, *names: str) -> None:

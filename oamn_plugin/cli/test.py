@@ -11,12 +11,12 @@ OUTPUT/KIND/per_query, the means to OUTPUT/KIND/results.json.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oamn_plugin.environment import default_root
 from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 
 if TYPE_CHECKING:
@@ -29,18 +29,11 @@ READERS = 2
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="oamn test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--on", nargs="+", required=True, metavar="SET", help="names of tools/prepare_data.py list")
-    parser.add_argument(
-        "--root", default=os.environ.get("FASTREID_DATASETS", "datasets"), help="folder of the data sets"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--on", nargs="+", required=True, metavar="SET", help="names of `oamn data list`")
+    parser.add_argument("--root", default=default_root(), help="folder of the data sets")
     parser.add_argument("--output", type=Path, default=Path("logs/test"), metavar="DIR", help="default logs/test")
-    add_model_arguments(parser)
-    for action in parser._actions:
-        if action.dest == "unification":
-            action.nargs, action.help = "+", "one or more kinds, each evaluated"
+    add_model_arguments(parser, several=True)
     return parser
 
 
@@ -55,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from oamn_plugin.datasets import catalogue
     from oamn_plugin.hosts.shared.evaluation import Settings, evaluate
     from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
+    from oamn_plugin.search.words import describe_model
 
     splits = {name: catalogue.load(name, args.root) for name in args.on}
     for kind in kinds:
@@ -68,22 +62,8 @@ def run(args: argparse.Namespace) -> int:
             write_per_query(output, name, found)
         note = {"model": encoder.name, "unification": vars(encoder.unification)}
         write_results(output, results, note)
-        print(f"{encoder.name}: {describe(encoder)}\n{results_table(results)}\nWritten to {output}/results.json\n")
+        print(f"{describe_model(encoder)}\n{results_table(results)}\nWritten to {output}/results.json\n")
     return 0
-
-
-def describe(encoder: ImageEncoder) -> str:
-    """The unification in words."""
-    how = encoder.unification
-    if how.kind == "none":
-        return "plain matching"
-    where = "on the features" if how.place == "features" else f"on the image ({how.fill})"
-    if how.kind == "typed":
-        return f"typed unification, strips {where}"
-    return (
-        f"matched unification of {how.types} types, strips {where}, temperature {how.temperature:g}, "
-        f"prior of none {how.none_prior:.3g}"
-    )
 
 
 def image_set(encoder: ImageEncoder, records: Any, name: str) -> ImageSet:

@@ -15,6 +15,7 @@ import argparse
 import os
 
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.encoder import host_of
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,18 +57,3 @@ def main(argv: list[str] | None = None) -> int:
 
     run(args)
     return 0
-
-
-def host_of(config_file: str, opts: list[str]) -> str:
-    """``torchreid`` if the first key of a file, or without one of the options, is in lower case, else ``fastreid``."""
-    import yaml
-
-    keys = opts[:1]
-    if config_file:
-        try:
-            with open(config_file, encoding="utf-8") as file:
-                content = yaml.safe_load(file)
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
-            content = None  # the toolbox's own reader explains what is wrong
-        keys = [str(key) for key in content if key != "_BASE_"] if isinstance(content, dict) else []
-    return "torchreid" if keys and keys[0].islower() else "fastreid"

@@ -23,7 +23,7 @@ from oamn_plugin.datasets.readers import (
     read_partial_ilids,
     read_partial_reid,
 )
-from oamn_plugin.datasets.records import Split, counts
+from oamn_plugin.datasets.records import DataSetError, Split, counts
 from oamn_plugin.errors import did_you_mean
 
 _logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def find_entry(name: str) -> Entry:
     """The entry of a name, whatever its case and hyphens.
 
     Raises:
-        ValueError: unknown name; the nearest valid one is named.
+        DataSetError: unknown name; the nearest valid one is named.
 
     >>> find_entry("partial-ilids").name
     'PartialiLIDS'
@@ -186,15 +186,14 @@ def find_entry(name: str) -> Entry:
     if key in owners:
         return CATALOGUE[owners[key]]
     hint = did_you_mean(name, owners.values())
-    raise ValueError(f"unknown data set {name!r}.{hint} Known: {', '.join(CATALOGUE)}")
+    raise DataSetError(f"unknown data set {name!r}.{hint} Known: {', '.join(CATALOGUE)}")
 
 
 def load(name: str, root: str | os.PathLike[str], *, warn: bool = True) -> Split:
     """Reads a data set by name; counts other than the published ones are logged as a warning.
 
     Raises:
-        ValueError: unknown name.
-        DataSetError: the set is missing or not laid out as expected.
+        DataSetError: an unknown name, or the set is missing or not laid out as expected.
     """
     entry = find_entry(name)
     split = entry.reader(root)

@@ -22,8 +22,8 @@ class ModelChoiceError(ExpectedError, ValueError):
     """Half of what names a model."""
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that name a model and say how it is unified to a command."""
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds the arguments that name a model and say how it is unified, in one way or several, to a command."""
     group = parser.add_argument_group("model", "none: the small model that ships with the package")
     group.add_argument("--weights", default="", metavar="FILE", help="checkpoint, or network file (.onnx, .xml)")
     group.add_argument("--config-file", default="", metavar="FILE", help="YAML file that a checkpoint was trained with")
@@ -35,7 +35,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     card.add_argument("--order", choices=("RGB", "BGR"), help="order of the channels")
     card.add_argument("--output-name", default="", metavar="NAME", help="output that is the descriptor")
     how = parser.add_argument_group("unification", "default: an OAMN's preset says it, any other model is matched")
-    how.add_argument("--unification", choices=UNIFICATIONS, help="how queries and gallery are unified")
+    how.add_argument(
+        "--unification",
+        choices=UNIFICATIONS,
+        nargs="+" if several else None,
+        help="one or more kinds, each evaluated" if several else "how queries and gallery are unified",
+    )
     how.add_argument("--blank", choices=("image", "features"), help="where gallery images are blanked")
     how.add_argument("--fill", choices=("mean", "black"), help="colour of blanked strips on the image")
     how.add_argument("--type-set", choices=("nine", "five"), help="occlusion types that are matched")
@@ -166,8 +171,8 @@ def load_model(
     """The encoder of weights with their configuration, of a network file, or of the packaged model.
 
     Args:
-        config_file: of fastreid (keys such as ``MODEL``) or torchreid (``model``).
-        weights: checkpoint of that configuration, or ``.onnx`` or ``.xml``.
+        config_file: path or name, of fastreid (keys such as ``MODEL``) or torchreid (``model``).
+        weights: checkpoint of that configuration, or a name of ``oamn weights list``; or ``.onnx`` or ``.xml``.
         opts: ``KEY VALUE`` pairs on top of the configuration.
         card: attributes of :class:`oamn_plugin.search.network_file.InputCard`, for a network file.
 
@@ -175,6 +180,13 @@ def load_model(
         ModelChoiceError: one without the other.
         ExpectedError: a configuration or weights that do not work; the message says why.
     """
+    from oamn_plugin.hosts.shared.config import config_file_of
+    from oamn_plugin.weights import catalogue, locate
+
+    # an index keeps the files, not the names: it loads its model from any folder
+    config_file = config_file_of(config_file) if config_file else ""
+    if weights and not Path(weights).is_file() and weights in catalogue():
+        weights = str(locate(weights))
     encoder = _load(config_file, weights, list(opts or ()), card)
     files = {"config_file": config_file, "weights": weights}
     places = {name: os.path.abspath(path) if path else "" for name, path in files.items()}
@@ -200,7 +212,7 @@ def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] 
     if not config_file or not weights:
         given, missing = ("--weights", "--config-file") if weights else ("--config-file", "--weights")
         raise ModelChoiceError(f"{given} needs {missing} too; leave out both to use the packaged model")
-    if _is_torchreid(config_file):
+    if host_of(config_file) == "torchreid":
         from oamn_plugin.hosts.torchreid.inference import load_encoder as load_torchreid
 
         return load_torchreid(config_file, weights, opts)
@@ -210,12 +222,15 @@ def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] 
     return load_encoder(config_file, weights, opts)
 
 
-def _is_torchreid(config_file: str) -> bool:
-    """Whether a configuration has torchreid's keys, in small letters; of unreadable files fastreid's loader tells."""
+def host_of(config_file: str, opts: Sequence[str] = ()) -> str:
+    """``torchreid`` if the first key of a file, or without one of the options, is in lower case, else ``fastreid``."""
     import yaml
 
-    try:
-        content = yaml.safe_load(Path(config_file).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return False
-    return isinstance(content, dict) and bool(content.keys() & {"model", "oamn", "data", "train", "test"})
+    keys = list(opts[:1])
+    if config_file:
+        try:
+            content = yaml.safe_load(Path(config_file).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError, RecursionError):
+            content = None  # the toolbox's own reader explains what is wrong
+        keys = [str(key) for key in content if key != "_BASE_"] if isinstance(content, dict) else []
+    return "torchreid" if keys and keys[0].islower() else "fastreid"

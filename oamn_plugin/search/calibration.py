@@ -177,5 +177,12 @@ def outdated(threshold: Threshold, index: GalleryIndex) -> str:
     return ""
 
 
+def usable_threshold(index: GalleryIndex) -> tuple[Threshold | None, str]:
+    """The threshold of an index, and why none is used although there is one: :func:`outdated`."""
+    threshold = load_threshold(index)
+    reason = outdated(threshold, index) if threshold else ""
+    return (None if reason else threshold), reason
+
+
 def _same(query: GalleryImage, match: Match) -> bool:
     return bool(query.pid) and query.pid == match.image.pid

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, did_you_mean
 
 CATALOGUE = Path(__file__).with_name("catalogue.yml")
 
@@ -93,7 +92,6 @@ def entry_of(name: str) -> Entry:
     """
     known = catalogue()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else " `oamn weights list` shows all names."
+        hint = did_you_mean(name, known) or " `oamn weights list` shows all names."
         raise WeightsError(f"there is no file {name}, nor weights of that name.{hint}")
     return known[name]

@@ -14,10 +14,10 @@ from oamn_plugin.benchmark.processes import (
     Stop,
     child_environment,
     end_all,
-    processors,
     stopping_on_signals,
     wait_for_any,
 )
+from oamn_plugin.environment import processors
 
 STUBBORN = """
 import pathlib, signal, sys, time

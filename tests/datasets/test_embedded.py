@@ -67,7 +67,7 @@ def test_an_image_depends_on_its_own_key_alone(tiny):
 def test_the_number_of_workers_changes_nothing(tmp_path, monkeypatch):
     alone = ensure(tmp_path / "alone", SMALL, progress=False)
     monkeypatch.setattr(store, "FEW", 1)
-    monkeypatch.setattr(store, "_processors", lambda: 3)
+    monkeypatch.setattr(store, "processors", lambda: 3)
     together = ensure(tmp_path / "together", SMALL, progress=False)
     files = sorted(path.relative_to(alone) for path in alone.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(together) for path in together.rglob("*") if path.is_file())

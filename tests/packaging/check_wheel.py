@@ -25,7 +25,6 @@ SUITE = """
 name: Two methods, one epoch
 output: logs/tiny
 baseline: bagtricks
-published: false
 protocols: [OccludedPedestrians]
 opts: [{opts}]
 methods:

@@ -18,8 +18,8 @@ from oamn_plugin.datasets.embedded.plan import plan
 from oamn_plugin.datasets.embedded.sizes import FORMAT, Size, counts_of
 from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, Truth, load_truth, save_truth
 from oamn_plugin.datasets.folders import new_folder, only_maker, stopping_cleanly
+from oamn_plugin.environment import ROOT_VARIABLE, default_root, processors
 
-ROOT_VARIABLE = "FASTREID_DATASETS"
 FEW = 400
 """Below so many images one process is quicker than several."""
 
@@ -52,7 +52,7 @@ def ensure(root: str | Path | None = None, size: str | Size = "demo", seed: int 
         SystemExit: SIGTERM or Ctrl-C while drawing; nothing is left behind.
     """
     counts = counts_of(size)
-    base = Path(root if root is not None else os.environ.get(ROOT_VARIABLE, "datasets")).expanduser()
+    base = Path(default_root() if root is None else root).expanduser()
     target = base / folder_name(size, seed)
     if (target / ANNOTATIONS).is_file():
         return target
@@ -91,7 +91,7 @@ def _generate(target: Path, counts: Size, seed: int, progress: bool) -> None:
 def _draw_all(scratch: Path, counts: Size, seed: int, bar: tqdm) -> dict[str, Truth]:
     """Draws here if there is little to draw, else with one program a processor."""
     shots, truths = plan(counts, seed), {}
-    workers = _processors() if len(shots) >= FEW else 1
+    workers = processors() if len(shots) >= FEW else 1
     if workers == 1:
         for name, truth in worker.draw(scratch, shots, counts, seed):
             truths[name] = truth
@@ -111,10 +111,6 @@ def _draw_all(scratch: Path, counts: Size, seed: int, bar: tqdm) -> dict[str, Tr
         truths |= load_truth(part)
         shutil.rmtree(part)
     return truths
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(scratch: Path, counts: Size, seed: int, first: int, step: int) -> subprocess.Popen[str]:

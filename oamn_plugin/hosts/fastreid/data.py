@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from fastreid.config import CfgNode
@@ -14,6 +13,7 @@ from oamn_plugin.datasets import catalogue
 from oamn_plugin.datasets.custom import read_custom
 from oamn_plugin.datasets.embedded import ensure, read_embedded
 from oamn_plugin.datasets.records import Record, Split
+from oamn_plugin.environment import default_root
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.datasets import published_split
 from oamn_plugin.hosts.shared.errors import ConfigError
@@ -86,7 +86,7 @@ for _kind in (OccludedPedestrians, OccludedPedestriansHolistic, CustomReID):
 
 def data_root(cfg: CfgNode) -> str:
     """Folder of the data sets."""
-    return cfg.DATASETS.ROOT or os.environ.get("FASTREID_DATASETS", "datasets")
+    return cfg.DATASETS.ROOT or default_root()
 
 
 def build_dataset(cfg: CfgNode, name: str) -> ImageDataset:

@@ -10,6 +10,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
+from oamn_plugin.environment import default_root
 from oamn_plugin.hosts.shared.config import all_keys, config_file_of, nearest_key, option_value, read_yaml
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.removed import without_removed_keys
@@ -218,4 +219,4 @@ def unification(cfg: CfgNode) -> Unification:
 
 def data_root(cfg: CfgNode) -> str:
     """Folder of the data sets, made absolute."""
-    return os.path.abspath(os.path.expanduser(cfg.data.root or os.environ.get("FASTREID_DATASETS", "datasets")))
+    return os.path.abspath(os.path.expanduser(cfg.data.root or default_root()))
