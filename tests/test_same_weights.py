@@ -27,7 +27,7 @@ Figures = dict[str, float]
 
 
 def figures(preset: str, seed: int = 0) -> Figures:
-    """The losses of two steps, and what they changed: of every part of the network the size and a weighted sum of the move."""
+    """The losses of two steps, and of the move of every part of the network the size and a weighted sum."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = OAMN("mobilenet_v2", num_classes=2, input_size=(32, 16), preset=preset).double()
