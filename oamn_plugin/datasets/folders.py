@@ -19,7 +19,7 @@ STOPPED = 75
 
 
 @contextlib.contextmanager
-def only_maker(target: Path, wait: float = 0.2) -> Iterator[None]:
+def only_maker(target: Path) -> Iterator[None]:
     """Inside, no other process makes this folder; one that is at it is waited for.
 
     The operating system releases the lock when its holder ends, however it ends.
@@ -28,7 +28,7 @@ def only_maker(target: Path, wait: float = 0.2) -> Iterator[None]:
     while True:
         with open(path, "a+b") as file:
             while not _try_lock(file.fileno()):
-                time.sleep(wait)
+                time.sleep(0.2)
             if not _is_still(path, file.fileno()):  # its holder removed it between our opening and locking
                 continue
             try:
