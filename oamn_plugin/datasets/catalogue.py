@@ -17,6 +17,7 @@ from oamn_plugin.datasets.records import DataSetError, Split, counts
 from oamn_plugin.errors import did_you_mean
 
 _logger = logging.getLogger(__name__)
+_told: set[tuple[str, str]] = set()  # a run reads its data sets more than once
 Reader = Callable[[Path], Split]
 """From a set's own folder to its records."""
 
@@ -114,20 +115,32 @@ def find_entry(name: str) -> Entry:
     raise DataSetError(f"unknown data set {name!r}.{hint} Known: {', '.join(CATALOGUE)}")
 
 
-def load(name: str, root: str | os.PathLike[str], *, warn: bool = True) -> Split:
-    """Reads a data set by name; counts other than the published ones are logged as a warning.
+def load(name: str, root: str | os.PathLike[str]) -> Split:
+    """Reads a data set by name; counts other than the published ones are logged as a warning, once.
 
     Raises:
         DataSetError: an unknown name, or the set is missing or not laid out as expected.
     """
     entry = find_entry(name)
     split = entry.reader(entry.layout.find(root))
-    differences = entry.differences(split) if warn else []
-    if differences:
+    differences = entry.differences(split)
+    if differences and (entry.name, os.fspath(root)) not in _told:
+        _told.add((entry.name, os.fspath(root)))
         _logger.warning(
             "%s differs from what was published, figures will not compare: %s", entry.title, "; ".join(differences)
         )
     return split
+
+
+def load_to_train(name: str, root: str) -> Split:
+    """As :func:`load`; a set without training images gets those of the set that is used for it, if they are there."""
+    split = load(name, root)
+    if split.train:
+        return split
+    try:
+        return split._replace(train=load(find_entry(name).trains_on, root).train)
+    except DataSetError:  # to test all the same
+        return split
 
 
 def _plain(name: str) -> str:

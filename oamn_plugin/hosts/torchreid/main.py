@@ -14,9 +14,8 @@ from yacs.config import CfgNode
 
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
-from oamn_plugin.hosts.shared.initialise import start_from
 from oamn_plugin.hosts.shared.run_folder import holding
-from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import load_config
