@@ -13,8 +13,6 @@ SIDES = ("left", "right", "bottom", "top")
 """The four sides an occluder can enter from, in the order of the scorer's logits."""
 AREAS = ("half", "quarter")
 """How much of the image an occlusion covers."""
-FRACTIONS = {"half": 0.5, "quarter": 0.25}
-"""Share of the image's area that each area word stands for."""
 OCCLUSION_TYPES = (NONE, *(f"{side}_{area}" for area in AREAS for side in SIDES))
 """The nine types: none, then left, right, bottom, top half, then the same four at a quarter."""
 TYPE_INDEX = {name: index for index, name in enumerate(OCCLUSION_TYPES)}

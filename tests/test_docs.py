@@ -122,7 +122,8 @@ def test_the_configuration_page_is_up_to_date(maker: ModuleType) -> None:
 
 def test_the_configuration_page_has_every_key_once(maker: ModuleType) -> None:
     pytest.importorskip("fastreid")
-    from oamn_plugin.hosts.fastreid.config import add_oamn_config, all_keys, get_cfg
+    from oamn_plugin.hosts.fastreid.config import add_oamn_config, get_cfg
+    from oamn_plugin.hosts.shared.config import all_keys
 
     before, after = get_cfg(), get_cfg()
     add_oamn_config(after)
@@ -221,12 +222,12 @@ def commands(page: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=page_names(PAGES))
 def test_commands_on_the_pages_are_commands(page: Path) -> None:
     """Every command, option and configuration that a page names is there."""
-    from oamn_plugin.cli.main import available, module_of
+    from oamn_plugin.cli.main import COMMANDS, module_of
     from oamn_plugin.configurations import config_files
 
     configs = {name.lower() for name in config_files()}
     for name, *words in commands(page):
-        assert name in available(), name
+        assert name in COMMANDS, name
         parser = importlib.import_module(module_of(name)).build_parser()
         parse = parser.parse_intermixed_args if name in ("train", "held-out") else parser.parse_args
         try:

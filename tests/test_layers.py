@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "oamn_plugin"
 HOSTS = {"fastreid", "torchreid", "yacs"}
 LAYERS = (
-    {"errors", "environment"},
+    {"errors", "environment", "signals"},
     {"files", "configurations"},
     {"occlusion", "presets"},
     {"augmentation", "datasets", "weights"},

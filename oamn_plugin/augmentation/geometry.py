@@ -11,6 +11,8 @@ from torch import Tensor
 
 CACHED = 8
 """Images that a CPU works on at a time, so that what lies between stays in its cache. A GPU takes all at once."""
+ATTEMPTS = 10
+"""Draws of a rectangle that does not fit."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +100,21 @@ def _sampling_matrix(flipped: Tensor, shift: Tensor, angle: Tensor, height: int,
     return torch.stack([row_x, row_y], 1)
 
 
-def erase(
-    images: Tensor, probability: float, value: Tensor, generator: torch.Generator | None = None, attempts: int = 10
-) -> Tensor:
+def erase(images: Tensor, probability: float, value: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Random erasing (Zhong et al., AAAI 2020) on a batch: area share U(0.02, 0.33), aspect ratio log-U(0.3, 3.3).
+
+    A rectangle that does not fit is drawn again; after :data:`ATTEMPTS` the image is left alone.
 
     Args:
         images: (N, 3, H, W) float.
         probability: how often an image is erased.
         value: (3,) fill colour, in the units of ``images``.
         generator: CPU generator of the random numbers.
-        attempts: draws of a rectangle that does not fit before the image is left alone.
     """
     out = images.clone()
     height, width = images.shape[-2:]
     for i in (torch.rand(len(images), generator=generator) < probability).nonzero().flatten().tolist():
-        for _ in range(attempts):
+        for _ in range(ATTEMPTS):
             draw = torch.rand(4, generator=generator).tolist()
             area = height * width * (0.02 + draw[0] * 0.31)
             aspect = math.exp(math.log(0.3) + draw[1] * (math.log(3.3) - math.log(0.3)))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oamn_plugin.augmentation.geometry import CACHED
+from oamn_plugin.augmentation.geometry import ATTEMPTS, CACHED
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, rest, strip
 from oamn_plugin.presets import PATCH_SOURCES, Options
 
@@ -22,8 +22,6 @@ AREA_RANGE = (0.02, 0.2)
 """Share of the donor image that a patch covers."""
 ASPECT_RANGE = (0.3, 3.3)
 """Height over width of a patch."""
-ATTEMPTS = 10
-"""Draws of a patch that does not fit before the last one is cut to the image."""
 AXES = (("left", "right"), ("bottom", "top"))
 
 

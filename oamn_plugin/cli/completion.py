@@ -35,10 +35,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def command_words() -> dict[str, list[str]]:
     """Commands with their options, sub-commands, and names of configurations or suites."""
-    from oamn_plugin.cli.main import available, module_of
+    from oamn_plugin.cli.main import COMMANDS, module_of
 
     words = {}
-    for name in available():
+    for name in COMMANDS:
         words[name] = sorted(_words_of(importlib.import_module(module_of(name)).build_parser()))
     words["train"] += trainable_configs()
     words["benchmark"] += config_files(SUITES)

@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-CONDITIONS = ("crops", "objects", "partial", "whole")
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a run with DATASETS.VALIDATION.NUM_IDS")
-    parser.add_argument("--only", action="append", choices=CONDITIONS, help="this condition only; repeatable")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this condition only; repeatable")
     parser.add_argument("--output", type=Path, help="folder of the scores (default: held_out in the run's folder)")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration keys of testing")
     return parser
@@ -35,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     from oamn_plugin.hosts.shared.results import results_table, write_results
 
     output = args.output or args.run / "held_out"
-    scores = held_out_scores(args.run, args.only or CONDITIONS, args.opts, output)
+    scores = held_out_scores(args.run, args.only, args.opts, output)
     write_results(output, scores, {"opts": args.opts})
     print(results_table(scores))
     return 0

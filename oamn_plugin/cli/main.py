@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -43,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"oamn {__version__}")
         return 0
-    if words[0] not in available():
-        hint = did_you_mean(words[0], available()).strip() or "`oamn --help` lists them."
+    if words[0] not in COMMANDS:
+        hint = did_you_mean(words[0], COMMANDS).strip() or "`oamn --help` lists them."
         print(f"oamn: there is no command {words[0]!r}. {hint}", file=sys.stderr)
         return BAD_INPUT
     return run(words[0], words[1:])
@@ -85,16 +84,10 @@ def module_of(name: str) -> str:
     return f"oamn_plugin.cli.{name.replace('-', '_')}"
 
 
-def available() -> list[str]:
-    """The commands whose modules are there."""
-    return [name for name in COMMANDS if importlib.util.find_spec(module_of(name)) is not None]
-
-
 def overview() -> str:
     """The text of ``oamn --help``."""
-    names = available()
-    width = max(map(len, names))
-    lines = [f"  {name:<{width}}  {COMMANDS[name]}" for name in names]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
     return "\n".join(
         ["usage: oamn COMMAND ...", "", "Occluded person re-identification with fastreid and torchreid.", "", *lines,
          "", "`oamn COMMAND --help` explains a command; `oamn --version` prints the version."]

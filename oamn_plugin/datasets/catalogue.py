@@ -7,26 +7,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from oamn_plugin.datasets.readers import (
-    FolderLayout,
-    market,
-    msmt17,
-    one_shot,
-    read_dukemtmc,
-    read_market1501,
-    read_msmt17,
-    read_occluded_duke,
-    read_occluded_market1501,
-    read_occluded_reid,
-    read_p_duke,
-    read_partial_ilids,
-    read_partial_reid,
-)
+from oamn_plugin.datasets.readers import market, msmt17, one_shot
+from oamn_plugin.datasets.readers.layout import FolderLayout
+from oamn_plugin.datasets.readers.market import read_market_layout
+from oamn_plugin.datasets.readers.one_shot import read_pairs
 from oamn_plugin.datasets.records import DataSetError, Split, counts
 from oamn_plugin.errors import did_you_mean
 
 _logger = logging.getLogger(__name__)
+_told: set[tuple[str, str]] = set()  # a run reads its data sets more than once
+Reader = Callable[[Path], Split]
+"""From a set's own folder to its records."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +37,21 @@ class Entry:
     Attributes:
         name: the name under which both hosts register it.
         layout: title, folder names, required sub-folders, where to get it.
-        reader: ``reader(root) -> Split``.
+        reader: reads the folder that ``layout.find`` gives.
         train: published size, None where the set has no training split; ``query`` and ``gallery`` likewise.
-        trains_on: name of the set whose training split is used, its own where it has one.
     """
 
     name: str
     layout: FolderLayout
-    reader: Callable[[str | os.PathLike[str]], Split]
+    reader: Reader
     train: Published | None
     query: Published
     gallery: Published
-    trains_on: str
+
+    @property
+    def trains_on(self) -> str:
+        """Name of the set whose training split is used, its own where it has one."""
+        return self.name if self.train else "Market1501"
 
     @property
     def title(self) -> str:
@@ -75,100 +71,28 @@ class Entry:
         return found
 
 
-_NO_TRAIN = "Market1501"
-_ENTRIES = (
-    Entry(
-        "Market1501",
-        market.MARKET1501,
-        read_market1501,
-        Published(751, 12936),
-        Published(750, 3368),
-        Published(751, 15913),
-        "Market1501",
-    ),
-    Entry(
-        "OccludedMarket1501",
-        market.OCCLUDED_MARKET1501,
-        read_occluded_market1501,
-        Published(751, 12936),
-        Published(750, 3368),
-        Published(751, 15913),
-        "OccludedMarket1501",
-    ),
-    Entry(
-        "OccludedDuke",
-        market.OCCLUDED_DUKE,
-        read_occluded_duke,
-        Published(702, 15618),
-        Published(519, 2210),
-        Published(1110, 17661),
-        "OccludedDuke",
-    ),
-    Entry(
-        "OccludedREID",
-        one_shot.OCCLUDED_REID,
-        read_occluded_reid,
-        None,
-        Published(200, 1000),
-        Published(200, 1000),
-        _NO_TRAIN,
-    ),
-    Entry(
-        "PartialREID",
-        one_shot.PARTIAL_REID,
-        read_partial_reid,
-        None,
-        Published(60, 300),
-        Published(60, 300),
-        _NO_TRAIN,
-    ),
-    Entry(
-        "PartialREIDOccluded",
-        one_shot.PARTIAL_REID,
-        partial(read_partial_reid, protocol="occluded"),
-        None,
-        Published(60, 300),
-        Published(60, 300),
-        _NO_TRAIN,
-    ),
-    Entry(
-        "PartialiLIDS",
-        one_shot.PARTIAL_ILIDS,
-        read_partial_ilids,
-        None,
-        Published(119, 119),
-        Published(119, 119),
-        _NO_TRAIN,
-    ),
-    Entry(
-        "PDukeMTMC",
-        one_shot.P_DUKE,
-        read_p_duke,
-        Published(665, 12927),
-        Published(634, 2163),
-        Published(634, 9053),
-        "PDukeMTMC",
-    ),
-    Entry(
-        "DukeMTMC",
-        market.DUKEMTMC,
-        read_dukemtmc,
-        Published(702, 16522),
-        Published(702, 2228),
-        Published(1110, 17661),
-        "DukeMTMC",
-    ),
-    Entry(
-        "MSMT17",
-        msmt17.MSMT17,
-        read_msmt17,
-        Published(1041, 30248),
-        Published(3060, 11659),
-        Published(3060, 82161),
-        "MSMT17",
-    ),
+_PARTIAL, _OCCLUDED = (
+    partial(read_pairs, query=query, gallery=one_shot.WHOLE) for query in (one_shot.PARTIAL, one_shot.OCCLUDED)
 )
-CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+_PROBES = partial(read_pairs, query="Probe", gallery="Gallery")
+_Size = tuple[int, int]
+_TABLE: tuple[tuple[str, FolderLayout, Reader, _Size | None, _Size, _Size], ...] = (
+    # name, layout, reader, then identities and images of train, query and gallery
+    ("Market1501", market.MARKET1501, read_market_layout, (751, 12936), (750, 3368), (751, 15913)),
+    ("OccludedMarket1501", market.OCCLUDED_MARKET1501, read_market_layout, (751, 12936), (750, 3368), (751, 15913)),
+    ("OccludedDuke", market.OCCLUDED_DUKE, read_market_layout, (702, 15618), (519, 2210), (1110, 17661)),
+    ("OccludedREID", one_shot.OCCLUDED_REID, _OCCLUDED, None, (200, 1000), (200, 1000)),
+    ("PartialREID", one_shot.PARTIAL_REID, _PARTIAL, None, (60, 300), (60, 300)),
+    ("PartialREIDOccluded", one_shot.PARTIAL_REID, _OCCLUDED, None, (60, 300), (60, 300)),
+    ("PartialiLIDS", one_shot.PARTIAL_ILIDS, _PROBES, None, (119, 119), (119, 119)),
+    ("PDukeMTMC", one_shot.P_DUKE, one_shot.read_p_duke, (665, 12927), (634, 2163), (634, 9053)),
+    ("DukeMTMC", market.DUKEMTMC, read_market_layout, (702, 16522), (702, 2228), (1110, 17661)),
+    ("MSMT17", msmt17.MSMT17, msmt17.read_msmt17, (1041, 30248), (3060, 11659), (3060, 82161)),
+)
+CATALOGUE: dict[str, Entry] = {
+    name: Entry(name, layout, reader, Published(*train) if train else None, Published(*query), Published(*gallery))
+    for name, layout, reader, train, query, gallery in _TABLE
+}
 """Data set name to its entry."""
 
 
@@ -181,7 +105,9 @@ def find_entry(name: str) -> Entry:
     >>> find_entry("partial-ilids").name
     'PartialiLIDS'
     """
-    owners = {_plain(key): entry.name for entry in reversed(_ENTRIES) for key in (*entry.layout.folders, entry.name)}
+    owners = {
+        _plain(key): entry.name for entry in reversed(CATALOGUE.values()) for key in (*entry.layout.folders, entry.name)
+    }
     key = _plain(name)
     if key in owners:
         return CATALOGUE[owners[key]]
@@ -189,20 +115,32 @@ def find_entry(name: str) -> Entry:
     raise DataSetError(f"unknown data set {name!r}.{hint} Known: {', '.join(CATALOGUE)}")
 
 
-def load(name: str, root: str | os.PathLike[str], *, warn: bool = True) -> Split:
-    """Reads a data set by name; counts other than the published ones are logged as a warning.
+def load(name: str, root: str | os.PathLike[str]) -> Split:
+    """Reads a data set by name; counts other than the published ones are logged as a warning, once.
 
     Raises:
         DataSetError: an unknown name, or the set is missing or not laid out as expected.
     """
     entry = find_entry(name)
-    split = entry.reader(root)
-    differences = entry.differences(split) if warn else []
-    if differences:
+    split = entry.reader(entry.layout.find(root))
+    differences = entry.differences(split)
+    if differences and (entry.name, os.fspath(root)) not in _told:
+        _told.add((entry.name, os.fspath(root)))
         _logger.warning(
             "%s differs from what was published, figures will not compare: %s", entry.title, "; ".join(differences)
         )
     return split
+
+
+def load_to_train(name: str, root: str) -> Split:
+    """As :func:`load`; a set without training images gets those of the set that is used for it, if they are there."""
+    split = load(name, root)
+    if split.train:
+        return split
+    try:
+        return split._replace(train=load(find_entry(name).trains_on, root).train)
+    except DataSetError:  # to test all the same
+        return split
 
 
 def _plain(name: str) -> str:

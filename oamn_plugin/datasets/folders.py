@@ -8,18 +8,16 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-STOPPED = 75
-"""Exit code of a command that was asked to stop and can be run again (``EX_TEMPFAIL``)."""
+from oamn_plugin.signals import INTERRUPTED, STOPS, answering
 
 
 @contextlib.contextmanager
-def only_maker(target: Path, wait: float = 0.2) -> Iterator[None]:
+def only_maker(target: Path) -> Iterator[None]:
     """Inside, no other process makes this folder; one that is at it is waited for.
 
     The operating system releases the lock when its holder ends, however it ends.
@@ -28,7 +26,7 @@ def only_maker(target: Path, wait: float = 0.2) -> Iterator[None]:
     while True:
         with open(path, "a+b") as file:
             while not _try_lock(file.fileno()):
-                time.sleep(wait)
+                time.sleep(0.2)
             if not _is_still(path, file.fileno()):  # its holder removed it between our opening and locking
                 continue
             try:
@@ -70,34 +68,22 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def stopping_cleanly(what: str) -> Iterator[None]:
-    """Inside, SIGTERM and Ctrl-C end the process with :data:`STOPPED`, after everything has been cleared away.
-
-    Signals that are ignored stay so; outside the main thread nothing changes.
+    """Inside, SIGTERM and Ctrl-C end the process with ``INTERRUPTED``, after everything has been cleared away.
 
     Args:
         what: the work, as the message names it.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):
+        for one in STOPS:
             signal.signal(one, signal.SIG_IGN)  # a second one must not cut the clearing short
         print(
             f"\n{what}: stopped by {signal.Signals(number).name}, nothing is left half made: run again", file=sys.stderr
         )
-        raise SystemExit(STOPPED)
+        raise SystemExit(INTERRUPTED)
 
-    if threading.current_thread() is not threading.main_thread():
+    with answering(stop):
         yield
-        return
-    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
-    for one, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(one, stop)
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, signal.SIG_DFL if handler is None else handler)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

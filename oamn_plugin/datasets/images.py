@@ -7,7 +7,6 @@ pixels are decoded only after the size is known to be sane; nothing but the form
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import stat
@@ -65,9 +64,7 @@ def check_policy(policy: str) -> ImagePolicy:
     return policy  # type: ignore[return-value]
 
 
-def read_image(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, draft_size: tuple[int, int] | None = None
-) -> Image.Image:
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reads an image file as 8-bit RGB, upright.
 
     Palette, grey, CMYK, 16-bit and transparent images are converted (transparent pixels become black, the colour that
@@ -76,9 +73,6 @@ def read_image(
     Args:
         path: the file; its ending does not matter.
         max_pixels: larger images are refused before decoding.
-        draft_size: ``(width, height)`` that the image will be shrunk to. A JPEG is then decoded at the smallest of the
-            scales 1, 1/2, 1/4, 1/8 that is not below it: several times faster on large images, but the pixels differ
-            slightly from a full decode. None (default) decodes in full.
 
     Returns:
         a decoded PIL image, mode RGB, without the file's metadata.
@@ -94,7 +88,7 @@ def read_image(
         if status.st_size == 0:
             raise BadImageError(path, "the file is empty")
         with open(path, "rb") as file:
-            return _decode(file, path, max_pixels, draft_size)
+            return _decode(file, path, max_pixels)
     except FileNotFoundError:
         raise BadImageError(path, "no such file") from None
     except PermissionError:
@@ -105,34 +99,23 @@ def read_image(
         raise BadImageError(path, str(error) or type(error).__name__) from error
 
 
-def decode_image(data: bytes, name: str = "<bytes>", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Reads an image held in memory; ``name`` stands for it in errors. As :func:`read_image` otherwise."""
-    if not data:
-        raise BadImageError(name, "the file is empty")
-    return _decode(io.BytesIO(data), name, max_pixels, None)
-
-
-def find_bad_images(paths: Iterable[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[BadImageError | None]:
+def find_bad_images(paths: Iterable[str]) -> Iterator[BadImageError | None]:
     """Decodes every file in full; yields, one for each path, its error or None. Wrap it in a progress bar."""
     for path in paths:
         try:
-            read_image(path, max_pixels=max_pixels)
+            read_image(path)
         except BadImageError as error:
             yield error
         else:
             yield None
 
 
-def _decode(
-    file: IO[bytes], name: str | os.PathLike[str], max_pixels: int, draft_size: tuple[int, int] | None
-) -> Image.Image:
+def _decode(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Image.Image:
     try:
         with _no_truncation():
             image = Image.open(file, formats=FORMATS)
             _check_size(image, name, max_pixels)
             _check_scans(file, name)
-            if draft_size is not None and not _ORIENTED & image.info.keys():
-                image.draft(None, draft_size)  # type: ignore[arg-type]
             image.load()
         pixels = _to_rgb(_upright(image))
         pixels.info.clear()  # a comment or a profile would go into every file that is written of them

@@ -12,11 +12,9 @@ import hashlib
 import os
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from oamn_plugin.datasets.images import read_image
@@ -28,7 +26,6 @@ AREA_RANGE = (0.2, 0.6)
 _SPAN_RANGE = (0.7, 1.0)  # share of its side that the occluder spans
 _CROP_RANGE = (0.4, 1.0)  # extent of the crop, against the largest of its shape that fits the source
 _CUT_RANGE = (0.25, 0.6)  # share of the image that a cut takes
-ImageLike = TypeVar("ImageLike", Image.Image, NDArray[np.uint8])
 
 
 class HeldOut(NamedTuple):
@@ -104,18 +101,16 @@ class QueryOccluder:
     Args:
         sources: paths of the images that occluders are cropped from: the remaining training images.
         seed: chooses occluders, sides and areas.
-        read: reads a source image; replace it to cache.
 
     Raises:
         ValueError: no source is given.
     """
 
-    def __init__(self, sources: Sequence[str], seed: int = 0, read: Callable[[str], Image.Image] = read_image) -> None:
+    def __init__(self, sources: Sequence[str], seed: int = 0) -> None:
         if not sources:
             raise ValueError("occluders need at least one source image to be cropped from")
         self.sources = sorted(sources, key=os.path.basename)
         self.seed = seed
-        self._read = read
 
     def __call__(self, image: Image.Image, path: str) -> Occluded:
         """Occludes the image that was read from ``path``.
@@ -125,7 +120,7 @@ class QueryOccluder:
         """
         rng = occlusion_rng(self.seed, path)
         source = self.sources[int(rng.random() * len(self.sources))]
-        return occlude(image, rng, self._read(source))
+        return occlude(image, rng, read_image(source))
 
     def __repr__(self) -> str:
         return f"QueryOccluder({len(self.sources)} sources, seed={self.seed})"
@@ -158,29 +153,6 @@ class QueryCutter:
 def occlusion_rng(seed: int, path: str | os.PathLike[str]) -> random.Random:
     """The random numbers of one file: they depend on the seed and the file's name, not on its folder."""
     return random.Random(_hash(seed, os.path.basename(path)))
-
-
-def occlude_image(
-    image: ImageLike, rng: random.Random, sources: Sequence[Image.Image | NDArray[np.uint8]]
-) -> ImageLike:
-    """Occludes an image by a crop of one of the sources; see :func:`occlude` for the side and the area too.
-
-    Args:
-        image: a PIL image, or its pixels as uint8 ``(H, W, 3)``; it is left as it is.
-        rng: from :func:`occlusion_rng`; only its ``random`` is used, which is stable over Python versions.
-        sources: images of other people to crop the occluder from.
-
-    Returns:
-        a copy, of the kind that was given.
-
-    Raises:
-        ValueError: no sources, or an image too small to hold a fifth.
-    """
-    if not len(sources):
-        raise ValueError("occluders need at least one source image to be cropped from")
-    source = sources[int(rng.random() * len(sources))]
-    result = occlude(_as_pil(image), rng, _as_pil(source)).image
-    return np.asarray(result) if isinstance(image, np.ndarray) else result
 
 
 def occlude(image: Image.Image, rng: random.Random, source: Image.Image) -> Occluded:
@@ -219,10 +191,6 @@ def _place(side: str, size: tuple[int, int], rng: random.Random) -> tuple[int, i
 
 def _uniform(rng: random.Random, low: float, high: float) -> float:
     return low + (high - low) * rng.random()
-
-
-def _as_pil(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
 def _hash(*key: int | str) -> int:

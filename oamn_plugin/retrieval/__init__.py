@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oamn_plugin.retrieval.matching import Matching, matched_distances
-from oamn_plugin.retrieval.query_expansion import expand_all, expand_queries
+from oamn_plugin.retrieval.query_expansion import expand_all
 from oamn_plugin.retrieval.ranking import evaluate_distances, evaluate_ranking
 from oamn_plugin.retrieval.rerank import Reranking
 from oamn_plugin.retrieval.result import RankingResult
@@ -37,7 +37,6 @@ __all__ = [
     "evaluate_distances",
     "evaluate_ranking",
     "expand_all",
-    "expand_queries",
     "fill_colour",
     "matched_distances",
     "needed_types",

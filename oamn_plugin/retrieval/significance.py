@@ -11,6 +11,8 @@ from oamn_plugin.retrieval.result import RANKS, RankingResult
 
 PerQuery = RankingResult | Mapping[str, np.ndarray]
 """A result, or the arrays that ``per_query/<data set>.npz`` holds."""
+TAILS = (0.025, 0.975)
+"""Quantiles that an interval of 95 % lies between."""
 _CHUNK = 256
 
 
@@ -43,26 +45,23 @@ def query_scores(run: PerQuery, ranks: Sequence[int] = RANKS) -> dict[str, np.nd
     return {**scores, **{score: np.asarray(arrays[key], dtype=np.float64)[valid] for score, key in names.items()}}
 
 
-def bootstrap_intervals(
-    run: PerQuery, *, level: float = 0.95, samples: int = 2000, seed: int = 0
-) -> dict[str, Interval]:
-    """Percentile bootstrap over queries for every score.
+def bootstrap_intervals(run: PerQuery, *, samples: int = 2000, seed: int = 0) -> dict[str, Interval]:
+    """Percentile bootstrap over queries for every score, at a level of 95 %.
 
     The interval says how the score would move with other queries of the same kind; it does not hold the spread between
     trainings. All scores are computed on the same resampled queries.
 
     Args:
         run: result or per-query arrays.
-        level: coverage in (0, 1).
         samples: number of resamples.
         seed: of numpy's generator; the same seed gives the same interval.
 
     Raises:
-        ValueError: no query with a match, or a level out of range.
+        ValueError: no query with a match.
     """
     scores = query_scores(run)
     values = np.stack(list(scores.values()), axis=1)
-    low, high = np.quantile(_resampled_means(values, samples, seed), _tails(level), axis=0)
+    low, high = np.quantile(_resampled_means(values, samples, seed), TAILS, axis=0)
     return {name: Interval(float(values[:, i].mean()), float(low[i]), float(high[i])) for i, name in enumerate(scores)}
 
 
@@ -71,7 +70,6 @@ def paired_test(
     second: PerQuery,
     score: str = "mAP",
     *,
-    level: float = 0.95,
     samples: int = 10_000,
     seed: int = 0,
 ) -> PairedTest:
@@ -84,7 +82,6 @@ def paired_test(
         first: result or per-query arrays of one run.
         second: of the other; the difference is second minus first.
         score: ``Rank-k`` for any k, ``mAP``, ``mAP_trapezoid`` or ``mINP``.
-        level: coverage of the interval.
         samples: number of resamples; the smallest p-value is 1 / (samples + 1).
         seed: of numpy's generator.
 
@@ -94,7 +91,7 @@ def paired_test(
     _check_same_queries(first, second)
     differences = _values(second, score) - _values(first, score)
     observed = float(differences.mean()) if len(differences) else 0.0
-    low, high = np.quantile(_resampled_means(differences[:, None], samples, seed), _tails(level))
+    low, high = np.quantile(_resampled_means(differences[:, None], samples, seed), TAILS)
     return PairedTest(observed, float(low), float(high), _sign_flip(differences, samples, seed), len(differences))
 
 
@@ -136,9 +133,3 @@ def _check_same_queries(first: PerQuery, second: PerQuery) -> None:
     for key in ("valid", "pids", "camids", "paths"):
         if key in left and key in right and not np.array_equal(left[key], right[key]):
             raise ValueError(f"the two runs are not on the same queries: their {key!r} differ")
-
-
-def _tails(level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    return (1 - level) / 2, (1 + level) / 2

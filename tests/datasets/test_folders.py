@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from oamn_plugin.datasets.folders import new_folder, only_maker, stopping_cleanly
+from oamn_plugin.datasets.folders import new_folder, only_maker
 
 MAKE = """
 import sys
@@ -62,12 +61,3 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), only_maker(tmp_path / "set"), new_folder(tmp_path / "set"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
-
-
-def test_ignored_signals_stay_ignored_while_stopping_cleanly() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with stopping_cleanly("work"):
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)

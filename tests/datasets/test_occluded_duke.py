@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from oamn_plugin.datasets.catalogue import load
 from oamn_plugin.datasets.occluded_duke import build_occluded_duke, read_name_list
-from oamn_plugin.datasets.readers import read_occluded_duke
 from oamn_plugin.datasets.records import DataSetError
 
 DUKE = {
@@ -46,7 +46,7 @@ def make_zip(tmp_path: Path, prefix: str = "DukeMTMC-reID/", **extra: bytes) -> 
 @pytest.mark.parametrize("prefix", ["DukeMTMC-reID/", "", "a/b/"])
 def test_from_a_zip(tmp_path: Path, lists: Path, prefix: str) -> None:
     target = build_occluded_duke(make_zip(tmp_path, prefix), lists, tmp_path / "Occluded_Duke")
-    split = read_occluded_duke(tmp_path)
+    split = load("OccludedDuke", tmp_path)
     assert [len(part) for part in split] == [1, 2, 1]
     assert (target / "query/0019_c3_f0051350.jpg").read_bytes() == b"moved to the query"
     assert (target / "bounding_box_test/0002_c1_f0044158.jpg").read_bytes() == b"gallery"
@@ -57,7 +57,7 @@ def test_from_a_folder(tmp_path: Path, lists: Path) -> None:
         (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mine" / name).write_bytes(data)
     build_occluded_duke(tmp_path / "mine", lists, tmp_path / "Occluded_Duke")
-    assert [len(part) for part in read_occluded_duke(tmp_path)] == [1, 2, 1]
+    assert [len(part) for part in load("OccludedDuke", tmp_path)] == [1, 2, 1]
 
 
 def test_only_regular_files_are_opened(tmp_path: Path, lists: Path) -> None:
@@ -94,6 +94,19 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, lists: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         build_occluded_duke(duke, lists, tmp_path / "out", progress=stop)  # type: ignore[arg-type]
     assert {*tmp_path.iterdir()} == before | {duke}
+
+
+def test_a_hostile_zip_writes_nothing_outside(tmp_path: Path, lists: Path) -> None:
+    """Names that lead out of the folder, and a link: what is listed of them lands in its own folder as a plain file."""
+    duke = make_zip(tmp_path, "../../")
+    with zipfile.ZipFile(duke, "a") as archive:
+        link = zipfile.ZipInfo("query/0019_c1_f0051230.jpg")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, str(tmp_path))
+    before = {*tmp_path.iterdir()}
+    target = build_occluded_duke(duke, lists, tmp_path / "out")
+    assert {*tmp_path.iterdir()} == before | {target}
+    assert not any(path.is_symlink() for path in target.rglob("*"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from oamn_plugin.datasets import readers
 from oamn_plugin.datasets.catalogue import load
 from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.datasets.readers.layout import list_images
@@ -45,7 +44,7 @@ def make_market(root: Path, folder: str = "Market-1501-v15.09.15") -> Path:
 
 def test_market_drops_junk_and_keeps_distractors_in_the_gallery_only(tmp_path: Path) -> None:
     make(make_market(tmp_path), "Market-1501-v15.09.15/bounding_box_train/0000_c1s1_000151_01.jpg")
-    split = readers.read_market1501(tmp_path)
+    split = load("Market1501", tmp_path)
     assert names(split.train) == [("0002_c1s1_000451_03.jpg", 2, 0), ("0007_c3s3_077419_03.jpg", 7, 2)]
     assert names(split.query) == [("0001_c1s1_001051_00.jpg", 1, 0), ("0003_c6s1_001051_00.jpg.jpg", 3, 5)]
     assert names(split.gallery) == [("0000_c1s1_000151_01.jpg", 0, 0), ("0001_c2s1_000151_01.JPG", 1, 1)]
@@ -54,19 +53,19 @@ def test_market_drops_junk_and_keeps_distractors_in_the_gallery_only(tmp_path: P
 @pytest.mark.parametrize("folder", ["Market-1501-v15.09.15", "market1501", "Market-1501", "MARKET_1501"])
 def test_market_is_found_under_its_names(tmp_path: Path, folder: str) -> None:
     make_market(tmp_path, folder)
-    assert len(readers.read_market1501(tmp_path).gallery) == 2
-    assert readers.read_market1501(tmp_path / folder) == readers.read_market1501(tmp_path)
+    assert len(load("Market1501", tmp_path).gallery) == 2
+    assert load("Market1501", tmp_path / folder) == load("Market1501", tmp_path)
 
 
 def test_a_folder_in_a_folder_of_the_same_name_is_found(tmp_path: Path) -> None:
     make_market(tmp_path, "market1501/Market-1501-v15.09.15")
-    assert len(readers.read_market1501(tmp_path).train) == 2
+    assert len(load("Market1501", tmp_path).train) == 2
 
 
 def test_a_broken_folder_does_not_hide_a_whole_one(tmp_path: Path) -> None:
     (tmp_path / "Market-1501").mkdir()
     make_market(tmp_path)
-    assert len(readers.read_market1501(tmp_path).train) == 2
+    assert len(load("Market1501", tmp_path).train) == 2
 
 
 @pytest.mark.parametrize("folder", ["Occluded_Duke", "Occluded-DukeMTMC-reID", "occluded_duke"])
@@ -77,7 +76,7 @@ def test_occluded_duke(tmp_path: Path, folder: str) -> None:
         f"{folder}/query/0019_c1_f0051230.jpg",
         f"{folder}/bounding_box_test/0002_c8_f0044158.jpg",
     )
-    split = readers.read_occluded_duke(tmp_path)
+    split = load("OccludedDuke", tmp_path)
     assert names(split.train) == [("0001_c2_f0046182.jpg", 1, 1)]
     assert names(split.query) == [("0019_c1_f0051230.jpg", 19, 0)]
     assert names(split.gallery) == [("0002_c8_f0044158.jpg", 2, 7)]
@@ -86,9 +85,9 @@ def test_occluded_duke(tmp_path: Path, folder: str) -> None:
 def test_duke_is_not_taken_for_occluded_duke(tmp_path: Path) -> None:
     for part in ("bounding_box_train", "query", "bounding_box_test"):
         make(tmp_path, f"DukeMTMC-reID/{part}/0001_c2_f0046182.jpg")
-    assert counts(readers.read_dukemtmc(tmp_path).train).images == 1
+    assert counts(load("DukeMTMC", tmp_path).train).images == 1
     with pytest.raises(DataSetError, match="occluded-duke"):
-        readers.read_occluded_duke(tmp_path)
+        load("OccludedDuke", tmp_path)
 
 
 @pytest.mark.parametrize("ending", [".tif", ".TIFF", ".png", ".bmp", ".jpeg"])
@@ -99,7 +98,7 @@ def test_occluded_reid(tmp_path: Path, ending: str) -> None:
         f"Occluded_REID/occluded_body_images/200/200_05{ending}",
         f"Occluded_REID/whole_body_images/001/001_01{ending}",
     )
-    split = readers.read_occluded_reid(tmp_path)
+    split = load("OccludedREID", tmp_path)
     assert split.train == []
     assert names(split.query) == [(f"001_01{ending}", 1, 0), (f"200_05{ending}", 200, 0)]
     assert names(split.gallery) == [(f"001_01{ending}", 1, 1)]
@@ -113,17 +112,15 @@ def test_partial_reid_has_two_protocols(tmp_path: Path, folder: str) -> None:
         f"{folder}/occluded_body_images/060_005.jpg",
         f"{folder}/whole_body_images/001_001.jpg",
     )
-    assert names(readers.read_partial_reid(tmp_path).query) == [("001_002.jpg", 1, 0)]
-    assert names(readers.read_partial_reid(tmp_path, protocol="occluded").query) == [("060_005.jpg", 60, 0)]
-    assert names(readers.read_partial_reid(tmp_path).gallery) == [("001_001.jpg", 1, 1)]
-    with pytest.raises(ValueError, match="partial, occluded"):
-        readers.read_partial_reid(tmp_path, protocol="whole")
+    assert names(load("PartialREID", tmp_path).query) == [("001_002.jpg", 1, 0)]
+    assert names(load("PartialREIDOccluded", tmp_path).query) == [("060_005.jpg", 60, 0)]
+    assert names(load("PartialREID", tmp_path).gallery) == [("001_001.jpg", 1, 1)]
 
 
 @pytest.mark.parametrize("folder", ["Partial_iLIDS", "Partial-iLIDS"])
 def test_partial_ilids(tmp_path: Path, folder: str) -> None:
     make(tmp_path, f"{folder}/Probe/12.jpg", f"{folder}/Probe/119.jpg", f"{folder}/Gallery/12.jpg")
-    split = readers.read_partial_ilids(tmp_path)
+    split = load("PartialiLIDS", tmp_path)
     assert (names(split.query), names(split.gallery)) == ([("119.jpg", 119, 0), ("12.jpg", 12, 0)], [("12.jpg", 12, 1)])
 
 
@@ -135,7 +132,7 @@ def test_p_duke_takes_the_identity_from_the_folder(tmp_path: Path) -> None:
         "P-DukeMTMC-reid/test/occluded_body_images/0009/0009_c1_f0051230.jpg",
         "P-DukeMTMC-reid/test/whole_body_images/0010/0010_c1_f0051230.jpg",
     )
-    split = readers.read_p_duke(tmp_path)
+    split = load("PDukeMTMC", tmp_path)
     assert [(r.pid, r.camid) for r in split.train] == [(5, 0), (5, 1)]
     assert [(r.pid, r.camid) for r in (*split.query, *split.gallery)] == [(9, 0), (10, 1)]
 
@@ -148,19 +145,19 @@ def make_msmt(root: Path, line: str) -> Path:
 
 
 def test_msmt17(tmp_path: Path) -> None:
-    split = readers.read_msmt17(make_msmt(tmp_path, "0003/0003_012_04_0303morning_0060_1.jpg 3"))
+    split = load("MSMT17", make_msmt(tmp_path, "0003/0003_012_04_0303morning_0060_1.jpg 3"))
     assert split.query[0][1:] == (3, 3)
     assert Path(split.query[0].path).parts[-3:-1] == ("test", "0003")
 
 
 def test_msmt17_names_the_line_that_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match=r"list_train\.txt, line 1"):
-        readers.read_msmt17(make_msmt(tmp_path, "0003/photo.jpg 3"))
+        load("MSMT17", make_msmt(tmp_path, "0003/photo.jpg 3"))
 
 
 def test_a_missing_set_is_one_error_with_every_place(tmp_path: Path) -> None:
     with pytest.raises(DataSetError) as caught:
-        readers.read_market1501(tmp_path)
+        load("Market1501", tmp_path)
     message = str(caught.value)
     for name in ("Market-1501-v15.09.15", "Market-1501", "market1501"):
         assert str(tmp_path / name) in message
@@ -172,13 +169,13 @@ def test_a_missing_set_is_one_error_with_every_place(tmp_path: Path) -> None:
 def test_an_incomplete_set_says_what_lacks(tmp_path: Path) -> None:
     make(tmp_path, "Partial_iLIDS/Probe/1.jpg")
     with pytest.raises(DataSetError, match=r"Partial_iLIDS \(there, but without Gallery\)"):
-        readers.read_partial_ilids(tmp_path)
+        load("PartialiLIDS", tmp_path)
 
 
 def test_strange_names_are_named_not_swallowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make(make_market(tmp_path), "Market-1501-v15.09.15/query/holiday.jpg")
     with caplog.at_level(logging.WARNING):
-        assert len(readers.read_market1501(tmp_path).query) == 2
+        assert len(load("Market1501", tmp_path).query) == 2
     assert "1 images left out" in caplog.text
     assert "'holiday.jpg'" in caplog.text
 
@@ -191,7 +188,7 @@ def test_only_strange_names_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
-    split = readers.read_market1501(make_market(tmp_path))
+    split = load("Market1501", make_market(tmp_path))
     assert all(part == sorted(part) for part in split)
 
 

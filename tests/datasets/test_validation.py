@@ -15,7 +15,6 @@ from oamn_plugin.datasets.validation import (
     QueryCutter,
     QueryOccluder,
     occlude,
-    occlude_image,
     occlusion_rng,
     split_identities,
 )
@@ -110,20 +109,10 @@ def test_every_side_and_the_whole_range_of_areas_occur() -> None:
     assert max(areas) > 0.55
 
 
-def test_arrays_and_images_give_the_same() -> None:
-    pixels = occlude_image(np.asarray(BLACK), occlusion_rng(3, "a.jpg"), [np.asarray(c) for c in COLOURS])
-    image = occlude_image(BLACK, occlusion_rng(3, "a.jpg"), COLOURS)
-    assert isinstance(pixels, np.ndarray)
-    assert isinstance(image, Image.Image)
-    np.testing.assert_array_equal(pixels, np.asarray(image))
-
-
 def test_a_tiny_source_or_image() -> None:
     occlude(BLACK, occlusion_rng(0, "a"), Image.new("RGB", (1, 1)))
     with pytest.raises(ValueError, match="too small"):
         occlude(Image.new("RGB", (4, 4)), occlusion_rng(0, "a"), BLACK)
-    with pytest.raises(ValueError, match="source"):
-        occlude_image(BLACK, occlusion_rng(0, "a"), [])
 
 
 def test_a_query_gets_the_same_occluder_at_every_evaluation(tmp_path: Path) -> None:

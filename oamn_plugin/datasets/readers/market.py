@@ -37,32 +37,10 @@ OCCLUDED_DUKE = FolderLayout(
 )
 
 
-def read_market1501(root: str | os.PathLike[str]) -> Split:
-    """Market-1501. Junk (pid -1) is dropped; distractors (pid 0) stay, in the gallery only.
-
-    Raises:
-        DataSetError: the folder is missing, or a part of it is empty or named otherwise.
-    """
-    return read_market_layout(MARKET1501.find(root))
-
-
-def read_occluded_market1501(root: str | os.PathLike[str]) -> Split:
-    """Market-1501 with the queries that :mod:`oamn_plugin.datasets.occlude` made. Raises as :func:`read_market1501`."""
-    return read_market_layout(OCCLUDED_MARKET1501.find(root))
-
-
-def read_dukemtmc(root: str | os.PathLike[str]) -> Split:
-    """DukeMTMC-reID. Raises as :func:`read_market1501`."""
-    return read_market_layout(DUKEMTMC.find(root))
-
-
-def read_occluded_duke(root: str | os.PathLike[str]) -> Split:
-    """Occluded-DukeMTMC (Miao et al., ICCV 2019): every query is occluded. Raises as :func:`read_market1501`."""
-    return read_market_layout(OCCLUDED_DUKE.find(root))
-
-
 def read_market_layout(folder: str | os.PathLike[str]) -> Split:
-    """Any set laid out and named as Market-1501, from its own folder.
+    """A set laid out and named as Market-1501, from its own folder.
+
+    Junk (pid -1) is dropped; distractors (pid 0) stay, in the gallery only.
 
     Raises:
         DataSetError: a sub-folder cannot be read, holds no image named ``PPPP_cC...``, or nothing but junk.

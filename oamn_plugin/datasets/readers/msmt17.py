@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from oamn_plugin.datasets.labels import label_number
@@ -18,15 +17,14 @@ MSMT17 = FolderLayout(
 )
 
 
-def read_msmt17(root: str | os.PathLike[str]) -> Split:
-    """MSMT17 (V1 or V2), without its validation list, as published figures use it.
+def read_msmt17(folder: Path) -> Split:
+    """MSMT17 (V1 or V2) from its own folder, without its validation list, as published figures use it.
 
     Test identities are numbered from 0 again in the lists; they keep those numbers here.
 
     Raises:
-        DataSetError: the folder is missing, or a line of a list is not ``path pid``.
+        DataSetError: the images are missing, or a line of a list is not ``path pid``.
     """
-    folder = MSMT17.find(root)
     train, test = (_first(folder, names) for names in (("train", "mask_train_v2"), ("test", "mask_test_v2")))
     lists = [_read_list(folder / name, images) for name, images in zip(_LISTS, (train, test, test), strict=True)]
     return Split(*lists)

@@ -14,10 +14,9 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
-from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
-from oamn_plugin.hosts.shared.weights import load_pretrained
+from oamn_plugin.hosts.shared.weights import fetching, load_pretrained
 from oamn_plugin.modeling.backbones import build_backbone
 
 NOT_PRETRAINED = r"NL_\d|fc\.|classifier\.|head\.|pos_embed$"
@@ -76,7 +75,9 @@ def with_fitting_weights(builder: Callable[[CfgNode], nn.Module]) -> Callable[[C
         if not settings.PRETRAIN:
             return builder(cfg)
         if not settings.PRETRAIN_PATH:
-            return _downloaded(builder, cfg)
+            advice = "Put a copy on disk and name it with MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch: "
+            with fetching(f"MODEL.BACKBONE {settings.NAME}", f"{advice}MODEL.BACKBONE.PRETRAIN False"):
+                return builder(cfg)
         bare = cfg.clone()
         bare.defrost()
         bare.MODEL.BACKBONE.PRETRAIN = False
@@ -89,20 +90,6 @@ def with_fitting_weights(builder: Callable[[CfgNode], nn.Module]) -> Callable[[C
         return builder(cfg)  # which resizes the positions
 
     return build
-
-
-def _downloaded(builder: Callable[[CfgNode], nn.Module], cfg: CfgNode) -> nn.Module:
-    try:
-        return builder(cfg)
-    except ExpectedError:
-        raise
-    except Exception as error:  # whatever a network or a hub raises
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"the ImageNet weights of MODEL.BACKBONE {cfg.MODEL.BACKBONE.NAME} could not be downloaded "
-            f"({type(error).__name__}: {reason}). Put a copy on disk and name it with MODEL.BACKBONE.PRETRAIN_PATH, or "
-            "train from scratch: MODEL.BACKBONE.PRETRAIN False"
-        ) from error
 
 
 for _builder in (timm, torchvision):

@@ -10,10 +10,9 @@ from typing import Any
 from fastreid.config import CfgNode, get_cfg
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
-from oamn_plugin.hosts.shared.config import all_keys, config_file_of, nearest_key, option_value, read_yaml
+from oamn_plugin.hosts.shared import config as shared
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.removed import without_removed_keys
-from oamn_plugin.presets import Options, preset
+from oamn_plugin.presets import Options
 from oamn_plugin.retrieval.unification import Unification
 
 OAMN_LOSSES: dict[str, tuple[str, ...]] = {
@@ -150,57 +149,25 @@ def _add_test_keys(cfg: CfgNode) -> None:
 
 
 def oamn_options(cfg: CfgNode) -> Options:
-    """The method's options as a configuration states them: its preset with the given keys replaced.
+    """The method's options as a configuration states them: its preset, the given keys, the losses it names.
 
     Raises:
         ConfigError: unknown preset or a value out of range.
     """
-    given = given_options(cfg)
-    try:
-        options = preset(cfg.MODEL.OAMN.PRESET, **given)
-        if cfg.MODEL.META_ARCHITECTURE == "OAMN" and cfg.MODEL.LOSSES.NAME:
-            options = replace(options, **_options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), options, given))
-        return options
-    except ConfigError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"MODEL.OAMN: {error}") from error
+    options = shared.method_options(cfg.MODEL.OAMN, "MODEL.OAMN.")
+    if cfg.MODEL.META_ARCHITECTURE == "OAMN" and cfg.MODEL.LOSSES.NAME:
+        given = shared.given_options(cfg.MODEL.OAMN, "MODEL.OAMN.")
+        return replace(options, **_options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), options, given))
+    return options
 
 
 def unification(cfg: CfgNode) -> Unification:
-    """How a configuration unifies queries and gallery.
+    """How a configuration unifies queries and gallery; see :func:`shared.stated_unification`.
 
     ``TEST.BLANK`` left empty with matched unification means the features; whoever builds the model falls back to the
     image where it cannot be cut.
-
-    Raises:
-        ConfigError: an unknown word, a number out of range, or typed unification of a model without a scorer.
     """
-    options, matched = oamn_options(cfg), cfg.TEST.MATCHED
-    oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
-    kind = cfg.TEST.UNIFICATION or (options.unification if oamn else "none")
-    if kind == "typed" and not (oamn and options.mask_module):
-        if cfg.TEST.UNIFICATION:
-            raise ConfigError("TEST.UNIFICATION typed reads OAMN's scorer: this model has none; choose matched or none")
-        kind = "none"
-    settings = {"types": matched.TYPES, "temperature": matched.TEMPERATURE, "none_prior": matched.NONE_PRIOR}
-    try:
-        return Unification.of(options, kind, cfg.TEST.BLANK, cfg.TEST.FILL, **settings)
-    except ValueError as error:
-        raise ConfigError(f"TEST: {error}") from error
-
-
-def given_options(cfg: CfgNode) -> dict[str, Any]:
-    """The fields of the method's options that a configuration states.
-
-    Raises:
-        ConfigError: a value of the wrong kind.
-    """
-    return {
-        field.name: option_value(f"MODEL.OAMN.{field.name.upper()}", value, str(field.type))
-        for field in fields(Options)
-        if (value := cfg.MODEL.OAMN[field.name.upper()]) is not None
-    }
+    return shared.stated_unification(cfg.TEST, "TEST.", oamn_options(cfg), cfg.MODEL.META_ARCHITECTURE == "OAMN")
 
 
 def _options_of_losses(names: tuple[str, ...], options: Options, given: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +210,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
 
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
-    content = without_removed_keys(read_yaml(path), path)
+    content = shared.read_yaml(path)
     _check_keys(content, cfg, path)
     content.pop("_BASE_", None)
     try:
@@ -261,11 +228,11 @@ def config_chain(config_file: str) -> list[str]:
     chain: list[str] = []
     name: str | None = config_file
     while name:
-        path = config_file_of(name, Path(chain[-1]).parent if chain else None)
+        path = shared.config_file_of(name, Path(chain[-1]).parent if chain else None)
         if Path(path).resolve() in (Path(other).resolve() for other in chain):
             raise ConfigError(f"{chain[-1]}: _BASE_ leads back to {path}")
         chain.append(path)
-        name = read_yaml(path).get("_BASE_")
+        name = shared.read_yaml(path).get("_BASE_")
         if not isinstance(name, str | None):
             raise ConfigError(f"{path}: _BASE_ must name one file, got {name!r}")
     return chain
@@ -286,7 +253,7 @@ def _check_keys(content: dict[str, Any], cfg: CfgNode, path: str, prefix: str = 
 def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
     if len(opts) % 2:
         raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
-    known = all_keys(cfg)
+    known = shared.all_keys(cfg)
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         if key not in known:
             raise ConfigError(f"unknown key {key!r} on the command line." + _nearest(key))
@@ -299,4 +266,4 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
 def _nearest(key: str) -> str:
     cfg = get_cfg()
     add_oamn_config(cfg)
-    return nearest_key(key, all_keys(cfg))
+    return shared.nearest_key(key, shared.all_keys(cfg))

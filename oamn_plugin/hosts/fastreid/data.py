@@ -15,7 +15,6 @@ from oamn_plugin.datasets.embedded import ensure, read_embedded
 from oamn_plugin.datasets.records import Record, Split
 from oamn_plugin.environment import default_root
 from oamn_plugin.errors import did_you_mean
-from oamn_plugin.hosts.shared.datasets import published_split
 from oamn_plugin.hosts.shared.errors import ConfigError
 
 logger = logging.getLogger("fastreid.oamn")
@@ -70,7 +69,7 @@ class CustomReID(RecordDataset):
 def _published(name: str) -> type[RecordDataset]:
     class Published(RecordDataset):
         def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
-            super().__init__(published_split(name, root), **{k: v for k, v in kwargs.items() if k != "cfg"})
+            super().__init__(catalogue.load_to_train(name, root), **{k: v for k, v in kwargs.items() if k != "cfg"})
 
     Published.__name__ = Published.__qualname__ = name
     Published.__doc__ = catalogue.CATALOGUE[name].title

@@ -23,12 +23,12 @@ CONDITIONS = ("crops", "objects", "partial", "whole")
 OccludeQuery = Callable[[Image.Image, str], Occluded]
 
 
-def held_out_scores(run: Path, conditions: Sequence[str], opts: Sequence[str], output: Path) -> dict[str, Any]:
+def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[str], output: Path) -> dict[str, Any]:
     """Scores of a run's weights, the best ones as it takes them itself, on its own held-out identities.
 
     Args:
         run: folder of a training with ``DATASETS.VALIDATION.NUM_IDS`` above 0.
-        conditions: some of ``CONDITIONS``.
+        conditions: some of :data:`CONDITIONS`; None: all.
         opts: ``KEY VALUE`` pairs on top of the run's configuration, of what concerns testing.
         output: where the scores of every query go.
 
@@ -36,9 +36,13 @@ def held_out_scores(run: Path, conditions: Sequence[str], opts: Sequence[str], o
         the scores of each condition, as in ``results.json``.
 
     Raises:
-        ConfigError: the folder holds no run, the run held out nobody, or an option would change whom it held out.
+        ConfigError: an unknown condition, a folder that holds no run, a run that held out nobody, or an option that
+            would change whom it held out.
         CheckpointError: weights that are missing or damaged.
     """
+    conditions = conditions or CONDITIONS
+    if unknown := [name for name in conditions if name not in CONDITIONS]:
+        raise ConfigError(f"there is no condition {unknown[0]!r}: choose of {', '.join(CONDITIONS)}")
     if moved := [key for key in opts[::2] if key.startswith("DATASETS.") and key != "DATASETS.ROOT"]:
         raise ConfigError(f"{moved[0]} would change whom the run held out: only DATASETS.ROOT can be given")
     cfg = load_config(str(run / "config.yaml"), opts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import multiprocessing
 import os
@@ -12,8 +11,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -21,8 +21,7 @@ import torch.distributed as dist
 from fastreid.utils import comm
 
 from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.fastreid.resume import SIGNALS
-from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
+from oamn_plugin.signals import INTERRUPTED, answering
 
 TIMEOUT = datetime.timedelta(hours=2)
 """How long a process waits for another that is alive and silent, such as the first one while it ranks a gallery."""
@@ -88,7 +87,7 @@ class _Processes:
         self.asked = False
 
     def run(self) -> None:
-        with self._passing_signals_on():
+        with answering(self._pass_on):
             for process in self.processes:
                 process.start()
             try:
@@ -110,24 +109,13 @@ class _Processes:
             if deadline is not None and time.monotonic() > deadline:
                 return
 
-    @contextlib.contextmanager
-    def _passing_signals_on(self) -> Iterator[None]:
-        def pass_on(number: int, _: Any) -> None:
-            self.asked = True
-            if os.name == "nt":  # the console has told them already, and there os.kill would end them at once
-                return
-            for process in self.processes:
-                if process.pid and process.exitcode is None:
-                    os.kill(process.pid, number)
-
-        before = {}
-        if threading.current_thread() is threading.main_thread():
-            before = {one: signal.signal(one, pass_on) for one in SIGNALS}
-        try:
-            yield
-        finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.asked = True
+        if os.name == "nt":  # the console has told them already, and there os.kill would end them at once
+            return
+        for process in self.processes:
+            if process.pid and process.exitcode is None:
+                os.kill(process.pid, number)
 
     def _conclude(self, codes: list[int | None]) -> None:
         if all(code == 0 for code in codes):

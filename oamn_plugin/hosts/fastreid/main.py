@@ -21,12 +21,13 @@ from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
-from oamn_plugin.hosts.fastreid.resume import leaving_on_signals
+from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
 from oamn_plugin.hosts.shared.results import results_table
 from oamn_plugin.hosts.shared.run_folder import holding
 from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.signals import answering
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -52,7 +53,7 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
     """
     logging.raiseExceptions = False  # a log file that cannot be written must not bury the error under tracebacks
     with contextlib.ExitStack() as stack:
-        stack.enter_context(leaving_on_signals())
+        stack.enter_context(answering(leave_now))
         stack.enter_context(clear_write_errors())
         if not args.eval_only and comm.is_main_process():
             stack.enter_context(holding(Path(cfg.OUTPUT_DIR)))

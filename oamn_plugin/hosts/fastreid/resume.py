@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -15,30 +14,13 @@ from fastreid.utils import comm
 
 from oamn_plugin.hosts.shared.checkpoint import save_checkpoint, save_step
 from oamn_plugin.hosts.shared.distributed import any_process
-from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
+from oamn_plugin.signals import INTERRUPTED, answering
 
 logger = logging.getLogger("fastreid.oamn")
-SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGBREAK] if hasattr(signal, "SIGBREAK") else []))
 
 
-@contextlib.contextmanager
-def leaving_on_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGINT end the process at once with :data:`INTERRUPTED`: nothing is there to be saved.
-
-    The training loop inside puts :class:`CheckpointHook`'s own handlers over these.
-    """
-    try:
-        before = {one: signal.signal(one, _leave_now) for one in SIGNALS}
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        before = {}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-def _leave_now(number: int, frame: FrameType | None) -> None:
+def leave_now(number: int, frame: FrameType | None) -> None:
+    """Answers a request to stop where nothing is there to be saved; :class:`CheckpointHook` answers while training."""
     logger.warning("%s: stopped outside training; go on with --resume. Exit code %d", _name(number), INTERRUPTED)
     raise SystemExit(INTERRUPTED)
 
@@ -106,16 +88,11 @@ class CheckpointHook(HookBase):
 
     def __init__(self) -> None:
         self.asked = 0
-        self.before: dict[Any, Any] = {}
+        self._answering = contextlib.ExitStack()
 
     def before_train(self) -> None:
-        """Takes over the two signals that ask a run to stop."""
-        self.before = {one: signal.getsignal(one) for one in SIGNALS}
-        try:
-            for one in self.before:
-                signal.signal(one, self._ask)
-        except ValueError:  # not the main thread: whoever runs us there handles signals
-            self.before = {}
+        """Takes over the signals that ask a run to stop."""
+        self._answering.enter_context(answering(self._ask))
 
     def after_step(self) -> None:
         """Saves where the period says so, and saves and leaves when asked to; an epoch's last step is after_epoch's."""
@@ -146,8 +123,7 @@ class CheckpointHook(HookBase):
 
     def after_train(self) -> None:
         """Gives the signals back."""
-        for one, handler in self.before.items():
-            signal.signal(one, handler)
+        self._answering.close()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = number

@@ -33,12 +33,11 @@ from oamn_plugin.hosts.fastreid.step import Stepper
 from oamn_plugin.hosts.shared.checkpoint import load_newest, require_keys, save_checkpoint, step_files
 from oamn_plugin.hosts.shared.distributed import compute_as_one
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
-from oamn_plugin.hosts.shared.initialise import start_from
 from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.results import write_results
 from oamn_plugin.hosts.shared.run_folder import set_aside, trim_metrics
 from oamn_plugin.hosts.shared.schedule import scheduler_state
-from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.modeling.precision import has_bfloat16, split_strides
 
 logger = logging.getLogger("fastreid.oamn")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,21 @@ import yaml
 from oamn_plugin.configurations import UnknownConfigError, find_config
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.presets import REMOVED_OPTIONS, Options, preset, without_removed
+from oamn_plugin.retrieval.unification import Unification
 
+REMOVED_KEYS: dict[str, Any] = {
+    **{f"MODEL.OAMN.{name.upper()}": value for name, value in REMOVED_OPTIONS.items()},
+    **{f"oamn.{name}": value for name, value in REMOVED_OPTIONS.items()},
+    "INPUT.OCCLUSION.PATCH_SHAPE": "strip",
+    "data.occlusion_probability": 0.5,
+    "TEST.OAMN.UNIFY": True,
+    "TEST.OAMN.FAST": False,
+    "TEST.OAMN.CHUNK_SIZE": 0,
+    "test.unify": True,
+    "test.fast": False,
+}
+"""Full name of a key of earlier versions that is gone, and the value that it has for good."""
 _KINDS: dict[str, tuple[type, tuple[type, ...], str]] = {
     "bool": (bool, (bool,), "True or False"),
     "float": (float, (int, float), "a number"),
@@ -39,10 +54,11 @@ def config_file_of(name: str, beside: Path | None = None) -> str:
 
 
 def read_yaml(path: str) -> dict[Any, Any]:
-    """The keys of a YAML file; nothing in it is executed.
+    """The keys of a YAML file, less those of earlier versions that say nothing; nothing in it is executed.
 
     Raises:
-        ConfigError: missing, unreadable, no YAML or no mapping of keys.
+        ConfigError: missing, unreadable, no YAML, no mapping of keys, or a key that is gone with another value than
+            the one it has for good.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -57,7 +73,10 @@ def read_yaml(path: str) -> dict[Any, Any]:
         raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys")
-    return content
+    try:
+        return without_removed(content, REMOVED_KEYS)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def all_keys(cfg: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -72,6 +91,68 @@ def nearest_key(key: str, known: Sequence[str]) -> str:
     """The words " Did you mean ...?": the key of that name in another place, or else the most similar one."""
     same_word = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     return did_you_mean(key, same_word or known, cutoff=0.0 if same_word else 0.5)
+
+
+def given_options(section: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The fields of the method's options that a section of a configuration states.
+
+    Args:
+        section: field to value, None where the preset's is meant; names in upper case where the prefix is.
+        prefix: of the full names, ``MODEL.OAMN.`` or ``oamn.``.
+
+    Raises:
+        ConfigError: a value of the wrong kind.
+    """
+    case = _case(prefix)
+    return {
+        field.name: option_value(prefix + case(field.name), value, str(field.type))
+        for field in fields(Options)
+        if (value := section[case(field.name)]) is not None
+    }
+
+
+def method_options(section: Mapping[str, Any], prefix: str) -> Options:
+    """The method's options as a section states them: its preset with the given fields replaced; arguments as above.
+
+    Raises:
+        ConfigError: unknown preset or a value out of range.
+    """
+    given = given_options(section, prefix)
+    try:
+        return preset(section[_case(prefix)("preset")], **given)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{prefix[:-1]}: {error}") from error
+
+
+def stated_unification(section: Mapping[str, Any], prefix: str, options: Options, oamn: bool) -> Unification:
+    """How a section unifies queries and gallery.
+
+    Args:
+        section: ``unification``, ``blank``, ``fill`` and the group ``matched``, in upper case where the prefix is.
+        prefix: of the full names, ``TEST.`` or ``test.``.
+        options: the method's.
+        oamn: whether the model is an OAMN, which brings a unification of its own.
+
+    Raises:
+        ConfigError: an unknown word, a number out of range, or typed unification of a model without a scorer.
+    """
+    case = _case(prefix)
+    given, place, fill = (section[case(name)] for name in ("unification", "blank", "fill"))
+    kind = given or (options.unification if oamn else "none")
+    if kind == "typed" and not (oamn and options.mask_module):
+        if given:
+            key = prefix + case("unification")
+            raise ConfigError(f"{key} typed reads OAMN's scorer: this model has none; choose matched or none")
+        kind = "none"
+    matched = {name.lower(): value for name, value in section[case("matched")].items()}
+    try:
+        return Unification.of(options, kind, place, fill, **matched)
+    except ValueError as error:
+        raise ConfigError(f"{prefix[:-1]}: {error}") from error
+
+
+def _case(prefix: str) -> Callable[[str], str]:
+    return str.upper if prefix.isupper() else str.lower
 
 
 def option_value(key: str, value: Any, kind: str) -> Any:

@@ -25,8 +25,6 @@ except ImportError:  # everywhere else
     msvcrt = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
-INTERRUPTED = 75
-"""Exit code of a run that was asked to stop, saved its state and can be resumed (``EX_TEMPFAIL``)."""
 METRICS = "metrics.json"
 LOCK = ".lock"
 """File that a training locks for as long as it runs; it stays behind, unlocked."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
-from oamn_plugin.hosts.shared.errors import CheckpointError
-from oamn_plugin.modeling.initialise import current_names, state_of
+from oamn_plugin.hosts.shared.errors import CheckpointError, ConfigError
+from oamn_plugin.modeling.initialise import InitialiseError, current_names, initialise, state_of
 from oamn_plugin.weights import catalogue, locate
 
 State = Mapping[str, Tensor]
-_CLASSIFIER = re.compile(r"^(.*\b\w*heads?)\.classifier\.weight$")
 _CLASSIFIER = re.compile(r"(^|\.)classifier|(^|[._])heads?\.weight$")
 
 
@@ -94,6 +95,41 @@ def load_weights(model: nn.Module, path: Path | str) -> dict[str, Any]:
     content = load_checkpoint(locate(str(path)) if str(path) in catalogue() else path)
     model.load_state_dict(fitting(model.state_dict(), state_of(content, path), path), strict=False)
     return content
+
+
+def start_from(model: nn.Module, weights: str) -> str:
+    """Loads what fits of a file into a model; see :func:`oamn_plugin.modeling.initialise.initialise`.
+
+    Args:
+        model: of any toolbox.
+        weights: a file, or a name of the catalogue (:mod:`oamn_plugin.weights`).
+
+    Returns:
+        The table of what was taken, for the log.
+
+    Raises:
+        WeightsError: a name that the catalogue does not have, or a download that failed.
+        CheckpointError: missing, damaged, holding more than data, or of another architecture.
+    """
+    path = locate(weights)
+    try:
+        return initialise(model, state_of(load_checkpoint(path), path), str(path)).table()
+    except InitialiseError as error:
+        raise CheckpointError(str(error)) from error
+
+
+@contextlib.contextmanager
+def fetching(what: str, advice: str) -> Iterator[None]:
+    """Inside, whatever a network or a hub raises becomes a ConfigError that names the weights and says what to do."""
+    try:
+        yield
+    except ExpectedError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"the ImageNet weights of {what} could not be fetched ({type(error).__name__}: {reason}). {advice}"
+        ) from error
 
 
 def load_pretrained(backbone: nn.Module, path: Path | str, optional: str = r"$^") -> None:

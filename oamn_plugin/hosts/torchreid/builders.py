@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from yacs.config import CfgNode
 
 from oamn_plugin.augmentation import Geometry, OcclusionAugmentation
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.schedule import oamn_rate
+from oamn_plugin.hosts.shared.weights import fetching
 from oamn_plugin.hosts.torchreid.compat import host_module
-from oamn_plugin.hosts.torchreid.config import data_root, given_options, unification
+from oamn_plugin.hosts.torchreid.config import data_root, unification
 from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine
 from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
 from oamn_plugin.hosts.torchreid.precision import train_in_bfloat16
@@ -40,7 +43,7 @@ def register_from(cfg: CfgNode) -> None:
             "gallery": custom.gallery,
             "pattern": custom.pattern,
         },
-        **given_options(cfg),
+        **given_options(cfg.oamn, "oamn."),
     )
 
 
@@ -127,17 +130,9 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
         cfg.model.init or cfg.model.load_weights or cfg.model.resume or cfg.test.evaluate
     )
     loss = cfg.loss.name if cfg.loss.name in ("softmax", "triplet") else "softmax"
-    try:
+    advice = "Train from scratch: model.pretrained False"
+    with fetching(cfg.model.name, advice) if pretrained else contextlib.nullcontext():
         model = torchreid.models.build_model(cfg.model.name, num_classes, loss, pretrained, cfg.use_gpu)
-    except ExpectedError:
-        raise
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise ConfigError(
-            f"the ImageNet weights of {cfg.model.name} could not be fetched ({type(error).__name__}: {error}). "
-            "Train from scratch: model.pretrained False"
-        ) from error
     if cfg.model.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if torch.cuda.is_available() and cfg.use_gpu:

@@ -11,10 +11,9 @@ from yacs.config import CfgNode
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
 from oamn_plugin.environment import default_root
-from oamn_plugin.hosts.shared.config import all_keys, config_file_of, nearest_key, option_value, read_yaml
+from oamn_plugin.hosts.shared import config as shared
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.removed import without_removed_keys
-from oamn_plugin.presets import Options, preset
+from oamn_plugin.presets import Options
 from oamn_plugin.retrieval.unification import Unification
 
 
@@ -124,7 +123,7 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     """
     cfg = default_config()
     if config_file:
-        for key, value in _flat(without_removed_keys(read_yaml(config_file_of(config_file)), config_file), cfg):
+        for key, value in _flat(shared.read_yaml(shared.config_file_of(config_file)), cfg):
             _set(cfg, key, value, config_file)
     if len(opts) % 2:
         raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
@@ -148,9 +147,9 @@ def _flat(content: dict[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple
 
 
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
-    known = all_keys(cfg)
+    known = shared.all_keys(cfg)
     if key not in known:
-        raise ConfigError(f"unknown key {key!r} in {source}.{nearest_key(key, known)}")
+        raise ConfigError(f"unknown key {key!r} in {source}.{shared.nearest_key(key, known)}")
     if isinstance(value, tuple):
         value = list(value)
     *groups, name = key.split(".")
@@ -170,51 +169,14 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
         raise ConfigError(f"{key} in {source}: {error}") from error
 
 
-def given_options(cfg: CfgNode) -> dict[str, Any]:
-    """The fields of the method's options that a configuration states.
-
-    Raises:
-        ConfigError: a value of the wrong kind.
-    """
-    found: dict[str, Any] = {}
-    for one in fields(Options):
-        value = cfg.oamn[one.name]
-        if value is not None:
-            found[one.name] = option_value(f"oamn.{one.name}", value, str(one.type))
-    return found
-
-
 def oamn_options(cfg: CfgNode) -> Options:
-    """The method's options as a configuration states them: its preset with the given fields replaced.
-
-    Raises:
-        ConfigError: unknown preset or a value out of range.
-    """
-    try:
-        return preset(cfg.oamn.preset, **given_options(cfg))
-    except ConfigError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"oamn: {error}") from error
+    """The method's options as a configuration states them: its preset with the given fields replaced."""
+    return shared.method_options(cfg.oamn, "oamn.")
 
 
 def unification(cfg: CfgNode) -> Unification:
-    """How a configuration unifies queries and gallery; see ``test.unification``.
-
-    Raises:
-        ConfigError: an unknown word, a number out of range, or typed unification of a model without a scorer.
-    """
-    options, matched = oamn_options(cfg), cfg.test.matched
-    oamn = cfg.model.name.startswith("oamn_")
-    kind = cfg.test.unification or (options.unification if oamn else "none")
-    if kind == "typed" and not (oamn and options.mask_module):
-        if cfg.test.unification:
-            raise ConfigError("test.unification typed reads OAMN's scorer: this model has none; choose matched or none")
-        kind = "none"
-    try:
-        return Unification.of(options, kind, cfg.test.blank, cfg.test.fill, **matched)
-    except ValueError as error:
-        raise ConfigError(f"test: {error}") from error
+    """How a configuration unifies queries and gallery; see :func:`shared.stated_unification`."""
+    return shared.stated_unification(cfg.test, "test.", oamn_options(cfg), cfg.model.name.startswith("oamn_"))
 
 
 def data_root(cfg: CfgNode) -> str:

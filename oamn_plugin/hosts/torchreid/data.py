@@ -11,7 +11,6 @@ from oamn_plugin.datasets.custom import read_custom
 from oamn_plugin.datasets.embedded import ensure, read_embedded
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.records import DataSetError, Split
-from oamn_plugin.hosts.shared.datasets import published_split
 from oamn_plugin.hosts.torchreid.compat import image_datasets
 from oamn_plugin.hosts.torchreid.settings import SETTINGS
 
@@ -77,7 +76,7 @@ class CustomReID(RecordDataset):
 def _published(name: str) -> type[RecordDataset]:
     class Published(RecordDataset):
         def __init__(self, root: str = "", **kwargs: Any) -> None:
-            super().__init__(published_split(name, root or "."), **kwargs)
+            super().__init__(catalogue.load_to_train(name, root or "."), **kwargs)
 
     Published.__name__ = Published.__qualname__ = name
     Published.__doc__ = catalogue.CATALOGUE[name].title

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.hosts.shared.weights import fetching, load_weights
 from oamn_plugin.hosts.torchreid.builders import build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import install, model_factory
 from oamn_plugin.hosts.torchreid.config import load_config, unification
@@ -69,10 +70,8 @@ def load_named(
     register(input_size)
     if name not in model_factory():
         raise ConfigError(f"torchreid has no model {name!r}.{did_you_mean(name, model_factory())}")
-    try:
+    with contextlib.nullcontext() if weights else fetching(name, "Give model_path"):
         model = model_factory()[name](num_classes=1, loss="softmax", pretrained=not weights, use_gpu=False)
-    except OSError as error:
-        raise ConfigError(f"the ImageNet weights of {name} could not be fetched ({error}): give model_path") from error
     if weights:
         restore_pooling(model, load_weights(model, weights))
     return ImageEncoder(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -15,21 +14,21 @@ from yacs.config import CfgNode
 
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
-from oamn_plugin.hosts.shared.initialise import start_from
-from oamn_plugin.hosts.shared.run_folder import INTERRUPTED, holding
-from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.hosts.shared.run_folder import holding
+from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import load_config
 from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings
+from oamn_plugin.signals import INTERRUPTED, answering
 
 
 def run(args: Namespace) -> int:
     """Runs the command line of ``oamn train``.
 
     Returns:
-        0, or :data:`~oamn_plugin.hosts.shared.run_folder.INTERRUPTED` after Ctrl-C or SIGTERM.
+        0, or :data:`~oamn_plugin.signals.INTERRUPTED` after Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError, RunFolderBusyError, WriteError: see
@@ -39,17 +38,13 @@ def run(args: Namespace) -> int:
     register_from(cfg)
     check_settings(cfg)
     folder = Path(cfg.data.save_dir)
-    number = getattr(signal, "SIGBREAK", signal.SIGTERM)  # SIGBREAK: what asks a process on Windows to stop
-    previous = signal.signal(number, _interrupt)
+    log = folder / ("test.log.txt" if cfg.test.evaluate else "log.txt")
     try:
-        log = folder / ("test.log.txt" if cfg.test.evaluate else "log.txt")
-        with clear_write_errors(), _holding(cfg), _logged(log, append=args.resume):
+        with answering(_interrupt), clear_write_errors(), _holding(cfg), _logged(log, append=args.resume):
             train_or_test(cfg, resume=args.resume)
     except KeyboardInterrupt:
         print(f"\nstopped; finished epochs are kept in {folder}: go on with --resume", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        signal.signal(number, previous)
     return 0
 
 

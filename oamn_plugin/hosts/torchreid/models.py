@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.weights import fetching
 from oamn_plugin.hosts.torchreid.compat import model_factory
 from oamn_plugin.hosts.torchreid.settings import SETTINGS
 from oamn_plugin.modeling import OAMN
@@ -166,13 +168,6 @@ def _build_host(name: str, pretrained: bool, use_gpu: bool) -> nn.Module:
         raise ConfigError(
             f"torchreid has no backbone {name!r}.{did_you_mean(name, carriers())} Known: {', '.join(carriers())}"
         )
-    try:
+    advice = f"Train from scratch (model.pretrained False), or put them into {torch.hub.get_dir()}/checkpoints"
+    with fetching(name, advice) if pretrained else contextlib.nullcontext():
         return model_factory()[name](num_classes=1, loss="softmax", pretrained=pretrained, use_gpu=use_gpu)
-    except Exception as error:
-        if not pretrained:
-            raise
-        # a network or a hub raises whatever it likes
-        raise ConfigError(
-            f"the ImageNet weights of {name} could not be fetched ({type(error).__name__}: {error}). Train from "
-            f"scratch (model.pretrained False), or put them into {torch.hub.get_dir()}/checkpoints"
-        ) from error

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from oamn_plugin.hosts.fastreid import load_config
-from oamn_plugin.hosts.fastreid.config import all_keys, oamn_options
+from oamn_plugin.hosts.fastreid.config import oamn_options
+from oamn_plugin.hosts.shared.config import all_keys
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import Options, preset
 

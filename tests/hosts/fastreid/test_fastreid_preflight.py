@@ -225,5 +225,5 @@ def test_weights_that_cannot_be_downloaded_are_one_message(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))  # where no download can be kept
     found = findings(changed(cfg, MODEL__BACKBONE__PRETRAIN=True))
     assert len(found) == 1
-    assert "the ImageNet weights of MODEL.BACKBONE build_resnet_backbone could not be downloaded" in found[0]
+    assert "the ImageNet weights of MODEL.BACKBONE build_resnet_backbone could not be fetched" in found[0]
     assert "MODEL.BACKBONE.PRETRAIN_PATH" in found[0]

@@ -20,7 +20,7 @@ from oamn_plugin.hosts.fastreid.resume import CheckpointHook, HookBase
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest, save_step, step_files
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
-from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
+from oamn_plugin.signals import INTERRUPTED
 
 SMALL = {
     "MODEL__BACKBONE__NAME": "build_mobilenetv2_backbone", "MODEL__BACKBONE__DEPTH": "0.1x",

@@ -20,10 +20,10 @@ from torch import nn
 from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.hosts.fastreid.launch import ProcessDiedError, launch
 from oamn_plugin.hosts.fastreid.main import set_seed
-from oamn_plugin.hosts.fastreid.resume import leaving_on_signals
+from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.distributed import any_process, compute_as_one, gather, share
-from oamn_plugin.hosts.shared.run_folder import INTERRUPTED
+from oamn_plugin.signals import INTERRUPTED, answering
 
 STEPS = 2
 BATCHES = (5, 7, 100)  # uneven last batches; one batch for two processes
@@ -158,7 +158,7 @@ def test_a_killed_process_ends_all_with_the_cause() -> None:
 
 
 def wait_for_signal() -> None:
-    with leaving_on_signals():
+    with answering(leave_now):
         comm.synchronize()
         if comm.get_rank() == 0:
             os.kill(os.getppid(), signal.SIGTERM)

@@ -8,10 +8,11 @@ from tiny_torchreid import CONFIGS, require_torchreid, tiny_config
 
 require_torchreid()
 
+from oamn_plugin.hosts.shared.config import all_keys  # noqa: E402
 from oamn_plugin.hosts.shared.errors import ConfigError  # noqa: E402
 from oamn_plugin.hosts.shared.preflight import PreflightError  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, register_from  # noqa: E402
-from oamn_plugin.hosts.torchreid.config import all_keys, default_config, load_config, oamn_options, unification  # noqa: E402
+from oamn_plugin.hosts.torchreid.config import default_config, load_config, oamn_options, unification  # noqa: E402
 from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings  # noqa: E402
 from oamn_plugin.presets import preset  # noqa: E402
 
