@@ -25,7 +25,7 @@ from oamn_plugin.hosts.fastreid.resume import leaving_on_signals
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
 from oamn_plugin.hosts.shared.results import results_table
-from oamn_plugin.hosts.shared.run_folder import holding
+from oamn_plugin.hosts.shared.run_folder import holding_run
 from oamn_plugin.hosts.shared.weights import load_weights
 
 logger = logging.getLogger("fastreid.oamn")
@@ -47,7 +47,7 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 
     Raises:
         WriteError: the disk is full, or a file or folder cannot be written.
-        RunFolderBusyError: another training runs in ``OUTPUT_DIR``.
+        BusyError: another training runs in ``OUTPUT_DIR``.
         SystemExit: a signal asked the run to stop.
     """
     logging.raiseExceptions = False  # a log file that cannot be written must not bury the error under tracebacks
@@ -55,7 +55,7 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
         stack.enter_context(leaving_on_signals())
         stack.enter_context(clear_write_errors())
         if not args.eval_only and comm.is_main_process():
-            stack.enter_context(holding(Path(cfg.OUTPUT_DIR)))
+            stack.enter_context(holding_run(Path(cfg.OUTPUT_DIR)))
         return _main(args, cfg)
 
 

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
 from oamn_plugin.hosts.shared.initialise import start_from
-from oamn_plugin.hosts.shared.run_folder import INTERRUPTED, holding
+from oamn_plugin.hosts.shared.run_folder import INTERRUPTED, holding_run
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import host_module
@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
         0, or :data:`~oamn_plugin.hosts.shared.run_folder.INTERRUPTED` after Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError, RunFolderBusyError, WriteError: see
+        ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError, BusyError, WriteError: see
             there; each is one clear message.
     """
     cfg = _with_flags(load_config(args.config_file, args.opts), args)
@@ -91,7 +91,7 @@ def _with_flags(cfg: CfgNode, args: Namespace) -> CfgNode:
 
 
 def _holding(cfg: CfgNode) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext() if cfg.test.evaluate else holding(Path(cfg.data.save_dir))
+    return contextlib.nullcontext() if cfg.test.evaluate else holding_run(Path(cfg.data.save_dir))
 
 
 def _resume(cfg: CfgNode, engine: Any, newest: bool) -> int:
