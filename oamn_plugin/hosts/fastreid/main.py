@@ -17,7 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.logger import setup_logger
 
 from oamn_plugin.files import clear_write_errors
-from oamn_plugin.hosts.fastreid.config import load_config
+from oamn_plugin.hosts.fastreid.config import load_config, resolved
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
@@ -77,7 +77,7 @@ def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 def _set_up(args: Namespace, cfg: CfgNode) -> None:
     """The host's set-up, which would log the file beside the whole configuration; our own loggers join its log."""
     words = {("config" if name == "config_file" else name): value for name, value in vars(args).items()}
-    default_setup(cfg, Namespace(**words))
+    default_setup(resolved(cfg), Namespace(**words))
     ours = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="oamn_plugin")
     ours.setLevel(logging.INFO)
     ours.propagate = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from yacs.config import CfgNode
@@ -196,6 +196,17 @@ def oamn_options(cfg: CfgNode) -> Options:
         raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"oamn: {error}") from error
+
+
+def resolved(cfg: CfgNode) -> CfgNode:
+    """The configuration with every option of OAMN stated, as a run keeps it: what a preset says may change later."""
+    if not cfg.model.name.startswith("oamn_"):
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.oamn.update(asdict(oamn_options(cfg)))
+    cfg.freeze()
+    return cfg
 
 
 def unification(cfg: CfgNode) -> Unification:

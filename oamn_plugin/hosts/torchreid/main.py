@@ -20,7 +20,7 @@ from oamn_plugin.hosts.shared.run_folder import INTERRUPTED, holding_run
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import host_module
-from oamn_plugin.hosts.torchreid.config import load_config
+from oamn_plugin.hosts.torchreid.config import load_config, resolved
 from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings
 
@@ -65,7 +65,8 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
     """
     folder = Path(cfg.data.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ("test_config.yaml" if cfg.test.evaluate else "config.yaml")).write_text(cfg.dump(), encoding="utf-8")
+    name = "test_config.yaml" if cfg.test.evaluate else "config.yaml"
+    (folder / name).write_text(resolved(cfg).dump(), encoding="utf-8")
     host_module("utils").set_random_seed(cfg.train.seed)
     datamanager = build_datamanager(cfg)
     check_data(cfg, datamanager)
