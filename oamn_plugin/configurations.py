@@ -60,14 +60,6 @@ def is_config(name: str) -> bool:
         return False
 
 
-def label_of(path: Path) -> str:
-    """A file's name for readers and fingerprints, the same wherever the package lies: ``configs/NAME.yml``."""
-    try:
-        return "configs/" + path.resolve().relative_to(CONFIGS.resolve()).as_posix()
-    except ValueError:
-        return str(path)
-
-
 def trainable_configs() -> dict[str, Path]:
     """The configurations that can be trained, by name."""
     files = {name: path for name, path in config_files().items() if not name.startswith(f"{SUITES}/")}

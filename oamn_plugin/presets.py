@@ -7,7 +7,7 @@ its own. Plain Python: no torch, no configuration object.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -185,14 +185,14 @@ def preset(name: str = "paper", **overrides: Any) -> Options:
     return replace(Options(), **{**_OVERRIDES[name], **overrides})
 
 
-def without_effect(options: Options, given: Collection[str]) -> list[str]:
-    """Which of the given options change nothing beside the others: what is drawn for one view an image alone.
+def without_effect(options: Options, plain: Options) -> list[str]:
+    """Which options that differ from the preset change nothing: what is drawn for one view an image alone.
 
-    >>> without_effect(preset("paper", occluded_share=0.0), ["occluded_share"])
+    >>> without_effect(preset("paper", occluded_share=0.0), preset("paper"))
     ['occluded_share']
     """
-    idle = ("occluded_share", *(["cut_share"] if options.cut_share else [])) if options.axes else ()
-    return [name for name in idle if name in given]
+    idle = ("occluded_share", "cut_share") if options.axes else ()
+    return [name for name in idle if getattr(options, name) != getattr(plain, name)]
 
 
 def without_removed(

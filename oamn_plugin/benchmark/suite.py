@@ -23,11 +23,9 @@ class Host:
     """How a host's training wants its options.
 
     Attributes:
-        script: its script in a clone, which stands for it in fingerprints.
         output, seed, tests, weights: its ``KEY VALUE`` options.
     """
 
-    script: str
     output: str
     seed: str
     tests: str
@@ -35,8 +33,8 @@ class Host:
 
 
 HOSTS = {
-    "fastreid": Host("tools/train_net.py", "OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS"),
-    "torchreid": Host("tools/train_torchreid.py", "data.save_dir", "train.seed", "data.targets", "model.load_weights"),
+    "fastreid": Host("OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS"),
+    "torchreid": Host("data.save_dir", "train.seed", "data.targets", "model.load_weights"),
 }
 
 
@@ -100,6 +98,19 @@ class Suite:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise SuiteError(f"jobs must be at least 1, got {self.jobs}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise SuiteError(f"a seed is listed twice: {', '.join(map(str, self.seeds))}")
+        if min(self.seeds, default=0) < 0:
+            raise SuiteError(f"seeds must hold whole numbers from 0, got {min(self.seeds)}")
+        for method in self.methods:
+            host = HOSTS[method.host]
+            for key in self.options(method)[::2]:
+                if key in (host.output, host.seed):
+                    raise SuiteError(f"{method.name}: {key} is the suite's to set, by `output` and `seeds`")
+
+    def options(self, method: Method) -> tuple[str, ...]:
+        """``KEY, VALUE, ...`` of a method: the suite's, then its own."""
+        return (self.opts if method.host == "fastreid" else self.torchreid_opts) + method.opts
 
     def run_folder(self, method: Method, seed: int) -> Path:
         """Where a run lives."""
@@ -233,8 +244,6 @@ def _check_names(suite: Suite, place: str) -> None:
         if slug(name) in folders:
             raise SuiteError(f"{place}: {name!r} and {folders[slug(name)]!r} would share the folder {slug(name)!r}")
         folders[slug(name)] = name
-    if len(set(suite.seeds)) < len(suite.seeds):
-        raise SuiteError(f"{place}: a seed is listed twice: {', '.join(map(str, suite.seeds))}")
 
 
 def _list(content: dict[str, Any], key: str, place: object) -> list[Any]:

@@ -88,13 +88,13 @@ def finding(comparison: Comparison) -> str:
     gap = comparison.gaps(data_set, "Rank-1").get(best)
     if gap is None:
         return text
+    measured = f"{text} Query by query that is {gap.points.mean:+.1f} points"
+    if gap.seeds == 1:
+        return f"{measured}; {parts.ONE_SEED}."
     p_value = gap.p_value if gap.adjusted is None else gap.adjusted
-    verdict = "more than" if p_value < 0.05 else "no more than"
+    verdict = "more than" if gap.significant else "no more than"
     equal = "" if p_value < 0.001 else "= "
-    return (
-        f"{text} Query by query that is {gap.points.mean:+.1f} points, {verdict} the choice of queries explains "
-        f"(p {equal}{parts.p_text(p_value)})."
-    )
+    return f"{measured}, {verdict} the choice of queries explains (p {equal}{parts.p_text(p_value)})."
 
 
 def _sections(

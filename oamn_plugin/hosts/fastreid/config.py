@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,17 @@ def oamn_options(cfg: CfgNode) -> Options:
         given = shared.given_options(cfg.MODEL.OAMN, "MODEL.OAMN.")
         return replace(options, **_options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), options, given))
     return options
+
+
+def resolved(cfg: CfgNode) -> CfgNode:
+    """The configuration with every option of OAMN stated, as a run keeps it: what a preset says may change later."""
+    if cfg.MODEL.META_ARCHITECTURE != "OAMN":
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.OAMN.update({name.upper(): value for name, value in asdict(oamn_options(cfg)).items()})
+    cfg.freeze()
+    return cfg
 
 
 def unification(cfg: CfgNode) -> Unification:

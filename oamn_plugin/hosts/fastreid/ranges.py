@@ -16,9 +16,8 @@ from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
-from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.evaluation import Settings
-from oamn_plugin.presets import PATCH_SOURCES, without_effect
+from oamn_plugin.presets import PATCH_SOURCES, preset, without_effect
 from oamn_plugin.retrieval import Reranking, Unification
 
 ABOVE_0 = (
@@ -152,7 +151,7 @@ def idle_settings(cfg: CfgNode) -> list[str]:
         return [f"INPUT.OCCLUSION.{name} does nothing while INPUT.OCCLUSION.PROB is 0" for name in idle]
     found = [
         f"MODEL.OAMN.{name.upper()} does nothing with MODEL.OAMN.AXES above 0: it is drawn for one view an image alone"
-        for name in without_effect(oamn_options(cfg), given_options(cfg.MODEL.OAMN, "MODEL.OAMN."))
+        for name in without_effect(oamn_options(cfg), preset(cfg.MODEL.OAMN.PRESET))
     ]
     if given.PROB or given.BLACK_SHARE or given.CUT_SHARE:
         found.append(

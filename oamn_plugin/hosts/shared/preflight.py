@@ -12,7 +12,8 @@ from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.evaluation import without_match
-from oamn_plugin.hosts.shared.run_folder import busy, holder
+from oamn_plugin.hosts.shared.run_folder import busy
+from oamn_plugin.locks import LOCK, holder
 
 SEED_LIMIT = 2**31
 """numpy's old generator, which the hosts draw from, takes no larger seed from every process."""
@@ -61,7 +62,7 @@ def unusable_folder(key: str, folder: str, train: bool) -> list[str]:
     existing = next(one for one in (place, *place.parents) if one.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         return [f"{key} {folder} is not writable"]
-    owner = holder(place) if train else None
+    owner = holder(place / LOCK) if train else None
     return [f"{key} {busy(Path(folder), owner)}"] if owner else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from yacs.config import CfgNode
@@ -172,6 +172,17 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
 def oamn_options(cfg: CfgNode) -> Options:
     """The method's options as a configuration states them: its preset with the given fields replaced."""
     return shared.method_options(cfg.oamn, "oamn.")
+
+
+def resolved(cfg: CfgNode) -> CfgNode:
+    """The configuration with every option of OAMN stated, as a run keeps it: what a preset says may change later."""
+    if not cfg.model.name.startswith("oamn_"):
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.oamn.update(asdict(oamn_options(cfg)))
+    cfg.freeze()
+    return cfg
 
 
 def unification(cfg: CfgNode) -> Unification:

@@ -11,7 +11,6 @@ from yacs.config import CfgNode
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared import preflight as shared
-from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_model
@@ -19,7 +18,7 @@ from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, mode
 from oamn_plugin.hosts.torchreid.config import oamn_options
 from oamn_plugin.hosts.torchreid.models import PREFIX, restore_pooling
 from oamn_plugin.hosts.torchreid.testing import METRICS
-from oamn_plugin.presets import PATCH_SOURCES, without_effect
+from oamn_plugin.presets import PATCH_SOURCES, preset, without_effect
 from oamn_plugin.weights import missing_weights
 
 SINGLE_STAGE = ("softmax", "triplet")
@@ -137,7 +136,7 @@ def _wrong_occlusion(cfg: CfgNode) -> list[str]:
         )
     return found + [
         f"oamn.{name} does nothing with oamn.axes above 0: it is drawn for one view an image alone"
-        for name in without_effect(oamn_options(cfg), given_options(cfg.oamn, "oamn."))
+        for name in without_effect(oamn_options(cfg), preset(cfg.oamn.preset))
     ]
 
 

@@ -13,7 +13,7 @@ from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import save_checkpoint
 from oamn_plugin.hosts.shared.errors import CheckpointError
 from oamn_plugin.hosts.shared.preflight import PreflightError
-from oamn_plugin.hosts.shared.run_folder import holding
+from oamn_plugin.hosts.shared.run_folder import holding_run
 
 
 def findings(cfg: Any, train: bool = True) -> list[str]:
@@ -187,7 +187,7 @@ def test_weights_that_do_not_fit_are_found_before_data_is_read(cfg: Any, tmp_pat
 
 
 def test_a_running_training_keeps_its_folder(cfg: Any) -> None:
-    with holding(Path(cfg.OUTPUT_DIR)):
+    with holding_run(Path(cfg.OUTPUT_DIR)):
         assert "belongs to a training that runs, process " in findings(cfg)[0]
 
 

@@ -296,7 +296,16 @@ def test_the_hosts_own_models_are_ranked_by_the_core_as_by_the_host(
 
 @pytest.mark.parametrize(
     "name",
-    ["osnet_x0_25", "osnet_ain_x0_25", "resnet18", "resnet50_fc512", "mobilenetv2_x1_0", "shufflenet", "mlfn", "squeezenet1_1"],
+    [
+        "osnet_x0_25",
+        "osnet_ain_x0_25",
+        "resnet18",
+        "resnet50_fc512",
+        "mobilenetv2_x1_0",
+        "shufflenet",
+        "mlfn",
+        "squeezenet1_1",
+    ],
 )
 def test_models_of_the_host_are_matched_as_the_formula_says(name: str, embedded_root: Path) -> None:
     register(input_size=SIZE, embedded_size="tiny")
