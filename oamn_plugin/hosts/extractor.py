@@ -10,7 +10,6 @@ import torch
 from oamn_plugin.hosts.encoder import ModelChoiceError, load_model
 from oamn_plugin.search.encoder import BATCH, ImageEncoder
 from oamn_plugin.search.extractor import EncoderExtractor
-from oamn_plugin.weights import catalogue, entry_of
 
 PACKAGED = "packaged"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -24,11 +23,11 @@ class Extractor(EncoderExtractor):
 
     Args:
         model: ``packaged`` (the small model that ships with the package), the folder of a run of fastreid, a weight
-            file (with ``config``), a name of ``oamn weights list`` that is of torchreid, or an :class:`ImageEncoder`.
+            file (with ``config``), a name of ``oamn weights list``, or an :class:`ImageEncoder`.
         device: such as ``cpu`` or ``cuda``; None: where the network is, the CPU for files.
         half: mixed precision.
         batch_size: crops at a time.
-        config: YAML file of fastreid that a weight file belongs to.
+        config: YAML file of fastreid or torchreid that a weight file belongs to.
         opts: ``KEY VALUE`` words that replace the file's.
         model_name: a model of torchreid, instead of ``model``.
         model_path: its weights; empty: the host's ImageNet weights.
@@ -63,10 +62,6 @@ class Extractor(EncoderExtractor):
             from oamn_plugin.hosts.torchreid.inference import load_named
 
             encoder = load_named(model_name, str(model_path), image_size, pixel_mean, pixel_std)
-        elif isinstance(model, str) and model in catalogue() and entry_of(model).host == "torchreid":
-            from oamn_plugin.hosts.torchreid.inference import load_named
-
-            encoder = load_named(entry_of(model).config, model, image_size, pixel_mean, pixel_std)
         elif isinstance(model, (str, Path)):
             encoder = encoder_of(str(model), str(config), list(opts))
         else:

@@ -51,11 +51,6 @@ def too_small_batch(key: str, images: int) -> list[str]:
     return [f"{key} must be 2 or more: one image has no batch statistics"] if images == 1 else []
 
 
-def missing_file(key: str, path: str, hint: str = "") -> list[str]:
-    """A finding where a named file is not there."""
-    return [f"{key}: there is no file {path}{hint}"] if path and not os.path.isfile(os.path.expanduser(path)) else []
-
-
 def unusable_folder(key: str, folder: str, train: bool) -> list[str]:
     """A finding where the run folder cannot be written to, or a training that runs holds it."""
     place = Path(folder).absolute()
