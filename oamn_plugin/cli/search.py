@@ -101,7 +101,7 @@ def run_index(args: argparse.Namespace) -> int:
     if args.approximate:
         for trial in index.quantise(args.target_recall):
             chosen = "  <- chosen" if trial == index.approximate else ""
-            print(f"recall@10 {trial.recall:.3f}  {trial.milliseconds:7.2f} ms  {trial.probes:5} lists  "
+            print(f"recall@10 {trial.recall:.3f} (at least {trial.at_least:.3f})  {trial.milliseconds:7.2f} ms  {trial.probes:5} lists  "
                   f"{trial.candidates:4} candidates{chosen}")  # fmt: skip
     unreadable = {image.path for image in images} & set(index.unreadable)
     if unreadable:
