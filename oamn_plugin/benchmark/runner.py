@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from oamn_plugin.benchmark.estimates import duration, estimate, makespan
 from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_any
@@ -24,6 +24,9 @@ from oamn_plugin.benchmark.schedule import (
 )
 from oamn_plugin.benchmark.suite import Suite
 from oamn_plugin.reporting.tables import Table, to_text
+
+if TYPE_CHECKING:
+    from oamn_plugin.reporting.page import Picture
 
 _LOG_LINES = 15
 
@@ -126,12 +129,15 @@ def dry_run(suite: Suite, only: Sequence[str] = ()) -> str:
     return f"{to_text(table)}\n{total}\n"
 
 
-def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None = None) -> dict[str, Path]:
+def report_suite(
+    suite: Suite, failed: Sequence[str] = (), pictures: Sequence[Picture] = (), stream: TextIO | None = None
+) -> dict[str, Path]:
     """Writes the report of whatever is finished.
 
     Args:
         suite: the suite.
         failed: labels of the runs that failed, named in the report.
+        pictures: what the report opens with.
         stream: where the tables are printed.
 
     Raises:
@@ -152,6 +158,7 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
         suite.report,
         suite.baseline,
         suite.name,
+        pictures,
         ablation=suite.ablation,
         settings={method.name: command_text(suite, method) for method in suite.methods},
         notes=notes,
