@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from oamn_plugin.benchmark.estimates import duration, estimate, makespan
 from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_any
@@ -30,6 +30,9 @@ from oamn_plugin.benchmark.suite import Suite
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.locks import LOCK, BusyError, holder, holding
 from oamn_plugin.reporting.tables import Table, to_text
+
+if TYPE_CHECKING:
+    from oamn_plugin.reporting.page import Picture
 
 _HELD_S = 1.0
 """Seconds between two looks at a folder that another process holds."""
@@ -295,7 +298,11 @@ def dry_run(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] 
 
 
 def report_suite(
-    suite: Suite, toolboxes: Mapping[str, Toolbox], failed: Sequence[str] = (), stream: TextIO | None = None
+    suite: Suite,
+    toolboxes: Mapping[str, Toolbox],
+    failed: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
+    stream: TextIO | None = None,
 ) -> dict[str, Path]:
     """Writes the report of whatever is finished.
 
@@ -303,6 +310,7 @@ def report_suite(
         suite: the suite.
         toolboxes: the hosts' by name.
         failed: labels of the runs that failed, named in the report.
+        pictures: what the report opens with.
         stream: where the tables are printed.
 
     Raises:
@@ -323,6 +331,7 @@ def report_suite(
         suite.report,
         suite.baseline,
         suite.name,
+        pictures,
         ablation=suite.ablation,
         settings={method.name: command_text(suite, method) for method in suite.methods},
         notes=notes,

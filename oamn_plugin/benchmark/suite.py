@@ -77,6 +77,8 @@ class Suite:
         ablation: groups of methods, each an ablation table, the full one first; in YAML one list or a list of lists.
         command: what starts a training instead of ``python SCRIPT``; ``python`` means this interpreter.
         image_views: training views a run sees; lets ``--dry-run`` estimate from throughput.
+        example: method of fastreid; the report opens with a query of the first protocol and its rank lists, by the
+            weights of the first seed.
         jobs: runs at a time. Several share the cores; on a CPU two trainings of one thread each are quicker than one
             after the other with two, and their last bits may differ from those of another number of threads.
     """
@@ -93,6 +95,7 @@ class Suite:
     command: tuple[str, ...] = ()
     report: str = ""
     image_views: int = 0
+    example: str = ""
     jobs: int = 1
 
     def __post_init__(self) -> None:
@@ -179,6 +182,7 @@ def load_suite(path: str | Path) -> Suite:
         command=tuple(map(str, _list(content, "command", path))),
         report=str(content.get("report") or Path(content["output"]) / "report"),
         image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
+        example=str(content.get("example", "")),
         jobs=_integer(content.get("jobs", 1), f"{path}: jobs"),
     )
     _check_names(suite, str(path))
@@ -231,6 +235,7 @@ def _check_names(suite: Suite, place: str) -> None:
     names = [method.name for method in suite.methods]
     for key, name in [
         ("baseline", suite.baseline),
+        *([("example", suite.example)] if suite.example else []),
         *(("ablation", name) for group in suite.ablation for name in group),
         *(("weights_of", method.weights_of) for method in suite.methods if method.weights_of),
     ]:

@@ -12,6 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from oamn_plugin.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from oamn_plugin.benchmark.suite import Suite
+    from oamn_plugin.reporting.page import Picture
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,9 +59,24 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{method}: {findings}", file=sys.stderr)
         return 2 if found else 0
     if args.report_only:
-        report_suite(suite, TOOLBOXES)
+        report_suite(suite, TOOLBOXES, pictures=example(suite))
         return 0
     outcome = run_suite(suite, TOOLBOXES, args.only)
     if outcome.finished and not outcome.stopped:
-        report_suite(suite, TOOLBOXES, list(outcome.failed))
+        report_suite(suite, TOOLBOXES, list(outcome.failed), example(suite))
     return 130 if outcome.stopped else int(bool(outcome.failed))
+
+
+def example(suite: Suite) -> list[Picture]:
+    """The rank lists that the suite's report opens with; none where it names no example, or that has no weights yet."""
+    method = next((one for one in suite.methods if one.name == suite.example), None)
+    run = suite.run_folder(method, suite.seeds[0]) if method else None
+    if run is None or not suite.protocols or not (run / "model_final.pth").is_file():
+        return []
+    from oamn_plugin.hosts.fastreid.example import rank_list_picture
+
+    try:
+        return [rank_list_picture(run, suite.protocols[0])]
+    except (ExpectedError, OSError, RuntimeError) as error:  # the figures are there all the same
+        print(f"no picture of {suite.example}: {error}")
+        return []

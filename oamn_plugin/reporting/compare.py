@@ -36,7 +36,7 @@ def write_comparison(
         out_dir: folder of the report, made if missing.
         baseline: the method that the others are compared with.
         title: heading of the report.
-        pictures: rank lists, masks and the like, shown in a section of their own.
+        pictures: what the report opens with, such as the rank lists of a query.
         ablation: groups of methods, each a table of its own, the full one first; the others stay out of the rest.
         settings: method name to the command that trained it.
         notes: sentences shown with what is missing, e.g. failed runs.
@@ -105,11 +105,10 @@ def _sections(
     settings: Mapping[str, str],
     notes: Sequence[str],
 ) -> list[Section]:
-    report = parts.scores_sections(comparison) + parts.significance_section(comparison)
+    report = [Section("Example", blocks=pictures)] if pictures else []
+    report += parts.scores_sections(comparison) + parts.significance_section(comparison)
     report += parts.ablation_section(everything, ablation) + drawn.occlusion_section(comparison)
     report += parts.truth_section(comparison)
-    if pictures:
-        report.append(Section("Pictures", blocks=pictures))
     report += drawn.cmc_section(comparison) + drawn.training_section(comparison) + parts.cost_section(comparison)
     if settings:
         lines = [f"{name}: {command}" for name, command in settings.items()]

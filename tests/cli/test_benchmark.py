@@ -127,6 +127,14 @@ def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> 
     assert scores["OccludedPedestrians"]["Rank-1"] < 50
 
 
+def test_a_report_is_written_without_the_picture_of_an_example_that_cannot_be_drawn(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0], example="ours", protocols=["Streets"])
+    result = benchmark(suite)
+    assert result.code == 0, result.out + result.err
+    assert "no picture of ours: " in result.out
+    assert (tmp_path / "runs" / "report" / "report.html").exists()
+
+
 @pytest.mark.parametrize(("other", "host"), [("nobody", "fastreid"), ("ours", "torchreid"), ("twice", "fastreid")])
 def test_weights_of_nothing_that_fits_are_refused(other: str, host: str, tmp_path: Path) -> None:
     config = str(tmp_path / "method.yml")
@@ -277,6 +285,7 @@ def test_report_only_without_runs_says_so(tmp_path: Path) -> None:
         ({"opts": ["A"]}, "KEY, VALUE"),
         ({"opts": ["SEED", 7]}, "SEED is the suite's to set, by `output` and `seeds`"),
         ({"ablation": ["our"]}, "Did you mean 'ours'?"),
+        ({"example": "our"}, "Did you mean 'ours'?"),
         ({"ablation": [["plain", "ours"], ["plain", "our"]]}, "Did you mean 'ours'?"),
         ({"jobs": 0}, "jobs must be at least 1, got 0"),
         ({"jobs": "two"}, "jobs must hold whole numbers"),
