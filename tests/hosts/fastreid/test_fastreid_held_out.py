@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from tiny_fastreid import tiny_config
 
-from oamn_plugin.cli import held_out
+from oamn_plugin.cli.held_out import CONDITIONS
 from oamn_plugin.cli.main import command
-from oamn_plugin.hosts.fastreid.held_out import CONDITIONS
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 
 
@@ -32,11 +31,14 @@ def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys:
     assert score(run) == 0
     printed = capsys.readouterr().out
     found = json.loads((run / "held_out" / "results.json").read_text())
-    assert tuple(found) == CONDITIONS == held_out.CONDITIONS
+    assert tuple(found) == CONDITIONS
     assert all(name in printed for name in CONDITIONS)
     last = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()][-1]
     assert found["crops"]["mAP"] == pytest.approx(last["validation_mAP"])
-    assert len({scores["mAP"] for scores in found.values()}) == 4, "each condition hides the queries in its own way"
+    assert len({scores["mAP"] for scores in found.values()}) > 4, "each condition hides the queries in its own way"
+    for name, scores in found.items():
+        known = {"mask_auc", "side_accuracy", "scorer_side_accuracy"} & set(scores)
+        assert name == "whole" or len(known) == (0 if name == "partial" else 3), name
     assert len({scores["num_query"] for scores in found.values()}) == 1
 
 
