@@ -73,7 +73,7 @@ def test_options_do_not_change() -> None:
         ({"dropout": 1.5}, r"dropout must lie in \[0, 1\]"),
         ({"quarter_threshold": 0.8}, "0.25 <= quarter_threshold <= half_threshold"),
         ({"quarter_threshold": 0.2}, "0.25 <= quarter_threshold"),
-        ({"patch_source": "middle"}, "patch_source must be one of corner, anywhere, got"),
+        ({"patch_source": "middle"}, "patch_source must be one of corner, anywhere, native, got"),
         ({"unification": "hard"}, "unification must be one of none, typed, matched"),
     ],
 )

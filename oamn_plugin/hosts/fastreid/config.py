@@ -72,12 +72,15 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.OCCLUSION = CfgNode()
     # Occlusion augmentation for any method (OAMN has MODEL.OAMN.OCCLUDED_SHARE): how often a training image is occluded
     cfg.INPUT.OCCLUSION.PROB = 0.0
-    # Where its patches are cut from the donor: corner or anywhere
+    # Where its patches are cut from the donor: corner, anywhere or native (anywhere, at the strip's own size)
     cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
     # How often the strip is black instead of a donor's patch
     cfg.INPUT.OCCLUSION.BLACK_SHARE = 0.0
     # How often the strip is cut away and the rest of the image stretched, instead of covered
     cfg.INPUT.OCCLUSION.CUT_SHARE = 0.0
+    # Folder of RGBA cut-outs (`oamn data occluders`): half of the occluded images have one instead of a strip; for
+    # OAMN with one view an image too
+    cfg.INPUT.OCCLUSION.OBJECTS = ""
 
 
 def _add_data_keys(cfg: CfgNode) -> None:

@@ -111,7 +111,7 @@ def _wrong_pipeline(cfg: CfgNode) -> list[str]:
 
 def check_data(cfg: CfgNode, train: bool) -> list[str]:
     """Findings in the data: missing folders, empty splits, queries that nothing can find, too large batches."""
-    found: list[str] = []
+    found = shared.wrong_objects("INPUT.OCCLUSION.OBJECTS", cfg.INPUT.OCCLUSION.OBJECTS) if train else []
     parts: dict[tuple[str, str], list[Record]] = {}
     for name in cfg.DATASETS.TESTS:
         try:

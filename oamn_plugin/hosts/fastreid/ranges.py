@@ -147,7 +147,7 @@ def idle_settings(cfg: CfgNode) -> list[str]:
     """A line for each setting of the training that another one makes ineffective."""
     given, oamn = cfg.INPUT.OCCLUSION, cfg.MODEL.META_ARCHITECTURE == "OAMN"
     if not oamn:
-        idle = [] if given.PROB else [name for name in ("BLACK_SHARE", "CUT_SHARE") if given[name]]
+        idle = [] if given.PROB else [name for name in ("BLACK_SHARE", "CUT_SHARE", "OBJECTS") if given[name]]
         return [f"INPUT.OCCLUSION.{name} does nothing while INPUT.OCCLUSION.PROB is 0" for name in idle]
     found = [
         f"MODEL.OAMN.{name.upper()} does nothing with MODEL.OAMN.AXES above 0: it is drawn for one view an image alone"
@@ -155,9 +155,11 @@ def idle_settings(cfg: CfgNode) -> list[str]:
     ]
     if given.PROB or given.BLACK_SHARE or given.CUT_SHARE:
         found.append(
-            "INPUT.OCCLUSION is for other methods: OAMN's views are set by MODEL.OAMN.OCCLUDED_SHARE, BLACK_SHARE, "
-            "CUT_SHARE and PATCH_SOURCE"
+            "INPUT.OCCLUSION, but for OBJECTS, is for other methods: OAMN's views are set by "
+            "MODEL.OAMN.OCCLUDED_SHARE, BLACK_SHARE, CUT_SHARE and PATCH_SOURCE"
         )
+    if given.OBJECTS and oamn_options(cfg).axes:
+        found.append("INPUT.OCCLUSION.OBJECTS is for one view an image: MODEL.OAMN.AXES must be 0")
     if cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
         found.append("INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device: its views are not erased")
     return found

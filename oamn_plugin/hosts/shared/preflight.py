@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from oamn_plugin.augmentation.objects import CutOutError, CutOuts
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
@@ -107,3 +108,13 @@ def split_table(parts: Mapping[tuple[str, str], Sequence[Record]]) -> str:
         for name, records in parts.items()
     ]
     return tabulate(rows, headers=["data set", "split", "identities", "images", "cameras"])
+
+
+def wrong_objects(key: str, folder: str) -> list[str]:
+    """A line where a folder of cut-outs cannot be used."""
+    try:
+        if folder:
+            CutOuts(folder)
+    except CutOutError as error:
+        return [f"{key}: {error}"]
+    return []

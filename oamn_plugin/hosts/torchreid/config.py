@@ -56,7 +56,9 @@ def _add_data_keys(cfg: CfgNode) -> None:
     cfg.data.save_dir = "log"
     # Occlusion augmentation of the host's own models, on whole batches: how often an image is occluded, where patches
     # are cut from the donor (corner or anywhere), how often the strip is black instead, and how often it is cut away
-    cfg.occlusion = CfgNode({"prob": 0.0, "patch_source": "corner", "black_share": 0.0, "cut_share": 0.0})
+    cfg.occlusion = CfgNode(
+        {"prob": 0.0, "patch_source": "corner", "black_share": 0.0, "cut_share": 0.0, "objects": ""}
+    )
     # OAMN only: random moves on the device before the views are made, in place of data.transforms. Pixels of black
     # around an image before it is cropped, largest rotation in degrees, probability of a flip; all 0: none
     cfg.geometry = CfgNode({"padding": 0, "rotation": 0.0, "flip": 0.0})

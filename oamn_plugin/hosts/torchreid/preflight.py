@@ -126,14 +126,17 @@ def _wrong_occlusion(cfg: CfgNode) -> list[str]:
             "data.transforms: random_occlusion is no transform of one image any more, since a worker has no other "
             "people to cut patches from; take it out and set occlusion.prob, which occludes whole batches"
         )
+    found += shared.wrong_objects("occlusion.objects", cfg.occlusion.objects)
     if not cfg.model.name.startswith(PREFIX):
-        idle = [] if cfg.occlusion.prob else given
+        idle = [] if cfg.occlusion.prob else [*given, *(["objects"] if cfg.occlusion.objects else [])]
         return found + [f"occlusion.{name} does nothing while occlusion.prob is 0" for name in idle]
     if given:
         found.append(
             "occlusion is for the host's own models: OAMN's views are set by oamn.occluded_share, black_share, "
             "cut_share and patch_source"
         )
+    if cfg.occlusion.objects and oamn_options(cfg).axes:
+        found.append("occlusion.objects is for one view an image: oamn.axes must be 0")
     return found + [
         f"oamn.{name} does nothing with oamn.axes above 0: it is drawn for one view an image alone"
         for name in without_effect(oamn_options(cfg), preset(cfg.oamn.preset))

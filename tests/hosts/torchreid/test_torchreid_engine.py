@@ -15,6 +15,7 @@ require_torchreid()
 import torchreid  # noqa: E402
 
 from oamn_plugin.augmentation import Geometry, OcclusionAugmentation  # noqa: E402
+from oamn_plugin.datasets.cutouts import write_cutouts  # noqa: E402
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, step_files  # noqa: E402
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError  # noqa: E402
 from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
@@ -213,6 +214,11 @@ def test_a_baselines_batches_are_occluded_as_the_options_say(config: str, embedd
     engine = baseline(embedded_root, tmp_path, config, occlusion__cut_share=1.0)
     images, _ = engine.parse_data_for_train(batch)
     assert ((images != batch["img"]).float().mean((1, 2, 3)) > 0.55).all(), "stretched, not covered"
+    folder = str(write_cutouts(tmp_path / "cutouts", 8))
+    engine = baseline(embedded_root, tmp_path, config, occlusion__objects=folder, occlusion__patch_source="native")
+    images, _ = engine.parse_data_for_train(batch)
+    ragged = [len(set(rows.sum(1).tolist()) - {0}) > 2 for rows in (images != batch["img"]).any(1)]
+    assert any(ragged), "an outline is no rectangle"
     with pytest.raises(ConfigError, match=r"one view of an image: OcclusionAugmentation\(axes=0"):
         SoftmaxEngine(engine.datamanager, engine.model, engine.optimizer, occlusion=OcclusionAugmentation())
 
