@@ -38,7 +38,8 @@ def test_an_object_stands_at_its_side_and_covers_15_to_60_percent(folder: Path, 
         hidden = layer[3] >= 0.5
         assert 0.15 <= hidden.float().mean() <= 0.6
         assert hidden[edge[side]].any(), "the side itself is touched"
-        assert layer[:3].min() >= 0 and layer[:3].max() <= 255
+        assert layer[:3].min() >= 0
+        assert layer[:3].max() <= 255
 
 
 def test_a_picture_without_a_side_in_its_name_stands_at_every_side(tmp_path: Path) -> None:
