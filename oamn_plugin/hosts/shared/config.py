@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from oamn_plugin.configurations import UnknownConfigError, find_config
+from oamn_plugin.configurations import UnknownConfigError, UnreadableConfigError, find_config, read_keys
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
 
@@ -45,19 +43,9 @@ def read_yaml(path: str) -> dict[Any, Any]:
         ConfigError: missing, unreadable, no YAML or no mapping of keys.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path!r}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path!r}: {error.strerror}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} is not readable as YAML: it is nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # impossible dates and numbers are ValueErrors
-        raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no keys")
-    return content
+        return read_keys(path)
+    except UnreadableConfigError as error:
+        raise ConfigError(str(error)) from error
 
 
 def all_keys(cfg: Mapping[str, Any], prefix: str = "") -> list[str]:
