@@ -58,7 +58,7 @@ bench: install  ## every row of docs/performance.md on this machine. ARGUMENTS=-
 	$(BIN)/python benchmarks/all.py $(ARGUMENTS)
 
 torture: install  ## kills, corrupts, fills disks: docs/reliability.md
-	$(BIN)/python -m pytest -m torture tests/hosts/test_torture.py
+	$(BIN)/python -m pytest -m torture tests
 
 clean:
 	rm -rf .venv logs

@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from oamn_plugin.benchmark.schedule import plan_runs
-from oamn_plugin.benchmark.suite import load_suite
+from oamn_plugin.benchmark.suite import SuiteError, load_suite
 from oamn_plugin.cli.train import host_of
 from oamn_plugin.configurations import (
     CONFIGS,
     UnknownConfigError,
+    UnreadableConfigError,
     config_files,
     describe_configs,
     find_config,
     is_config,
+    read_keys,
 )
 from oamn_plugin.hosts.toolboxes import TOOLBOXES
 
@@ -93,3 +95,30 @@ def test_the_toolbox_is_told_from_the_keys(empty_folder: Path) -> None:
     assert host_of(str(find_config("torchreid/resnet50")), []) == "torchreid"
     assert host_of("", ["model.name", "osnet_x1_0"]) == "torchreid"
     assert host_of("", []) == "fastreid"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("&a0 [x, x]", ""),
+        ("&m {OAMN: *m}", "its references make more than 100,000 values"),
+        ("[" * 5000, "nested too deeply"),
+        ("[a, b]", "holds no keys"),
+    ],
+)
+def test_a_text_that_holds_itself_ended_in_a_traceback(text: str, message: str, empty_folder: Path) -> None:
+    (empty_folder / "a.yml").write_text(f"MODEL: {text}" if "[a" not in text else text)
+    if not message:
+        assert read_keys("a.yml") == {"MODEL": ["x", "x"]}
+        return
+    with pytest.raises(UnreadableConfigError, match=message):
+        read_keys("a.yml")
+
+
+def test_a_few_lines_of_references_filled_the_memory(empty_folder: Path) -> None:
+    text = "&a0 [x, x]"
+    for level in range(1, 30):
+        text = f"&a{level} [{text}{f', *a{level - 1}' * 8}]"
+    (empty_folder / "a.yml").write_text(f"output: {text}\nbaseline: b\nmethods: [{{name: b, config: c}}]")
+    with pytest.raises(SuiteError, match="its references make more than 100,000 values"):
+        load_suite("a.yml")

@@ -80,7 +80,7 @@ def _speed(folder: Path) -> float | None:
 def _number(line: str, key: str) -> float | None:
     try:
         value = json.loads(line).get(key)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
     return float(value) if isinstance(value, (int, float)) else None
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from oamn_plugin.configurations import UnknownConfigError, find_config
+from oamn_plugin.configurations import UnknownConfigError, UnreadableConfigError, find_config, read_keys
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.reporting.page import slug
 
@@ -162,7 +160,10 @@ def load_suite(path: str | Path) -> Suite:
         path = find_config(str(path), "suites")
     except UnknownConfigError as error:
         raise SuiteError(f"there is no suite {str(path)!r}. {error.hint}") from error
-    content = _read(path)
+    try:
+        content = read_keys(path)
+    except UnreadableConfigError as error:
+        raise SuiteError(str(error)) from error
     _check_keys(content, Suite, str(path))
     if not isinstance(content.get("methods"), list) or not content["methods"]:
         raise SuiteError(f"{path}: methods must be a list of methods, each with a name and a config")
@@ -187,18 +188,6 @@ def load_suite(path: str | Path) -> Suite:
     )
     _check_names(suite, str(path))
     return suite
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SuiteError(f"there is no suite {str(path)!r}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise SuiteError(f"{path} holds no keys")
-    return content
 
 
 def _method(entry: Any, path: Path, place: str) -> Method:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -233,8 +233,11 @@ def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyt
     assert [json.loads(line)["iteration"] for line in lines] == list(range(8))
 
 
+@pytest.mark.torture
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_killed_suite_goes_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_suite_goes_on_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
     suite = write_suite(tmp_path, seeds=[0], opts=["SOLVER.MAX_EPOCH", 4])
     monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
@@ -246,6 +249,7 @@ def test_killed_suite_goes_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "gate").touch()
     assert benchmark(suite).code == 0
     assert "--resume" in consoles(tmp_path)["plain/seed0"]
+    record_property("seen", "the same command goes on with --resume")
 
 
 def test_new_protocol_tests_finished_runs_without_training_them_again(tmp_path: Path) -> None:
@@ -420,7 +424,9 @@ def test_a_suite_waits_for_a_training_that_its_killed_forerunner_left(
     assert (folder.with_name("seed0.old-1") / "results.json").exists()
 
 
-def test_two_suites_at_once_train_each_run_once(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.torture
+def test_two_suites_at_once_train_each_run_once(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     suite = write_suite(tmp_path)
     both = [subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True) for _ in range(2)]
     told = [process.communicate(timeout=240)[0] for process in both]
@@ -428,3 +434,5 @@ def test_two_suites_at_once_train_each_run_once(tmp_path: Path) -> None:
     assert len(consoles(tmp_path)) == 4
     assert all(text.count("training with") == 1 for text in consoles(tmp_path).values())
     assert not list((tmp_path / "runs").rglob("*.old-*"))
+    waits = "".join(told).count(": waits for process")
+    record_property("seen", f"both end well, each of 4 runs trained once; {waits} waits told")

@@ -66,7 +66,7 @@ def test_nobody_that_was_trained_on_is_scored(key: str, run: Path, capsys: pytes
 
 def test_mistakes_are_one_message(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert score(run, "--only", "walls") == 2
-    assert "no condition 'walls': choose of crops, objects, partial, whole" in capsys.readouterr().err
+    assert f"no condition 'walls': choose of {', '.join(CONDITIONS)}" in capsys.readouterr().err
     assert score(tmp_path) == 2
     assert "there is no configuration file" in capsys.readouterr().err
     text = (run / "config.yaml").read_text()
