@@ -10,9 +10,9 @@ difference of two images of one random person, the way images of a person do dif
 as query. With --matched the nine variants of each image are kept (moved alike), queries are in turn whole and covered,
 and what is searched for is the exact matched ranking.
 
-The index is made, tuned and asked as GalleryIndex does it: tuned on images of the gallery, measured on the queries, which
-are not in it. Memory is what it takes beyond the memory-mapped descriptors (anonymous memory, Linux only). One query at
-a time, one thread; milliseconds are processor time unless they say wall. Printed are lines of JSON.
+The index is made, tuned and asked as GalleryIndex does it: tuned on images of the gallery, measured on queries that are
+not in it. Memory is what it takes beyond the memory-mapped descriptors (anonymous memory, Linux only). One query at a
+time, one thread; milliseconds are processor time unless they say wall. Printed are lines of JSON.
 """
 
 from __future__ import annotations
