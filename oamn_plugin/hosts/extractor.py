@@ -68,13 +68,13 @@ class Extractor(EncoderExtractor):
 
             encoder = load_named(entry_of(model).config, model, image_size, pixel_mean, pixel_std)
         elif isinstance(model, (str, Path)):
-            encoder = encoder_of(str(model), str(config), list(opts))
+            encoder = named_encoder(str(model), str(config), list(opts))
         else:
             encoder = model
         super().__init__(encoder, device, half, batch_size)
 
 
-def encoder_of(model: str, config: str = "", opts: list[str] | None = None) -> ImageEncoder:
+def named_encoder(model: str, config: str = "", opts: list[str] | None = None) -> ImageEncoder:
     """The encoder of ``packaged``, of a run's folder, or of weights with their configuration.
 
     Raises:

@@ -66,7 +66,7 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationSettings:
     """How a model is evaluated.
 
     Attributes:
@@ -124,7 +124,7 @@ class Evaluation:
     skipped: list[str]
 
 
-def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings | None = None) -> Evaluation:
+def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: EvaluationSettings | None = None) -> Evaluation:
     """Scores a model on one data set.
 
     Args:
@@ -140,7 +140,7 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings 
         EvaluationError: no query or no gallery image can be read.
         ValueError: no query has a match, or the settings do not go together.
     """
-    settings = settings or Settings()
+    settings = settings or EvaluationSettings()
     if problems := settings.problems():
         raise ValueError("; ".join(problems))
     skipped: list[str] = []
@@ -172,7 +172,7 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings 
 
 
 def _describe_queries(
-    model: Any, query: ImageSet, settings: Settings, skipped: list[str]
+    model: Any, query: ImageSet, settings: EvaluationSettings, skipped: list[str]
 ) -> tuple[list[int], QueryDescriptors]:
     """Places and descriptors of all queries that can be read, on every process."""
     kept: list[int] = []
@@ -200,7 +200,7 @@ def _describe_gallery(
     start: int,
     stop: int,
     names: Sequence[str],
-    settings: Settings,
+    settings: EvaluationSettings,
     store: DescriptorStore,
     skipped: list[str],
     dim: int,
@@ -243,7 +243,7 @@ def _in_place(found: dict[str, Tensor], places: Sequence[int], start: int, stop:
 
 
 def _rank(
-    settings: Settings,
+    settings: EvaluationSettings,
     queries: QueryDescriptors,
     query: Sequence[Record],
     store: DescriptorStore,

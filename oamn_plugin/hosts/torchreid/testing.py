@@ -11,14 +11,14 @@ from torch import nn
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, ImageSet, Settings, evaluate
+from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, EvaluationSettings, ImageSet, evaluate
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
 from oamn_plugin.hosts.shared.truth import truth_scores
 from oamn_plugin.modeling import OAMN, WholeModel, embedding_model
 from oamn_plugin.retrieval import Reranking, Unification, fill_colour
 
-METRICS = {"euclidean": "sqeuclidean", "cosine": "cosine"}
+HOST_METRICS = {"euclidean": "sqeuclidean", "cosine": "cosine"}
 
 
 class CoreTesting:
@@ -64,8 +64,8 @@ class CoreTesting:
         Raises:
             ConfigError: an unknown metric, or the single-shot protocol of CUHK03, which needs random draws.
         """
-        if dist_metric not in METRICS:
-            raise ConfigError(f"test.dist_metric must be one of {', '.join(METRICS)}, got {dist_metric!r}")
+        if dist_metric not in HOST_METRICS:
+            raise ConfigError(f"test.dist_metric must be one of {', '.join(HOST_METRICS)}, got {dist_metric!r}")
         if use_metric_cuhk03:
             raise ConfigError(
                 "cuhk03.use_metric_cuhk03: random single-shot galleries are not offered; use the new split"
@@ -77,7 +77,7 @@ class CoreTesting:
         self.results = {}
         for name in self.test_loader:
             with same_random_numbers():
-                found = self.evaluate(name, METRICS[dist_metric], normalize_feature, rerank)
+                found = self.evaluate(name, HOST_METRICS[dist_metric], normalize_feature, rerank)
             self.results[name] = found.scores
             if save_dir:
                 write_per_query(Path(save_dir), name, found)
@@ -104,7 +104,7 @@ class CoreTesting:
         bare = self.bare_model
         own = Unification.of(bare.options) if isinstance(bare, OAMN) else Unification()
         core, unification = embedding_of(bare, self.unification or own, self._image_size, normalised)
-        settings = Settings(
+        settings = EvaluationSettings(
             unification=unification,
             colour=fill_colour(unification.fill, *normalisation(self.datamanager)),
             metric=metric,
