@@ -59,14 +59,12 @@ class Extractor(EncoderExtractor):
         pixel_mean: Sequence[float] = IMAGENET_MEAN,
         pixel_std: Sequence[float] = IMAGENET_STD,
     ) -> None:
+        if not model_name and isinstance(model, str) and model in catalogue() and entry_of(model).host == "torchreid":
+            model_name, model_path = entry_of(model).config, model
         if model_name:
             from oamn_plugin.hosts.torchreid.inference import load_named
 
             encoder = load_named(model_name, str(model_path), image_size, pixel_mean, pixel_std)
-        elif isinstance(model, str) and model in catalogue() and entry_of(model).host == "torchreid":
-            from oamn_plugin.hosts.torchreid.inference import load_named
-
-            encoder = load_named(entry_of(model).config, model, image_size, pixel_mean, pixel_std)
         elif isinstance(model, (str, Path)):
             encoder = named_encoder(str(model), str(config), list(opts))
         else:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.distributed import gather_arrays, gather_objects, rank, world_size
+from oamn_plugin.modeling.embedding import Forward, WholeModel, embedding_model
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.retrieval import Reranking, evaluate_ranking, expand_all, tpr_at_fpr
 from oamn_plugin.retrieval.counting import WHOLE, Shard
@@ -122,6 +123,32 @@ class Evaluation:
     gallery: list[Record]
     scores: dict[str, Any]
     skipped: list[str]
+
+
+def embedded(
+    model: nn.Module,
+    unification: Unification,
+    image_size: tuple[int, int],
+    forward: Forward | None = None,
+    normalised: bool = False,
+) -> tuple[WholeModel, Unification]:
+    """A host's own model as an embedding model in evaluation mode, and how it can be unified.
+
+    It is cut at stride 16 only if strips are to be blanked on its features and a dry run shows that it can be; where it
+    cannot, they are blanked on the image.
+
+    Args:
+        model: any but an OAMN, which is an embedding model by itself.
+        unification: what is asked for.
+        image_size: (height, width) in pixels.
+        forward: how the model describes images; None: by calling it.
+        normalised: unit descriptors for plain matching too.
+    """
+    matched = unification.kind == "matched"
+    if not matched or unification.place == "image":
+        return WholeModel(model, forward, normalised or matched).eval(), unification
+    core = embedding_model(model, image_size, forward)
+    return core.eval(), unification if core.blanks_features else replace(unification, place="image")
 
 
 def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: EvaluationSettings | None = None) -> Evaluation:
