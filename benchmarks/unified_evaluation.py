@@ -26,7 +26,7 @@ GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 def evaluate(model: Any, query: list[Any], gallery: Any, rows: int) -> Any:
     """A typed evaluation with labels that make every query findable."""
     from oamn_plugin.datasets.records import Record
-    from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet, Settings
+    from oamn_plugin.hosts.shared.evaluation import Batch, EvaluationSettings, ImageSet
     from oamn_plugin.hosts.shared.evaluation import evaluate as evaluate_model
     from oamn_plugin.retrieval import Unification
 
@@ -40,7 +40,7 @@ def evaluate(model: Any, query: list[Any], gallery: Any, rows: int) -> Any:
         return ImageSet([Record(str(row), row % 10, camera) for row in range(count)], load, count)
 
     queries = sum(map(len, query))
-    settings = Settings(Unification("typed", fill="black"))
+    settings = EvaluationSettings(Unification("typed", fill="black"))
     return evaluate_model(model, image_set(query, queries, 0), image_set(gallery, rows, 1), settings)
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from oamn_plugin.benchmark.schedule import plan_runs
 from oamn_plugin.benchmark.suite import SuiteError, load_suite
-from oamn_plugin.cli.train import host_of
 from oamn_plugin.configurations import (
     CONFIGS,
     UnknownConfigError,
@@ -19,6 +18,7 @@ from oamn_plugin.configurations import (
     is_config,
     read_keys,
 )
+from oamn_plugin.hosts.encoder import host_of_config
 from oamn_plugin.hosts.toolboxes import TOOLBOXES
 
 
@@ -91,10 +91,10 @@ def test_a_suite_names_configurations_beside_it(empty_folder: Path) -> None:
 
 
 def test_the_toolbox_is_told_from_the_keys(empty_folder: Path) -> None:
-    assert host_of(str(find_config("oamn")), []) == "fastreid"
-    assert host_of(str(find_config("torchreid/resnet50")), []) == "torchreid"
-    assert host_of("", ["model.name", "osnet_x1_0"]) == "torchreid"
-    assert host_of("", []) == "fastreid"
+    assert host_of_config(str(find_config("oamn")), []) == "fastreid"
+    assert host_of_config(str(find_config("torchreid/resnet50")), []) == "torchreid"
+    assert host_of_config("", ["model.name", "osnet_x1_0"]) == "torchreid"
+    assert host_of_config("", []) == "fastreid"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from index_crops import make_crops, make_encoder
 
 from oamn_plugin.benchmark.schedule import RECORD, read_record
 from oamn_plugin.benchmark.suite import load_suite
-from oamn_plugin.cli.train import host_of
 from oamn_plugin.datasets.custom import read_custom
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.encoder import host_of_config
 from oamn_plugin.hosts.fastreid.config import load_config as load_fastreid
 from oamn_plugin.hosts.shared.checkpoint import load_newest, step_files
 from oamn_plugin.hosts.shared.run_folder import trim_metrics
@@ -123,7 +123,7 @@ def test_yaml(name: str, tried: Tried, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "text.yml"
     path.write_bytes(YAML[name].encode("utf-8", "surrogatepass"))
-    for reader in (load_fastreid, load_torchreid, load_suite, host_of):
+    for reader in (load_fastreid, load_torchreid, load_suite, host_of_config):
         tried(lambda reader=reader: reader(str(path)))
     run = tmp_path / "run"
     run.mkdir()

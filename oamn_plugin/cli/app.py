@@ -186,12 +186,12 @@ class Session:
 
     def _model_of(self, folder: Path) -> Any:
         """The model that an index names, else the one of those given that built it."""
-        from oamn_plugin.hosts.encoder import load_stored, stored_model
+        from oamn_plugin.hosts.encoder import index_model, load_index_model
         from oamn_plugin.search.index import GalleryIndex
 
-        stored = stored_model(folder)
+        stored = index_model(folder)
         if stored:
-            return load_stored(stored)
+            return load_index_model(stored)
         identity = GalleryIndex(folder).identity
         for load in self.models.values():
             encoder = load()

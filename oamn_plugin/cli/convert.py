@@ -43,7 +43,7 @@ def convert(source: Path, target: Path, pooling: str | None) -> str:
 
     content = load_checkpoint(source)
     try:
-        host = conversion.host_of(content)
+        host = conversion.host_of_checkpoint(content)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
     if host == "fastreid":

@@ -15,7 +15,7 @@ from typing import Any
 
 from oamn_plugin.errors import ExpectedError
 
-EXTRAS = "official_extras"
+OFFICIAL_EXTRAS = "official_extras"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def from_official(content: dict[str, Any]) -> dict[str, Any]:
     model = build(shape_of(content.get("TaskNet"), "classifier.weight"))
     load_official_state(model, content)
     state = {CHECKPOINT_PREFIX + key: value for key, value in model.state_dict().items()}
-    return {"model": state, EXTRAS: model.official_extras}
+    return {"model": state, OFFICIAL_EXTRAS: model.official_extras}
 
 
 def to_official(content: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def to_official(content: dict[str, Any]) -> dict[str, Any]:
         model.load_state_dict(ours)
     except RuntimeError as error:
         raise ValueError(f"only OAMN on a torchvision ResNet-50 converts. {error}") from error
-    remember_extras(model, content.get(EXTRAS, {}))
+    remember_extras(model, content.get(OFFICIAL_EXTRAS, {}))
     return to_official_state(model)
 
 

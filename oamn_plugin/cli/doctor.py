@@ -25,7 +25,7 @@ PACKAGES = (
     "scikit-learn",
     "matplotlib",
 )
-HOSTS = {"fastreid": "1.4.0", "torchreid": "0.2.5"}
+TOOLBOXES = {"fastreid": "1.4.0", "torchreid": "0.2.5"}
 EXTRA_PACKAGES = {"cv2": "opencv-python-headless"}
 """Names of packages that are imported by another one."""
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     for title, lines in (
         ("system", _system()),
         ("packages", [_package(name) for name in PACKAGES]),
-        ("toolboxes", [_host(name, wanted) for name, wanted in HOSTS.items()]),
+        ("toolboxes", [_host(name, wanted) for name, wanted in TOOLBOXES.items()]),
         ("extras", _extras()),
         ("devices", _devices()),
         ("model", [_packaged_model()]),

@@ -124,7 +124,7 @@ def scores(encoder: Any, data: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Scores in percent on data sets, unified as the model is and plain."""
     from oamn_plugin.cli.test import image_set
     from oamn_plugin.datasets.records import Record
-    from oamn_plugin.hosts.shared.evaluation import Settings, evaluate
+    from oamn_plugin.hosts.shared.evaluation import EvaluationSettings, evaluate
     from oamn_plugin.retrieval import Unification
 
     found: dict[str, dict[str, float]] = {}
@@ -132,7 +132,7 @@ def scores(encoder: Any, data: dict[str, Any]) -> dict[str, dict[str, float]]:
         sides = [[Record(*item[:3]) for item in part] for part in (split.query, split.gallery)]
         for kind, unification in ((encoder.unification.kind, encoder.unification), ("plain", Unification())):
             query, gallery = (image_set(encoder, side, name) for side in sides)
-            percent = evaluate(encoder.model, query, gallery, Settings(unification, encoder.colour)).scores
+            percent = evaluate(encoder.model, query, gallery, EvaluationSettings(unification, encoder.colour)).scores
             scored = {key: round(percent[key], 2) for key in ("Rank-1", "mAP", "mAP_trapezoid")}
             found[f"{name} ({kind})"] = scored
     return found

@@ -147,10 +147,10 @@ def run_query(args: argparse.Namespace) -> int:
     queries, pictures, unreadable = read_pictures(read_images(args.images, args.pattern))
     for path, reason in unreadable.items():
         print(f"search: left out {printable(path)}: {printable(reason)}", file=sys.stderr)
-    index, encoder = open_index(args)
+    index, encoder = index_and_model(args)
     threshold = threshold_of(index)
     results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras, threshold)
-    scores = evaluate(index, described, queries) if args.evaluate else {}
+    scores = score_queries(index, described, queries) if args.evaluate else {}
     content = json.dumps(to_document(results, index, encoder, scores, unreadable), indent=2)
     if args.json == "-":
         print(content)
@@ -173,7 +173,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
     """Learns when nobody in the gallery is near enough, and keeps it with the index."""
     from oamn_plugin.search.calibration import calibrate, own_images, save_threshold
 
-    index, encoder = open_index(args)
+    index, encoder = index_and_model(args)
     images = read_images(args.images, args.pattern) if args.images else own_images(index)
     threshold = calibrate(index, encoder, images, args.false_match_rate, progress=True)
     save_threshold(index, threshold)
@@ -202,7 +202,7 @@ def read_images(sources: list[str], pattern: str | None) -> list[Any]:
     return [image for source in sources for image in read_gallery(source, pattern or MARKET_PATTERN)]
 
 
-def open_index(args: argparse.Namespace) -> tuple[Any, Any]:
+def index_and_model(args: argparse.Namespace) -> tuple[Any, Any]:
     """The index that a command works with, and the model it was built with."""
     from oamn_plugin.hosts.encoder import model_of
     from oamn_plugin.search import locations
@@ -242,7 +242,7 @@ def check_writable(path: Path) -> None:
         path.unlink()
 
 
-def evaluate(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
+def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
     """The evaluator's scores in percent, with unification and without; of known identities only."""
     from oamn_plugin.errors import ExpectedError
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet
     from oamn_plugin.search.encoder import ImageEncoder
 
-BATCH = 64
+TEST_BATCH = 64
 READERS = 2
 
 
@@ -38,22 +38,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
-    return run(build_parser().parse_args(argv))
-
-
-def run(args: argparse.Namespace) -> int:
     """Evaluates every kind of unification on every data set."""
+    args = build_parser().parse_args(argv)
     kinds, args.unification = args.unification or [None], None
     from oamn_plugin.datasets import catalogue
-    from oamn_plugin.hosts.shared.evaluation import Settings, evaluate
+    from oamn_plugin.hosts.shared.evaluation import EvaluationSettings, evaluate
     from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
     from oamn_plugin.search.words import describe_model
 
     splits = {name: catalogue.load(name, args.root) for name in args.on}
     for kind in kinds:
         encoder = model_of(argparse.Namespace(**{**vars(args), "unification": kind}))
-        settings = Settings(encoder.unification, encoder.colour)
+        settings = EvaluationSettings(encoder.unification, encoder.colour)
         output, results = args.output / encoder.unification.kind, {}
         for name, split in splits.items():
             sides = image_set(encoder, split.query, name), image_set(encoder, split.gallery, name)
@@ -74,16 +70,18 @@ def image_set(encoder: ImageEncoder, records: Any, name: str) -> ImageSet:
 
     def load(start: int, stop: int) -> Iterator[Batch]:
         with ThreadPoolExecutor(READERS) as pool:
-            for first in tqdm(range(start, stop, BATCH), desc=name, leave=False, disable=stop - start < 4 * BATCH):
-                places = range(first, min(first + BATCH, stop))
+            for first in tqdm(
+                range(start, stop, TEST_BATCH), desc=name, leave=False, disable=stop - start < 4 * TEST_BATCH
+            ):
+                places = range(first, min(first + TEST_BATCH, stop))
                 yield as_batch(
-                    encoder, places, list(pool.map(lambda place: read(encoder, records[place].path), places))
+                    encoder, places, list(pool.map(lambda place: read_pixels(encoder, records[place].path), places))
                 )
 
-    return ImageSet(records, load, BATCH)
+    return ImageSet(records, load, TEST_BATCH)
 
 
-def read(encoder: ImageEncoder, path: str) -> Any:
+def read_pixels(encoder: ImageEncoder, path: str) -> Any:
     """Pixels of an image file, or the error that says why there are none."""
     from oamn_plugin.datasets.images import BadImageError
 

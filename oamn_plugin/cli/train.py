@@ -15,7 +15,7 @@ import argparse
 import os
 
 from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.encoder import host_of
+from oamn_plugin.hosts.encoder import host_of_config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         args.config_file = args.opts.pop(0)
     if args.config_file:
         args.config_file = str(find_config(args.config_file))
-    if host_of(args.config_file, args.opts) == "torchreid":
+    if host_of_config(args.config_file, args.opts) == "torchreid":
         if args.num_gpus != 1:
             raise ExpectedError("--num-gpus is for fastreid: torchreid trains in one process")
         from oamn_plugin.hosts.torchreid.main import run as run_torchreid

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     args = build_parser().parse_args(argv)
     sheet = {"ranks": draw_ranks, "masks": draw_masks, "augmentation": draw_views}[args.command](args)
-    save(sheet, args.out)
+    save_sheet(sheet, args.out)
     print(f"wrote {args.out}")
     return 0
 
@@ -61,7 +61,7 @@ def draw_ranks(args: argparse.Namespace) -> Image.Image:
     from oamn_plugin.search.ranks import rank_rows
     from oamn_plugin.search.results import search
 
-    queries, pictures = read(args)
+    queries, pictures = read_named(args)
     if args.topk < 1:
         raise ExpectedError(f"--topk must be at least 1, got {args.topk}")
     encoder = model_of(args, args.index)
@@ -84,7 +84,7 @@ def draw_masks(args: argparse.Namespace) -> Image.Image:
             f"{encoder.name or 'this model'} has no mask to draw: masks are OAMN's; ranks draws any model"
         )
     sheets = []
-    for picture in read(args)[1]:
+    for picture in read_named(args)[1]:
         masks = dict(zip(OCCLUSION_TYPES, masks_of(encoder, [picture] * 9, OCCLUSION_TYPES), strict=True))
         shown = {}
         for name in OCCLUSION_TYPES:
@@ -109,7 +109,7 @@ def draw_views(args: argparse.Namespace) -> Image.Image:
 
     options = preset(args.preset)
     size = (args.size[1], args.size[0])
-    batch = torch.stack([pil_to_tensor(picture.resize(size)) for picture in read(args)[1]])
+    batch = torch.stack([pil_to_tensor(picture.resize(size)) for picture in read_named(args)[1]])
     occlusion = augmentation_of(options)
     transform = TrainingTransform(Geometry(), occlusion, options.aligned_views)
     generator = torch.Generator().manual_seed(args.seed)
@@ -121,7 +121,7 @@ def draw_views(args: argparse.Namespace) -> Image.Image:
     return augmentation_sheet(np.ascontiguousarray(pixels), labels, args.height)
 
 
-def read(args: argparse.Namespace) -> tuple[list[Any], list[Any]]:
+def read_named(args: argparse.Namespace) -> tuple[list[Any], list[Any]]:
     """The first images of all that were named, and their pixels."""
     from oamn_plugin.datasets.images import read_image
     from oamn_plugin.search.gallery import read_gallery
@@ -142,7 +142,7 @@ def stack(sheets: list[Any]) -> Image.Image:
     return out
 
 
-def save(sheet: Image.Image, path: Path) -> None:
+def save_sheet(sheet: Image.Image, path: Path) -> None:
     """Writes a picture in the format that its file name ends in."""
     from PIL import Image
 

@@ -31,7 +31,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PublishedSet:
     """One data set and protocol.
 
     Attributes:
@@ -89,14 +89,16 @@ _TABLE: tuple[tuple[str, FolderLayout, Reader, _Size | None, _Size, _Size], ...]
     ("DukeMTMC", market.DUKEMTMC, read_market_layout, (702, 16522), (702, 2228), (1110, 17661)),
     ("MSMT17", msmt17.MSMT17, msmt17.read_msmt17, (1041, 30248), (3060, 11659), (3060, 82161)),
 )
-CATALOGUE: dict[str, Entry] = {
-    name: Entry(name, layout, reader, Published(*train) if train else None, Published(*query), Published(*gallery))
+CATALOGUE: dict[str, PublishedSet] = {
+    name: PublishedSet(
+        name, layout, reader, Published(*train) if train else None, Published(*query), Published(*gallery)
+    )
     for name, layout, reader, train, query, gallery in _TABLE
 }
 """Data set name to its entry."""
 
 
-def find_entry(name: str) -> Entry:
+def find_entry(name: str) -> PublishedSet:
     """The entry of a name, whatever its case and hyphens.
 
     Raises:

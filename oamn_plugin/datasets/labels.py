@@ -18,7 +18,7 @@ _WHOLE = re.compile(r"-?[0-9]+")
 _LARGEST = 2**63 - 1  # what arrays and tensors of labels hold
 
 
-class Labels(NamedTuple):
+class PathLabels(NamedTuple):
     """Identity and camera as a path writes them; the camera is empty where there is none."""
 
     pid: str
@@ -42,21 +42,21 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 def labels_of(
     path: str | os.PathLike[str], folder: str | os.PathLike[str], expression: re.Pattern[str]
-) -> Labels | None:
+) -> PathLabels | None:
     """Identity and camera of an image by its path below the folder that was given, written with ``/``.
 
     Returns:
         the labels in plain form; None where the expression does not match or names no identity.
 
     >>> labels_of("set/query/0007_c2.jpg", "set/query", compile_pattern(MARKET_PATTERN))
-    Labels(pid='7', camid='2')
+    PathLabels(pid='7', camid='2')
     >>> labels_of("set/query/anna/1.jpg", "set/query", compile_pattern("^(?P<pid>[^/]+)/"))
-    Labels(pid='anna', camid='')
+    PathLabels(pid='anna', camid='')
     """
     match = expression.search(Path(path).relative_to(folder).as_posix())
     if match is None or not (match["pid"] or "").strip():
         return None
-    return Labels(plain_label(match["pid"]), plain_label(match.groupdict().get("camid") or ""))
+    return PathLabels(plain_label(match["pid"]), plain_label(match.groupdict().get("camid") or ""))
 
 
 def plain_label(text: str) -> str:

@@ -23,7 +23,7 @@ from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.occlusion import OCCLUSION_TYPES, OPPOSITE, SIDES, along_side, split_type, strip
 
-AREA_RANGE = (0.2, 0.6)
+COVERED_SHARES = (0.2, 0.6)
 """Smallest and largest share of the image that a validation occluder covers."""
 _SPAN_RANGE = (0.7, 1.0)  # share of its side that the occluder spans
 _CROP_RANGE = (0.4, 1.0)  # extent of the crop, against the largest of its shape that fits the source
@@ -217,7 +217,7 @@ def _place(side: str, size: tuple[int, int], rng: random.Random) -> tuple[int, i
     image_width, image_height = size
     if image_width < 8 or image_height < 8:
         raise ValueError(f"an image of {image_width} x {image_height} pixels is too small to occlude: at least 8 x 8")
-    area, span, at_end = _uniform(rng, *AREA_RANGE), _uniform(rng, *_SPAN_RANGE), rng.random() < 0.5
+    area, span, at_end = _uniform(rng, *COVERED_SHARES), _uniform(rng, *_SPAN_RANGE), rng.random() < 0.5
     depth = area / span
     across, along = (image_width, image_height) if side in ("left", "right") else (image_height, image_width)
     deep, wide = max(1, round(depth * across)), max(1, round(span * along))

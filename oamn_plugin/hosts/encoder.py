@@ -66,8 +66,10 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
     """
     card = card_of(args)
     named = bool(args.config_file or args.weights or args.opts or card)
-    stored = None if named or index is None else stored_model(index)
-    encoder = load_model(args.config_file, args.weights, args.opts, card) if stored is None else load_stored(stored)
+    stored = None if named or index is None else index_model(index)
+    encoder = (
+        load_model(args.config_file, args.weights, args.opts, card) if stored is None else load_index_model(stored)
+    )
     given = {
         "kind": args.unification,
         "place": args.blank,
@@ -79,7 +81,7 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
     return unified_as(encoder, **{name: value for name, value in given.items() if value is not None})
 
 
-def stored_model(index: str | Path) -> dict[str, Any] | None:
+def index_model(index: str | Path) -> dict[str, Any] | None:
     """What an index says of the model it was built with; None where there is no index, or it does not say.
 
     Raises:
@@ -93,11 +95,11 @@ def stored_model(index: str | Path) -> dict[str, Any] | None:
     return model if model and model.get("source") is not None else None
 
 
-def load_stored(model: Mapping[str, Any]) -> ImageEncoder:
+def load_index_model(model: Mapping[str, Any]) -> ImageEncoder:
     """The encoder that an index was built with.
 
     Args:
-        model: of :func:`stored_model`.
+        model: of :func:`index_model`.
 
     Raises:
         ModelChoiceError: damaged entries, or files that are no longer there.
@@ -223,7 +225,7 @@ def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] 
         given, missing = ("--weights", "--config-file") if weights else ("--config-file", "--weights")
         hint = did_you_mean(weights, catalogue()) if weights and not Path(weights).is_file() else ""
         raise ModelChoiceError(f"{given} needs {missing} too; leave out both to use the packaged model.{hint}")
-    if host_of(config_file, opts) == "torchreid":
+    if host_of_config(config_file, opts) == "torchreid":
         from oamn_plugin.hosts.torchreid.inference import load_encoder as load_torchreid
 
         return load_torchreid(config_file, weights, opts)
@@ -233,7 +235,7 @@ def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] 
     return load_encoder(config_file, weights, opts)
 
 
-def host_of(config_file: str, opts: Sequence[str] = ()) -> str:
+def host_of_config(config_file: str, opts: Sequence[str] = ()) -> str:
     """``torchreid`` if the first key of a file, or without one of the options, is in lower case, else ``fastreid``."""
     import yaml
 

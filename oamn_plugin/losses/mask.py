@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from oamn_plugin.losses.common import check_views, full_precision, groups_of, is_half, side_scale, without_autocast
 
-AXES = ((1, 2), (3, 4))
+OPPOSING_GROUPS = ((1, 2), (3, 4))
 """Groups of the two opposing pairs: left and right, bottom and top."""
 
 
@@ -64,7 +64,7 @@ class MaskConsistencyLoss(nn.Module):
         products = _channel_products(features)
         kept = (self.floor + masks).flatten(2).transpose(1, 2)  # (B, n, V), g = f * kept
         total = kept.new_zeros(len(types))
-        for pair in AXES:
+        for pair in OPPOSING_GROUPS:
             members = ((groups == pair[0]) | (groups == pair[1])) & half
             signs = members.to(kept.dtype)
             signs[:, 0] = -1.0

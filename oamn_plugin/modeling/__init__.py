@@ -8,7 +8,7 @@ from oamn_plugin.modeling.fuse_batchnorm import fuse_batchnorm
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.oamn import OAMN, OAMNOutput
 from oamn_plugin.modeling.scorer import OcclusionScorer
-from oamn_plugin.modeling.split import Split, split_backbone
+from oamn_plugin.modeling.split import SplitBackbone, split_backbone
 
 __all__ = [
     "BACKBONES",
@@ -17,7 +17,7 @@ __all__ = [
     "OAMNOutput",
     "OcclusionScorer",
     "SpatialRelationMask",
-    "Split",
+    "SplitBackbone",
     "SplitModel",
     "WholeModel",
     "build_backbone",

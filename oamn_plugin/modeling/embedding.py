@@ -19,7 +19,7 @@ from oamn_plugin.modeling.split import MASK_STRIDE, cut_modules, evaluating, pro
 
 Forward = Callable[[Tensor], Tensor]
 """Images (N, 3, H, W) to descriptors (N, D), by a network in evaluation mode."""
-TOLERANCE = 1e-4
+_TOLERANCE = 1e-4
 DUMMY_SIZE = (64, 32)
 
 
@@ -127,7 +127,7 @@ def embedding_model(
         split = SplitModel(model, border, forward, normalised)
         try:
             features = split.encode(image)
-            same = torch.allclose(split.embed(features), whole.embed(image), rtol=TOLERANCE, atol=TOLERANCE)
+            same = torch.allclose(split.embed(features), whole.embed(image), rtol=_TOLERANCE, atol=_TOLERANCE)
             return split if same and features.ndim == 4 else whole
         except (ValueError, RuntimeError, TypeError):  # it reads more of the image than the map: not to be cut
             return whole

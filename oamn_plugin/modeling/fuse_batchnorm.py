@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from oamn_plugin.modeling.oamn import OAMN
 from oamn_plugin.modeling.split import evaluating, probe_image
 
-TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 
 
 def fuse_batchnorm(model: OAMN) -> OAMN:
@@ -36,7 +36,7 @@ def fuse_batchnorm(model: OAMN) -> OAMN:
             part = copy.deepcopy(whole)
             _fuse(part)
             expected, found = whole(image), part(image)
-            if torch.allclose(expected, found, rtol=TOLERANCE, atol=TOLERANCE * float(expected.abs().max())):
+            if torch.allclose(expected, found, rtol=_TOLERANCE, atol=_TOLERANCE * float(expected.abs().max())):
                 setattr(made, name, part)
             image = expected
     return made

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oamn_plugin.losses.common import full_precision
 from oamn_plugin.modeling.backbones import build_backbone
 from oamn_plugin.modeling.classifier import build_classifier
 from oamn_plugin.modeling.mask import SpatialRelationMask
@@ -142,9 +143,8 @@ class OAMN(nn.Module):
 
     def describe(self, masked_features: Tensor) -> Tensor:
         """Returns unit descriptors (N, D) of masked features (N, C, h, w). Meant for eval mode."""
-        descriptors = self.feat_bn(self.pooled(masked_features))
         # under autocast the norm of a half-precision vector would be off in the third digit
-        return F.normalize(descriptors.float() if descriptors.dtype in (torch.float16, torch.bfloat16) else descriptors)
+        return F.normalize(full_precision(self.feat_bn(self.pooled(masked_features))))
 
     def forward(self, images: Tensor) -> OAMNOutput | Tensor:
         """Returns :class:`OAMNOutput` in training, unit descriptors (N, D) in evaluation."""

@@ -25,7 +25,7 @@ from oamn_plugin.presets import without_removed
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 NAME = "oamn_small"
-FORMAT = 1
+CARD_FORMAT = 1
 LIMIT = 6_000_000
 """Bytes that a packaged weight file may have."""
 
@@ -65,7 +65,7 @@ class ModelCard:
     data_set: str = ""
     terms: str = ""
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    format: int = FORMAT
+    format: int = CARD_FORMAT
 
     def build(self) -> OAMN:
         """The network without its weights, in evaluation mode, on the CPU."""
@@ -93,8 +93,8 @@ def read_card(folder: Path = ASSETS) -> ModelCard:
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise PackagedModelError(f"the card {_card(folder)} is damaged: {error}") from error
-    if card.format != FORMAT:
-        raise PackagedModelError(f"the card {_card(folder)} is of format {card.format}, known is {FORMAT}")
+    if card.format != CARD_FORMAT:
+        raise PackagedModelError(f"the card {_card(folder)} is of format {card.format}, known is {CARD_FORMAT}")
     return card
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_flatten, tree_map
+
+from oamn_plugin.losses.common import full_precision
 
 
 def has_bfloat16() -> bool:
@@ -71,25 +74,14 @@ def keep_precise(module: nn.Module) -> nn.Module:
 
 
 def precisely(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Calls a function with autocast switched off and half-precision tensors made float32, in dicts too."""
-    devices = {tensor.device.type for tensor in _tensors([args, kwargs])}
+    """Calls a function with autocast switched off and half-precision tensors made float32, in containers too."""
+    devices = {leaf.device.type for leaf in tree_flatten([args, kwargs])[0] if isinstance(leaf, Tensor)}
     with contextlib.ExitStack() as stack:
         for device in devices:
             stack.enter_context(torch.autocast(device, enabled=False))
-        return function(*_as_float(args), **_as_float(kwargs))
+        return function(*as_float(args), **as_float(kwargs))
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (dict, tuple, list)):
-        for value in tree.values() if isinstance(tree, dict) else tree:
-            yield from _tensors(value)
-
-
-def _as_float(tree: Any) -> Any:
-    if isinstance(tree, Tensor):
-        return tree.float() if tree.dtype in (torch.float16, torch.bfloat16) else tree
-    if isinstance(tree, dict):
-        return {name: _as_float(value) for name, value in tree.items()}
-    return type(tree)(_as_float(value) for value in tree) if type(tree) in (tuple, list) else tree
+def as_float(tree: Any) -> Any:
+    """Tensors in half precision as float32, in tuples, lists and dicts too; all else as it is."""
+    return tree_map(lambda leaf: full_precision(leaf) if isinstance(leaf, Tensor) else leaf, tree)

@@ -35,7 +35,7 @@ HEADS = frozenset(
 """Children behind the last feature map; they are no part of an encoder."""
 
 
-class Split(NamedTuple):
+class SplitBackbone(NamedTuple):
     """The two encoders of a split backbone and the channels that each gives."""
 
     low: nn.Module
@@ -80,7 +80,7 @@ LAYOUTS = (
 )
 
 
-def split_backbone(backbone: nn.Module) -> Split:
+def split_backbone(backbone: nn.Module) -> SplitBackbone:
     """Splits a backbone where its features reach stride 16.
 
     ResNets are split before their last stage (layer1 to layer3 | layer4), OSNet before conv4, networks that are one
@@ -106,7 +106,7 @@ def split_backbone(backbone: nn.Module) -> Split:
     with evaluating(backbone):
         if is_vision_transformer(backbone):
             size = getattr(backbone.patch_embed, "img_size", None) or (224, 224)
-            split = Split(*split_vision_transformer(backbone, probe_image(backbone, size)))
+            split = SplitBackbone(*split_vision_transformer(backbone, probe_image(backbone, size)))
         else:
             split = _check(backbone, *cut_modules(backbone))
     for module in (*split.low.modules(), *split.high.modules()):
@@ -190,7 +190,7 @@ def _blocks_within_stride(backbone: nn.Module, stem: nn.Module, blocks: list[nn.
     return count
 
 
-def _check(backbone: nn.Module, low: nn.Module, high: nn.Module) -> Split:
+def _check(backbone: nn.Module, low: nn.Module, high: nn.Module) -> SplitBackbone:
     image = probe_image(backbone, (64, 64))
     middle = low(image)
     features = high(middle)
@@ -203,4 +203,4 @@ def _check(backbone: nn.Module, low: nn.Module, high: nn.Module) -> Split:
             f"cannot split this {type(backbone).__name__}: its layers do not simply follow each other, so the two "
             "halves would compute something else than the whole"
         )
-    return Split(low, high, middle.shape[1], features.shape[1])
+    return SplitBackbone(low, high, middle.shape[1], features.shape[1])

@@ -16,7 +16,7 @@ from oamn_plugin.retrieval.protocol import Gallery, Labels, Protocol, Types
 
 FPRS = (1e-4, 1e-3, 1e-2)
 """The false positive rates that fastreid reports."""
-Blocks = Iterator[tuple[np.ndarray, list[Members]]]
+_Blocks = Iterator[tuple[np.ndarray, list[Members]]]
 _REACH = 64
 
 
@@ -74,7 +74,7 @@ def tpr_at_fpr(
     """
     protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types, absent)
 
-    def blocks() -> Blocks:
+    def blocks() -> _Blocks:
         made = (
             protocol.blocks(query, gallery, metric, chunk_size)
             if matching is None
@@ -104,7 +104,7 @@ def _window(shares: np.ndarray, fpr: float) -> np.ndarray:
     return np.arange(max(0, near - _REACH), min(len(shares), near + _REACH + 1))
 
 
-def _count_impostors(blocks: Blocks, ascending: np.ndarray) -> _Impostors:
+def _count_impostors(blocks: _Blocks, ascending: np.ndarray) -> _Impostors:
     """Counts in the order of descending thresholds."""
     below, up_to = (np.zeros(len(ascending), dtype=np.int64) for _ in range(2))
     total, workers = 0, torch.get_num_threads()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 from oamn_plugin.hosts.fastreid.config import unification
-from oamn_plugin.modeling.embedding import WholeModel, embedding_model
+from oamn_plugin.hosts.shared.evaluation import embedded
 from oamn_plugin.retrieval.strips import fill_colour
 from oamn_plugin.retrieval.unification import Unification
 
@@ -45,8 +44,7 @@ class Embedding(NamedTuple):
 def embedding_of(cfg: CfgNode, model: nn.Module) -> Embedding:
     """A built model, in evaluation mode, and how it is unified.
 
-    OAMN is the core's own. Any other meta-architecture is stopped and resumed at stride 16, if strips are to be blanked
-    on its features and a dry run shows that it can be.
+    OAMN is the core's own; any other meta-architecture is wrapped by :func:`embedded`.
     """
     settings = unification(cfg)
     if hasattr(model, "oamn"):
@@ -57,11 +55,5 @@ def embedding_of(cfg: CfgNode, model: nn.Module) -> Embedding:
         found = model({"images": images.clone()}).float()  # a copy: the host normalises in place
         return (found + model({"images": images.flip(3)}).float()) / 2 if flip else found
 
-    normalised = cfg.TEST.METRIC == "cosine" or settings.kind == "matched"
-    if settings.kind == "matched" and settings.place == "features":
-        core = embedding_model(model, tuple(cfg.INPUT.SIZE_TEST), forward, normalised)
-        if not core.blanks_features:
-            settings = replace(settings, place="image")
-    else:
-        core = WholeModel(model, forward, normalised)
-    return Embedding(core.eval(), settings, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    core, settings = embedded(model, settings, tuple(cfg.INPUT.SIZE_TEST), forward, cfg.TEST.METRIC == "cosine")
+    return Embedding(core, settings, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

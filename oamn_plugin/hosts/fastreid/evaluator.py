@@ -20,7 +20,7 @@ from oamn_plugin.hosts.fastreid.embedding import Embedding, embedding_of
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet, Settings, evaluate
+from oamn_plugin.hosts.shared.evaluation import Batch, EvaluationSettings, ImageSet, evaluate
 from oamn_plugin.hosts.shared.results import write_per_query
 from oamn_plugin.hosts.shared.truth import truth_scores
 from oamn_plugin.modeling.precision import mixed_precision
@@ -99,11 +99,11 @@ class OcclusionUnifiedEvaluator:
 EVALUATOR_REGISTRY.register(OcclusionUnifiedEvaluator)
 
 
-def evaluation_settings(cfg: CfgNode, embedding: Embedding) -> Settings:
+def evaluation_settings(cfg: CfgNode, embedding: Embedding) -> EvaluationSettings:
     """What ``TEST`` says of an evaluation."""
     test = cfg.TEST
     expansion = {"k": test.AQE.QE_K, "alpha": test.AQE.ALPHA, "times": test.AQE.QE_TIME}
-    return Settings(
+    return EvaluationSettings(
         unification=embedding.unification,
         colour=embedding.colour,
         rerank=Reranking(test.RERANK.K1, test.RERANK.K2, test.RERANK.LAMBDA) if test.RERANK.ENABLED else None,

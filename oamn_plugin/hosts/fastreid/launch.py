@@ -23,7 +23,7 @@ from fastreid.utils import comm
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.signals import INTERRUPTED, answering
 
-TIMEOUT = datetime.timedelta(hours=2)
+ANSWER_TIMEOUT = datetime.timedelta(hours=2)
 """How long a process waits for another that is alive and silent, such as the first one while it ranks a gallery."""
 GRACE = 20.0
 """Seconds that the other processes have to end by themselves once one has failed."""
@@ -193,7 +193,7 @@ def _join(rank: int, device: str, url: str, world: int = 0) -> None:
     if cuda:
         torch.cuda.set_device(rank)
     where: dict[str, Any] = {} if url == "env://" else {"world_size": world, "rank": rank}
-    dist.init_process_group("nccl" if cuda else "gloo", init_method=url, timeout=TIMEOUT, **where)
+    dist.init_process_group("nccl" if cuda else "gloo", init_method=url, timeout=ANSWER_TIMEOUT, **where)
     comm._LOCAL_PROCESS_GROUP = dist.group.WORLD
 
 

@@ -16,7 +16,7 @@ from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
-from oamn_plugin.hosts.shared.evaluation import Settings
+from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
 from oamn_plugin.presets import PATCH_SOURCES, preset, without_effect
 from oamn_plugin.retrieval import Reranking, Unification
 
@@ -140,7 +140,7 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
 def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
     """What an evaluation would refuse, a line each."""
     rerank = Reranking() if cfg.TEST.RERANK.ENABLED else None
-    return Settings(settings, rerank=rerank, expansion={} if cfg.TEST.AQE.ENABLED else None).problems()
+    return EvaluationSettings(settings, rerank=rerank, expansion={} if cfg.TEST.AQE.ENABLED else None).problems()
 
 
 def idle_settings(cfg: CfgNode) -> list[str]:

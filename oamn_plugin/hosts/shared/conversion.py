@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from oamn_plugin.hosts.shared.errors import CheckpointError
+from oamn_plugin.modeling.official import CHECKPOINT_PREFIX as PREFIX
 
-PREFIX = "oamn."
 CEIL_POOLING = "ceil_pooling"
 """Entry of a torchreid-style checkpoint whose ResNet pools its stem as fastreid's does."""
-POOLINGS = ("ceil", "padded")
 _OWN = ("encoder_low.", "encoder_high.", "feat_bn.")
 _STEM, _STAGE = "encoder_low.bn1.", "encoder_low.layer1."
 
 
-def host_of(content: Mapping[str, Any]) -> str:
+def host_of_checkpoint(content: Mapping[str, Any]) -> str:
     """Which toolbox a checkpoint of OAMN is of: ``fastreid`` or ``torchreid``.
 
     Raises:

@@ -21,6 +21,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map
 
 from oamn_plugin.losses.common import full_precision
 
@@ -78,14 +79,7 @@ def gather(tree: Any) -> Any:
     """
     if world_size() == 1:
         return tree
-    if isinstance(tree, Tensor):
-        return _Gather.apply(tree) if tree.ndim else tree
-    if isinstance(tree, dict):
-        return {name: gather(value) for name, value in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        found = [gather(value) for value in tree]
-        return type(tree)(*found) if hasattr(tree, "_fields") else type(tree)(found)
-    return tree
+    return tree_map(lambda leaf: _Gather.apply(leaf) if isinstance(leaf, Tensor) and leaf.ndim else leaf, tree)
 
 
 class _Gather(torch.autograd.Function):

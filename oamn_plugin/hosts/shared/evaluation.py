@@ -10,16 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.distributed import gather_arrays, gather_objects, rank, world_size
+from oamn_plugin.modeling.embedding import Forward, WholeModel, embedding_model
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.retrieval import Reranking, evaluate_ranking, expand_all, tpr_at_fpr
 from oamn_plugin.retrieval.counting import WHOLE, Shard
@@ -66,7 +67,7 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationSettings:
     """How a model is evaluated.
 
     Attributes:
@@ -124,7 +125,33 @@ class Evaluation:
     skipped: list[str]
 
 
-def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings | None = None) -> Evaluation:
+def embedded(
+    model: nn.Module,
+    unification: Unification,
+    image_size: tuple[int, int],
+    forward: Forward | None = None,
+    normalised: bool = False,
+) -> tuple[WholeModel, Unification]:
+    """A host's own model as an embedding model in evaluation mode, and how it can be unified.
+
+    It is cut at stride 16 only if strips are to be blanked on its features and a dry run shows that it can be; where it
+    cannot, they are blanked on the image.
+
+    Args:
+        model: any but an OAMN, which is an embedding model by itself.
+        unification: what is asked for.
+        image_size: (height, width) in pixels.
+        forward: how the model describes images; None: by calling it.
+        normalised: unit descriptors for plain matching too.
+    """
+    matched = unification.kind == "matched"
+    if not matched or unification.place == "image":
+        return WholeModel(model, forward, normalised or matched).eval(), unification
+    core = embedding_model(model, image_size, forward)
+    return core.eval(), unification if core.blanks_features else replace(unification, place="image")
+
+
+def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: EvaluationSettings | None = None) -> Evaluation:
     """Scores a model on one data set.
 
     Args:
@@ -140,7 +167,7 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings 
         EvaluationError: no query or no gallery image can be read.
         ValueError: no query has a match, or the settings do not go together.
     """
-    settings = settings or Settings()
+    settings = settings or EvaluationSettings()
     if problems := settings.problems():
         raise ValueError("; ".join(problems))
     skipped: list[str] = []
@@ -172,7 +199,7 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Settings 
 
 
 def _describe_queries(
-    model: Any, query: ImageSet, settings: Settings, skipped: list[str]
+    model: Any, query: ImageSet, settings: EvaluationSettings, skipped: list[str]
 ) -> tuple[list[int], QueryDescriptors]:
     """Places and descriptors of all queries that can be read, on every process."""
     kept: list[int] = []
@@ -200,7 +227,7 @@ def _describe_gallery(
     start: int,
     stop: int,
     names: Sequence[str],
-    settings: Settings,
+    settings: EvaluationSettings,
     store: DescriptorStore,
     skipped: list[str],
     dim: int,
@@ -243,7 +270,7 @@ def _in_place(found: dict[str, Tensor], places: Sequence[int], start: int, stop:
 
 
 def _rank(
-    settings: Settings,
+    settings: EvaluationSettings,
     queries: QueryDescriptors,
     query: Sequence[Record],
     store: DescriptorStore,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from oamn_plugin.modeling.precision import keep_precise, mixed_precision, split_strides
+from oamn_plugin.modeling.precision import as_float, keep_precise, mixed_precision, split_strides
 
 
 def train_in_bfloat16(model: nn.Module) -> nn.Module:
@@ -23,16 +23,7 @@ def train_in_bfloat16(model: nn.Module) -> nn.Module:
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         with mixed_precision("cpu", enabled=self.training):
-            return _as_float(own.forward(self, *args, **kwargs))
+            return as_float(own.forward(self, *args, **kwargs))
 
     model.__class__ = type(own.__name__, (own,), {"forward": forward})
     return model
-
-
-def _as_float(output: Any) -> Any:
-    if isinstance(output, Tensor):
-        return output.float()
-    if not isinstance(output, (tuple, list)):
-        return output
-    parts = [_as_float(part) for part in output]
-    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)

@@ -17,7 +17,7 @@ from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_model
 from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, model_factory
 from oamn_plugin.hosts.torchreid.config import oamn_options
 from oamn_plugin.hosts.torchreid.models import PREFIX, restore_pooling
-from oamn_plugin.hosts.torchreid.testing import METRICS
+from oamn_plugin.hosts.torchreid.testing import HOST_METRICS
 from oamn_plugin.presets import PATCH_SOURCES, preset, without_effect
 from oamn_plugin.weights import missing_weights
 
@@ -81,7 +81,7 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
         ("train.optim", cfg.train.optim, host_module("optim.optimizer").AVAI_OPTIMS),
         ("train.lr_scheduler", cfg.train.lr_scheduler, schedules),
         ("loss.name", cfg.loss.name, SINGLE_STAGE),
-        ("test.dist_metric", cfg.test.dist_metric, METRICS),
+        ("test.dist_metric", cfg.test.dist_metric, HOST_METRICS),
         ("embedded.size", cfg.embedded.size, SIZES),
         *(("data.sources", name, image_datasets()) for name in cfg.data.sources),
         *(("data.targets", name, image_datasets()) for name in cfg.data.targets),

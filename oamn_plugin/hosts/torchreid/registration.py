@@ -46,7 +46,7 @@ def register(
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
     given = replace(
-        settings.Settings(),
+        settings.BuildSettings(),
         input_size=(int(input_size[0]), int(input_size[1])),
         preset=preset,
         options=options,

@@ -9,7 +9,7 @@ from oamn_plugin.datasets.labels import MARKET_PATTERN
 
 
 @dataclass
-class Settings:
+class BuildSettings:
     """Arguments of whatever the host builds by name after :func:`oamn_plugin.hosts.torchreid.register`.
 
     Attributes:
@@ -28,5 +28,5 @@ class Settings:
     custom: dict[str, str] = field(default_factory=lambda: {"train": "train", "pattern": MARKET_PATTERN})
 
 
-SETTINGS = Settings()
+SETTINGS = BuildSettings()
 """The settings in force; :func:`oamn_plugin.hosts.torchreid.register` changes them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,14 @@ from torch import nn
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, ImageSet, Settings, evaluate
+from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, EvaluationSettings, ImageSet, embedded, evaluate
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
 from oamn_plugin.hosts.shared.truth import truth_scores
-from oamn_plugin.modeling import OAMN, WholeModel, embedding_model
+from oamn_plugin.modeling import OAMN
 from oamn_plugin.retrieval import Reranking, Unification, fill_colour
 
-METRICS = {"euclidean": "sqeuclidean", "cosine": "cosine"}
+HOST_METRICS = {"euclidean": "sqeuclidean", "cosine": "cosine"}
 
 
 class CoreTesting:
@@ -64,8 +63,8 @@ class CoreTesting:
         Raises:
             ConfigError: an unknown metric, or the single-shot protocol of CUHK03, which needs random draws.
         """
-        if dist_metric not in METRICS:
-            raise ConfigError(f"test.dist_metric must be one of {', '.join(METRICS)}, got {dist_metric!r}")
+        if dist_metric not in HOST_METRICS:
+            raise ConfigError(f"test.dist_metric must be one of {', '.join(HOST_METRICS)}, got {dist_metric!r}")
         if use_metric_cuhk03:
             raise ConfigError(
                 "cuhk03.use_metric_cuhk03: random single-shot galleries are not offered; use the new split"
@@ -77,7 +76,7 @@ class CoreTesting:
         self.results = {}
         for name in self.test_loader:
             with same_random_numbers():
-                found = self.evaluate(name, METRICS[dist_metric], normalize_feature, rerank)
+                found = self.evaluate(name, HOST_METRICS[dist_metric], normalize_feature, rerank)
             self.results[name] = found.scores
             if save_dir:
                 write_per_query(Path(save_dir), name, found)
@@ -104,15 +103,16 @@ class CoreTesting:
         bare = self.bare_model
         own = Unification.of(bare.options) if isinstance(bare, OAMN) else Unification()
         core, unification = embedding_of(bare, self.unification or own, self._image_size, normalised)
-        settings = Settings(
+        settings = EvaluationSettings(
             unification=unification,
             colour=fill_colour(unification.fill, *normalisation(self.datamanager)),
             metric=metric,
             rerank=Reranking() if rerank else None,
             chunk_size=self.chunk_size,
         )
-        found = evaluate(core, self._image_set(name, "query"), self._image_set(name, "gallery"), settings)
-        found.scores.update(truth_scores(core, found, self._batches(name, "query")))
+        query, gallery = (self._image_set(name, part) for part in ("query", "gallery"))
+        found = evaluate(core, query, gallery, settings)
+        found.scores.update(truth_scores(core, found, query.load(0, len(query.records))))
         return found
 
     @property
@@ -122,14 +122,14 @@ class CoreTesting:
     def _image_set(self, name: str, part: str) -> ImageSet:
         loader = self.test_loader[name][part]
         records = [Record(*one[:3]) for one in getattr(loader.dataset, part)]
-        return ImageSet(records, lambda start, stop: self._batches(name, part), loader.batch_size)
 
-    def _batches(self, name: str, part: str) -> Iterator[Batch]:
-        start = 0
-        for data in self.test_loader[name][part]:
-            images, pids, _ = self.parse_data_for_eval(data)  # type: ignore[attr-defined]
-            yield Batch(range(start, start + len(pids)), images.cuda() if self.use_gpu else images)
-            start += len(pids)
+        def load(start: int, stop: int) -> Iterator[Batch]:
+            for first, data in zip(range(0, stop, loader.batch_size), loader, strict=False):
+                images, pids, _ = self.parse_data_for_eval(data)  # type: ignore[attr-defined]
+                if first >= start:
+                    yield Batch(range(first, first + len(pids)), images.cuda() if self.use_gpu else images)
+
+        return ImageSet(records, load, loader.batch_size)
 
 
 def normalisation(datamanager: Any) -> tuple[list[float], list[float]]:
@@ -141,18 +141,7 @@ def normalisation(datamanager: Any) -> tuple[list[float], list[float]]:
 def embedding_of(
     model: nn.Module, unification: Unification, image_size: tuple[int, int], normalised: bool
 ) -> tuple[Any, Unification]:
-    """A model of the host as an embedding model, in evaluation mode, and how it can be unified.
-
-    Args:
-        model: an OAMN, or any model of the host.
-        unification: what is asked for; strips move from the features to the image where a model cannot be cut.
-        image_size: (height, width) in pixels.
-        normalised: unit descriptors for plain matching too.
-    """
+    """A model of the host, or OAMN, as :func:`embedded` gives it."""
     if isinstance(model, OAMN):
         return model, unification
-    matched = unification.kind == "matched"
-    if not matched or unification.place == "image":
-        return WholeModel(model, normalised=normalised or matched).eval(), unification
-    core = embedding_model(model, image_size)
-    return core.eval(), unification if core.blanks_features else replace(unification, place="image")
+    return embedded(model, unification, image_size, normalised=normalised)
