@@ -85,7 +85,7 @@ def test_a_name_of_fastreids_zoo_needs_no_configuration(tmp_path: Path, monkeypa
     pytest.importorskip("fastreid")
     from fastreid.modeling.meta_arch import build_model
 
-    import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
+    import oamn_plugin.hosts.fastreid
     from oamn_plugin.hosts.fastreid.config import load_config
 
     monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
