@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
@@ -34,10 +35,12 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
     cfg = without_training(load_config(config_file, opts))
     if not weights:
         raise ConfigError("no weight file was given")
+    cfg.defrost()
     if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.TEST.UNIFICATION:
-        cfg.defrost()
         cfg.TEST.UNIFICATION = "matched"
-        cfg.freeze()
+    if not torch.cuda.is_available():  # what was trained on a GPU is of use on any machine
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
     model = build_model(cfg)
     load_weights(model, weights)
     return encoder_of(cfg, model, weights)
