@@ -409,7 +409,8 @@ def test_wrong_types_in_records_are_one_message(small, tmp_path, encoder, querie
     path = small.folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content))
-    (small.folder / "approximate.faiss").touch()
+    (small.folder / "approximate").mkdir(exist_ok=True)
+    (small.folder / "approximate" / "none.faiss").touch()
 
     def use() -> None:
         index = GalleryIndex(small.folder, encoder)
