@@ -8,7 +8,7 @@ from typing import Any
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
-from oamn_plugin.hosts.fastreid.config import load_config
+from oamn_plugin.hosts.fastreid.config import altered, load_config
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared.errors import ConfigError
@@ -35,9 +35,7 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
     if not weights:
         raise ConfigError("no weight file was given")
     if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.TEST.UNIFICATION:
-        cfg.defrost()
-        cfg.TEST.UNIFICATION = "matched"
-        cfg.freeze()
+        cfg = altered(cfg, {"TEST.UNIFICATION": "matched"})
     model = build_model(cfg)
     load_weights(model, weights)
     return encoder_of(cfg, model, weights)
@@ -60,9 +58,5 @@ def encoder_of(cfg: CfgNode, model: Any, name: str = "") -> ImageEncoder:
 
 def without_training(cfg: CfgNode) -> CfgNode:
     """The configuration for use alone: no ImageNet weights are fetched, the classifier is as small as can be."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.MODEL.HEADS.NUM_CLASSES = cfg.MODEL.HEADS.NUM_CLASSES or 1
-    cfg.freeze()
-    return cfg
+    classes = cfg.MODEL.HEADS.NUM_CLASSES or 1
+    return altered(cfg, {"MODEL.BACKBONE.PRETRAIN": False, "MODEL.HEADS.NUM_CLASSES": classes})

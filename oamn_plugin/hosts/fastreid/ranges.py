@@ -18,7 +18,8 @@ from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
 from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
-from oamn_plugin.presets import PATCH_SOURCES, without_effect
+from oamn_plugin.hosts.shared.preflight import idle_occlusion
+from oamn_plugin.presets import PATCH_SOURCES
 from oamn_plugin.retrieval import Reranking, Unification
 
 ABOVE_0 = (
@@ -146,19 +147,10 @@ def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
 
 def idle_settings(cfg: CfgNode) -> list[str]:
     """A line for each setting of the training that another one makes ineffective."""
-    given, oamn = cfg.INPUT.OCCLUSION, cfg.MODEL.META_ARCHITECTURE == "OAMN"
-    if not oamn:
-        idle = [] if given.PROB else [name for name in ("BLACK_SHARE", "CUT_SHARE") if given[name]]
-        return [f"INPUT.OCCLUSION.{name} does nothing while INPUT.OCCLUSION.PROB is 0" for name in idle]
-    found = [
-        f"MODEL.OAMN.{name.upper()} does nothing with MODEL.OAMN.AXES above 0: it is drawn for one view an image alone"
-        for name in without_effect(oamn_options(cfg), given_options(cfg.MODEL.OAMN, "MODEL.OAMN."))
-    ]
-    if given.PROB or given.BLACK_SHARE or given.CUT_SHARE:
-        found.append(
-            "INPUT.OCCLUSION is for other methods: OAMN's views are set by MODEL.OAMN.OCCLUDED_SHARE, BLACK_SHARE, "
-            "CUT_SHARE and PATCH_SOURCE"
-        )
-    if cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
+    oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
+    given = given_options(cfg.MODEL.OAMN, "MODEL.OAMN.")
+    options = oamn_options(cfg) if oamn else None
+    found = idle_occlusion("INPUT.OCCLUSION.", cfg.INPUT.OCCLUSION, "MODEL.OAMN.", options, given)
+    if oamn and cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
         found.append("INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device: its views are not erased")
     return found

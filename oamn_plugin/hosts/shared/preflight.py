@@ -10,9 +10,11 @@ from tabulate import tabulate
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError, did_you_mean
+from oamn_plugin.hosts.shared.config import case_of
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.evaluation import without_match
 from oamn_plugin.hosts.shared.run_folder import busy, holder
+from oamn_plugin.presets import Options, without_effect
 
 SEED_LIMIT = 2**31
 """numpy's old generator, which the hosts draw from, takes no larger seed from every process."""
@@ -48,6 +50,36 @@ def wrong_seed(key: str, seed: int, lowest: int) -> list[str]:
 def too_small_batch(key: str, images: int) -> list[str]:
     """A finding where a training batch is one image: batch normalisation and triplets need more."""
     return [f"{key} must be 2 or more: one image has no batch statistics"] if images == 1 else []
+
+
+def idle_occlusion(
+    keys: str, settings: Mapping[str, float], method: str, options: Options | None, given: Collection[str]
+) -> list[str]:
+    """A finding for each setting of the occlusion in training that another one makes ineffective.
+
+    Args:
+        keys: prefix of the occlusion's own keys, ``INPUT.OCCLUSION.`` or ``occlusion.``.
+        settings: these keys.
+        method: prefix of the method's keys.
+        options: of an OAMN; None: any other model.
+        given: the method's options that the configuration states.
+    """
+    case = case_of(keys)
+    prob, black, cut = (case(name) for name in ("prob", "black_share", "cut_share"))
+    if options is None:
+        idle = [] if settings[prob] else [name for name in (black, cut) if settings[name]]
+        return [f"{keys}{name} does nothing while {keys}{prob} is 0" for name in idle]
+    axes, covered = method + case("axes"), method + case("occluded_share")
+    found = [
+        f"{method}{case(name)} does nothing with {axes} above 0: it is drawn for one view an image alone"
+        for name in without_effect(options, given)
+    ]
+    if settings[prob] or settings[black] or settings[cut]:
+        found.append(
+            f"{keys[:-1]} is for other methods: OAMN's views are set by {covered}, {black}, {cut} and "
+            f"{case('patch_source')}"
+        )
+    return found
 
 
 def missing_file(key: str, path: str, hint: str = "") -> list[str]:
