@@ -47,7 +47,6 @@ def write_cutouts(
     if number < 1:
         raise ValueError(f"the number of occluders must be at least 1, got {number}")
     target = Path(target).expanduser()
-    target.parent.mkdir(parents=True, exist_ok=True)
     with only_maker(target), new_folder(target) as unfinished:
         (unfinished / "README.txt").write_text(_README.format(seed=seed), encoding="utf-8")
         for index in progress(range(number)):

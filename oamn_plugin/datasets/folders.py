@@ -23,6 +23,7 @@ def only_maker(target: Path) -> Iterator[None]:
 
     The operating system releases the lock when its holder ends, however it ends.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.lock")
     while True:
         with open(path, "a+b") as file:

@@ -79,7 +79,6 @@ def occlude_dataset(
     if target.exists():
         raise FileExistsError(f"{target} is there already: delete it or choose another place")
     records = read_market_folder(source / "query")
-    target.parent.mkdir(parents=True, exist_ok=True)
     with only_maker(target), new_folder(target) as unfinished:
         (unfinished / "query").mkdir()
         rows = []

@@ -116,7 +116,6 @@ def _build(
             f"{len(missing):,} of {len(missing) + len(copies):,} listed images are not in {duke}, first "
             f"{', '.join(missing[:3])}: is it the complete DukeMTMC-reID?"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
     with only_maker(target), new_folder(target) as unfinished:
         for folder in LISTS:
             (unfinished / folder).mkdir()

@@ -26,10 +26,8 @@ class Protocol:
     """Checked labels of an evaluation in the manner of Market-1501.
 
     Args:
-        query_pids: (Q,) identities.
-        gallery_pids: (G,) identities.
-        query_camids: (Q,) cameras.
-        gallery_camids: (G,) cameras.
+        query_pids, gallery_pids: (Q,) and (G,) identities.
+        query_camids, gallery_camids: (Q,) and (G,) cameras.
         query_types: (Q,) occlusion types, names or indices, or None.
         absent: (G,) bool, gallery images that could not be read: they keep their place and count nowhere.
 

@@ -54,10 +54,8 @@ def evaluate_ranking(
         query: (Q, D) descriptors; numpy array, memory-mapped array or torch tensor (on a GPU, the GPU does the work).
         gallery: (G, D) descriptors; or, for occlusion unification, a mapping from occlusion type to the (G, D)
             descriptors of that type or to a function that returns them. Only types that are compared are read.
-        query_pids: (Q,) identities.
-        gallery_pids: (G,) identities.
-        query_camids: (Q,) cameras.
-        gallery_camids: (G,) cameras.
+        query_pids, gallery_pids: (Q,) and (G,) identities.
+        query_camids, gallery_camids: (Q,) and (G,) cameras.
         query_types: (Q,) occlusion types, names or indices in ``OCCLUSION_TYPES``; needed when ``gallery`` is a
             mapping and ``matching`` is not given. Else they are only counted.
         chunk_size: queries whose distances are in memory at once; None: about 256 MB.
@@ -109,10 +107,8 @@ def evaluate_distances(
 
     Args:
         distances: (Q, G), or an iterable of consecutive blocks of its rows, of any sizes.
-        query_pids: (Q,) identities.
-        gallery_pids: (G,) identities.
-        query_camids: (Q,) cameras.
-        gallery_camids: (G,) cameras.
+        query_pids, gallery_pids: (Q,) and (G,) identities.
+        query_camids, gallery_camids: (Q,) and (G,) cameras.
         query_types: (Q,) occlusion types, only counted.
         max_rank: length of the CMC curve.
 

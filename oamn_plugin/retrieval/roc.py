@@ -55,10 +55,8 @@ def tpr_at_fpr(
     Args:
         query: (Q, D).
         gallery: (G, D), or a mapping by occlusion type.
-        query_pids: (Q,) identities.
-        gallery_pids: (G,) identities.
-        query_camids: (Q,) cameras.
-        gallery_camids: (G,) cameras.
+        query_pids, gallery_pids: (Q,) and (G,) identities.
+        query_camids, gallery_camids: (Q,) and (G,) cameras.
         query_types: (Q,) occlusion types, when ``gallery`` is a mapping.
         fprs: wanted false positive rates.
         chunk_size: queries whose distances are in memory at once.

@@ -14,6 +14,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
+from oamn_plugin.hosts.fastreid.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import fetching, load_pretrained
@@ -78,9 +79,7 @@ def with_fitting_weights(builder: Callable[[CfgNode], nn.Module]) -> Callable[[C
             advice = "Put a copy on disk and name it with MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch: "
             with fetching(f"MODEL.BACKBONE {settings.NAME}", f"{advice}MODEL.BACKBONE.PRETRAIN False"):
                 return builder(cfg)
-        bare = cfg.clone()
-        bare.defrost()
-        bare.MODEL.BACKBONE.PRETRAIN = False
+        bare = altered(cfg, {"MODEL.BACKBONE.PRETRAIN": False})
         if settings.NAME != "build_vit_backbone":
             backbone = builder(bare)
             load_pretrained(backbone, settings.PRETRAIN_PATH, NOT_PRETRAINED)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,17 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.MODEL.LOSSES.NAME:
         cfg.MODEL.LOSSES.NAME = ["CrossEntropyLoss"]  # the host's own default
     unification(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def altered(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:
+    """A frozen copy of a configuration with other values, by full names such as ``MODEL.BACKBONE.PRETRAIN``."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key, value in changes.items():
+        *groups, name = key.split(".")
+        reduce(getattr, groups, cfg)[name] = value
     cfg.freeze()
     return cfg
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from oamn_plugin.datasets.occlude import ObjectOccluder
 from oamn_plugin.datasets.validation import QueryCutter, QueryOccluder, StripOccluder
-from oamn_plugin.hosts.fastreid.config import load_config
+from oamn_plugin.hosts.fastreid.config import altered, load_config
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
@@ -49,10 +49,7 @@ def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[
     if findings := check_settings(cfg, train=False):
         raise ConfigError("; ".join(findings))
     held_out = Trainer.build_held_out(cfg)
-    cfg = without_training(cfg)
-    cfg.defrost()
-    cfg.OUTPUT_DIR = str(output)
-    cfg.freeze()
+    cfg = altered(without_training(cfg), {"OUTPUT_DIR": str(output)})
     model = Trainer.build_model(cfg)
     best = run / "model_best.pth"
     load_weights(model, best if best.is_file() else run / "model_final.pth")

@@ -9,7 +9,7 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
-from oamn_plugin.hosts.fastreid.config import load_config
+from oamn_plugin.hosts.fastreid.config import altered, load_config
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared.errors import ConfigError
@@ -35,12 +35,10 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
     cfg = without_training(load_config(config_file, opts))
     if not weights:
         raise ConfigError("no weight file was given")
-    cfg.defrost()
     if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.TEST.UNIFICATION:
-        cfg.TEST.UNIFICATION = "matched"
+        cfg = altered(cfg, {"TEST.UNIFICATION": "matched"})
     if not torch.cuda.is_available():  # what was trained on a GPU is of use on any machine
-        cfg.MODEL.DEVICE = "cpu"
-    cfg.freeze()
+        cfg = altered(cfg, {"MODEL.DEVICE": "cpu"})
     model = build_model(cfg)
     load_weights(model, weights)
     return encoder_of(cfg, model, weights)
@@ -63,9 +61,5 @@ def encoder_of(cfg: CfgNode, model: Any, name: str = "") -> ImageEncoder:
 
 def without_training(cfg: CfgNode) -> CfgNode:
     """The configuration for use alone: no ImageNet weights are fetched, the classifier is as small as can be."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.MODEL.HEADS.NUM_CLASSES = cfg.MODEL.HEADS.NUM_CLASSES or 1
-    cfg.freeze()
-    return cfg
+    classes = cfg.MODEL.HEADS.NUM_CLASSES or 1
+    return altered(cfg, {"MODEL.BACKBONE.PRETRAIN": False, "MODEL.HEADS.NUM_CLASSES": classes})

@@ -17,7 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.logger import setup_logger
 
 from oamn_plugin.files import clear_write_errors
-from oamn_plugin.hosts.fastreid.config import load_config, resolved
+from oamn_plugin.hosts.fastreid.config import altered, load_config, resolved
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
@@ -86,13 +86,10 @@ def _set_up(args: Namespace, cfg: CfgNode) -> None:
 
 def set_seed(cfg: CfgNode, resume: bool = False) -> CfgNode:
     """Seeds every generator from ``SEED``; a negative one becomes the resumed run's own, or else a drawn one."""
-    cfg = cfg.clone()
-    cfg.defrost()
     if cfg.SEED < 0:
         own = (load_newest(Path(cfg.OUTPUT_DIR)) or {}).get("seed") if resume else None
-        cfg.SEED = comm.shared_random_seed() % 2**31 if own is None else own
+        cfg = altered(cfg, {"SEED": comm.shared_random_seed() % 2**31 if own is None else own})
         logger.info("SEED is negative: %s %d", "drew" if own is None else "the run's own is", cfg.SEED)
-    cfg.freeze()
     random.seed(cfg.SEED)
     np.random.seed(cfg.SEED % 2**32)  # noqa: NPY002 the host draws from it
     torch.manual_seed(cfg.SEED)

@@ -12,6 +12,7 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
+from oamn_plugin.hosts.fastreid.config import altered
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.ranges import (
     idle_settings,
@@ -73,9 +74,7 @@ def check_weights(cfg: CfgNode, train: bool) -> list[str]:
     if not train and not cfg.MODEL.WEIGHTS:
         return ["--eval-only tests MODEL.WEIGHTS: name the file of the weights"]
     found = []
-    alone = without_training(cfg)
-    alone.defrost()
-    alone.MODEL.DEVICE = "cpu"
+    alone = altered(without_training(cfg), {"MODEL.DEVICE": "cpu"})
     with same_random_numbers():
         if cfg.MODEL.WEIGHTS:
             found += shared.failure(lambda: load_weights(build_model(alone), cfg.MODEL.WEIGHTS))

@@ -17,7 +17,8 @@ from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
 from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
-from oamn_plugin.presets import PATCH_SOURCES, preset, without_effect
+from oamn_plugin.hosts.shared.preflight import idle_occlusion
+from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.retrieval import Reranking, Unification
 
 ABOVE_0 = (
@@ -145,21 +146,9 @@ def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
 
 def idle_settings(cfg: CfgNode) -> list[str]:
     """A line for each setting of the training that another one makes ineffective."""
-    given, oamn = cfg.INPUT.OCCLUSION, cfg.MODEL.META_ARCHITECTURE == "OAMN"
-    if not oamn:
-        idle = [] if given.PROB else [name for name in ("BLACK_SHARE", "CUT_SHARE", "OBJECTS") if given[name]]
-        return [f"INPUT.OCCLUSION.{name} does nothing while INPUT.OCCLUSION.PROB is 0" for name in idle]
-    found = [
-        f"MODEL.OAMN.{name.upper()} does nothing with MODEL.OAMN.AXES above 0: it is drawn for one view an image alone"
-        for name in without_effect(oamn_options(cfg), preset(cfg.MODEL.OAMN.PRESET))
-    ]
-    if given.PROB or given.BLACK_SHARE or given.CUT_SHARE:
-        found.append(
-            "INPUT.OCCLUSION, but for OBJECTS, is for other methods: OAMN's views are set by "
-            "MODEL.OAMN.OCCLUDED_SHARE, BLACK_SHARE, CUT_SHARE and PATCH_SOURCE"
-        )
-    if given.OBJECTS and oamn_options(cfg).axes:
-        found.append("INPUT.OCCLUSION.OBJECTS is for one view an image: MODEL.OAMN.AXES must be 0")
-    if cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
+    oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
+    options = (oamn_options(cfg), preset(cfg.MODEL.OAMN.PRESET)) if oamn else None
+    found = idle_occlusion("INPUT.OCCLUSION.", cfg.INPUT.OCCLUSION, "MODEL.OAMN.", options)
+    if oamn and cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
         found.append("INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device: its views are not erased")
     return found

@@ -26,10 +26,6 @@ class NamedRegistry(Registry):
             raise KeyError(f"no {self._name.lower()} named {name!r}.{hint} Known: {', '.join(sorted(self._obj_map))}")
         return self._obj_map[name]
 
-    def names(self) -> list[str]:
-        """Names of all entries, sorted."""
-        return sorted(self._obj_map)
-
     def add(self, name: str, entry: Any) -> None:
         """Registers an entry under a name of its own."""
         self._do_register(name, entry)

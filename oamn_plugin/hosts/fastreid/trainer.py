@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from oamn_plugin.datasets.validation import HeldOut, QueryOccluder, split_identities
 from oamn_plugin.hosts.fastreid import data, solver
+from oamn_plugin.hosts.fastreid.config import altered
 from oamn_plugin.hosts.fastreid.cost import write_cost
 from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator
 from oamn_plugin.hosts.fastreid.freeze import FreezeHook
@@ -95,7 +96,9 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The meta-architecture of a configuration with the losses it names."""
-        model = attach_losses(cfg, build_model(_without_imagenet(cfg)))
+        # a model that starts from MODEL.INIT needs no other weights before
+        bare = altered(cfg, {"MODEL.BACKBONE.PRETRAIN": False}) if cfg.MODEL.INIT else cfg
+        model = attach_losses(cfg, build_model(bare))
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             model = split_strides(model)
             if not has_bfloat16():
@@ -280,14 +283,3 @@ def distribute(model: nn.Module, device: torch.device) -> nn.Module:
         logger.warning("%d layers normalise each process's share by itself, such as %s", len(apart), apart[0])
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=bool(apart), static_graph=True)
-
-
-def _without_imagenet(cfg: CfgNode) -> CfgNode:
-    """A model that starts from ``MODEL.INIT`` needs no other weights before."""
-    if not cfg.MODEL.INIT:
-        return cfg
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN = False
-    cfg.freeze()
-    return cfg

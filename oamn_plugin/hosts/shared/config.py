@@ -92,7 +92,7 @@ def given_options(section: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     Raises:
         ConfigError: a value of the wrong kind.
     """
-    case = _case(prefix)
+    case = case_of(prefix)
     return {
         field.name: option_value(prefix + case(field.name), value, str(field.type))
         for field in fields(Options)
@@ -108,7 +108,7 @@ def method_options(section: Mapping[str, Any], prefix: str) -> Options:
     """
     given = given_options(section, prefix)
     try:
-        return preset(section[_case(prefix)("preset")], **given)
+        return preset(section[case_of(prefix)("preset")], **given)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{prefix[:-1]}: {error}") from error
 
@@ -125,7 +125,7 @@ def stated_unification(section: Mapping[str, Any], prefix: str, options: Options
     Raises:
         ConfigError: an unknown word, a number out of range, or typed unification of a model without a scorer.
     """
-    case = _case(prefix)
+    case = case_of(prefix)
     given, place, fill = (section[case(name)] for name in ("unification", "blank", "fill"))
     kind = given or (options.unification if oamn else "none")
     if kind == "typed" and not (oamn and options.mask_module):
@@ -140,7 +140,8 @@ def stated_unification(section: Mapping[str, Any], prefix: str, options: Options
         raise ConfigError(f"{prefix[:-1]}: {error}") from error
 
 
-def _case(prefix: str) -> Callable[[str], str]:
+def case_of(prefix: str) -> Callable[[str], str]:
+    """How a host writes its keys, told from a prefix of their full names: in upper or in lower case."""
     return str.upper if prefix.isupper() else str.lower
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 from oamn_plugin.augmentation.objects import CutOutError, CutOuts
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError, did_you_mean
+from oamn_plugin.hosts.shared.config import case_of
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.evaluation import without_match
 from oamn_plugin.hosts.shared.run_folder import busy
 from oamn_plugin.locks import LOCK, holder
+from oamn_plugin.presets import Options, without_effect
 
 SEED_LIMIT = 2**31
 """numpy's old generator, which the hosts draw from, takes no larger seed from every process."""
@@ -50,6 +53,37 @@ def wrong_seed(key: str, seed: int, lowest: int) -> list[str]:
 def too_small_batch(key: str, images: int) -> list[str]:
     """A finding where a training batch is one image: batch normalisation and triplets need more."""
     return [f"{key} must be 2 or more: one image has no batch statistics"] if images == 1 else []
+
+
+def idle_occlusion(
+    keys: str, settings: Mapping[str, Any], method: str, options: tuple[Options, Options] | None
+) -> list[str]:
+    """A finding for each setting of the occlusion in training that another one makes ineffective.
+
+    Args:
+        keys: prefix of the occlusion's own keys, ``INPUT.OCCLUSION.`` or ``occlusion.``.
+        settings: these keys.
+        method: prefix of the method's keys.
+        options: of an OAMN, and those of its preset; None: any other model.
+    """
+    case = case_of(keys)
+    prob, black, cut, objects = (case(name) for name in ("prob", "black_share", "cut_share", "objects"))
+    if options is None:
+        idle = [] if settings[prob] else [name for name in (black, cut, objects) if settings[name]]
+        return [f"{keys}{name} does nothing while {keys}{prob} is 0" for name in idle]
+    axes, covered = method + case("axes"), method + case("occluded_share")
+    found = [
+        f"{method}{case(name)} does nothing with {axes} above 0: it is drawn for one view an image alone"
+        for name in without_effect(*options)
+    ]
+    if settings[prob] or settings[black] or settings[cut]:
+        found.append(
+            f"{keys[:-1]}, but for {objects}, is for other methods: OAMN's views are set by {covered}, {black}, {cut} "
+            f"and {case('patch_source')}"
+        )
+    if settings[objects] and options[0].axes:
+        found.append(f"{keys}{objects} is for one view an image: {axes} must be 0")
+    return found
 
 
 def unusable_folder(key: str, folder: str, train: bool) -> list[str]:

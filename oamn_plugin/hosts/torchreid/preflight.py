@@ -18,14 +18,12 @@ from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, mode
 from oamn_plugin.hosts.torchreid.config import oamn_options
 from oamn_plugin.hosts.torchreid.models import PREFIX, restore_pooling
 from oamn_plugin.hosts.torchreid.testing import HOST_METRICS
-from oamn_plugin.presets import PATCH_SOURCES, preset, without_effect
+from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.weights import missing_weights
 
 SINGLE_STAGE = ("softmax", "triplet")
 HOST_TRANSFORMS = ("random_flip", "random_crop", "random_patch", "color_jitter", "random_erase")
 """The host's own names; it takes any other word in silence and does nothing for it."""
-
-OCCLUSION_SHARES = ("prob", "black_share", "cut_share")
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -104,7 +102,7 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
     found += shared.wrong_seed("train.seed", cfg.train.seed, 0)
     if not cfg.test.evaluate:
         found += shared.too_small_batch("train.batch_size", cfg.train.batch_size)
-    shares = {name: cfg.occlusion[name] for name in OCCLUSION_SHARES}
+    shares = {name: cfg.occlusion[name] for name in ("prob", "black_share", "cut_share")}
     found += [f"occlusion.{name} must lie in [0, 1], got {it}" for name, it in shares.items() if not 0 <= it <= 1]
     if not cfg.data.sources:
         found.append("data.sources is empty: nothing would be trained on")
@@ -120,27 +118,16 @@ def _wrong_occlusion(cfg: CfgNode) -> list[str]:
     """A line for each setting of the occlusion in training that is gone, or that another one makes ineffective."""
     if cfg.test.evaluate:
         return []
-    found, given = [], [name for name in OCCLUSION_SHARES if cfg.occlusion[name]]
+    found = []
     if "random_occlusion" in cfg.data.transforms:
         found.append(
             "data.transforms: random_occlusion is no transform of one image any more, since a worker has no other "
             "people to cut patches from; take it out and set occlusion.prob, which occludes whole batches"
         )
     found += shared.wrong_objects("occlusion.objects", cfg.occlusion.objects)
-    if not cfg.model.name.startswith(PREFIX):
-        idle = [] if cfg.occlusion.prob else [*given, *(["objects"] if cfg.occlusion.objects else [])]
-        return found + [f"occlusion.{name} does nothing while occlusion.prob is 0" for name in idle]
-    if given:
-        found.append(
-            "occlusion is for the host's own models: OAMN's views are set by oamn.occluded_share, black_share, "
-            "cut_share and patch_source"
-        )
-    if cfg.occlusion.objects and oamn_options(cfg).axes:
-        found.append("occlusion.objects is for one view an image: oamn.axes must be 0")
-    return found + [
-        f"oamn.{name} does nothing with oamn.axes above 0: it is drawn for one view an image alone"
-        for name in without_effect(oamn_options(cfg), preset(cfg.oamn.preset))
-    ]
+    is_oamn = cfg.model.name.startswith(PREFIX)
+    options = (oamn_options(cfg), preset(cfg.oamn.preset)) if is_oamn else None
+    return found + shared.idle_occlusion("occlusion.", cfg.occlusion, "oamn.", options)
 
 
 def _missing_files(cfg: CfgNode) -> list[str]:

@@ -35,7 +35,7 @@ def image() -> Image.Image:
     return Image.fromarray(pixels)
 
 
-@pytest.mark.parametrize("name", TRANSFORM_REGISTRY.names())
+@pytest.mark.parametrize("name", sorted(TRANSFORM_REGISTRY._obj_map))
 def test_every_transform_builds_and_keeps_the_image_an_image(name: str, image: Image.Image) -> None:
     steps = {"RandomErasing", "RandomPatch"}  # these take tensors
     cfg = changed(load_config(), INPUT__CJ__PROB=1.0, INPUT__REA__PROB=1.0, INPUT__RPT__PROB=1.0)
@@ -91,14 +91,14 @@ def test_the_host_augmentations_of_the_published_recipes_run_on_this_stack(image
         assert build_pipeline(cfg, is_train=True)(image).shape == (3, 256, 128)
 
 
-@pytest.mark.parametrize("name", SAMPLER_REGISTRY.names())
+@pytest.mark.parametrize("name", sorted(SAMPLER_REGISTRY._obj_map))
 def test_every_sampler_builds_and_draws(name: str) -> None:
     cfg = changed(load_config(), DATALOADER__NUM_INSTANCE=2, DATALOADER__SET_WEIGHT=[1, 1])
     drawn = iter(SAMPLER_REGISTRY.get(name)(cfg, ITEMS, 8, 3))
     assert all(0 <= next(drawn) < len(ITEMS) for _ in range(40))
 
 
-@pytest.mark.parametrize("name", LOSS_REGISTRY.names())
+@pytest.mark.parametrize("name", sorted(LOSS_REGISTRY._obj_map))
 def test_every_loss_is_computed_by_a_baseline_or_refused_with_the_reason(name: str, tmp_path: Path) -> None:
     cfg = tiny_config("bagtricks", tmp_path, tmp_path, MODEL__LOSSES__NAME=["CrossEntropyLoss", name])
     cfg = changed(cfg, MODEL__HEADS__NUM_CLASSES=3)
@@ -143,7 +143,7 @@ def test_a_misspelt_loss_is_answered_with_the_nearest(tmp_path: Path) -> None:
         attach_losses(cfg, torch.nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize("name", EVALUATOR_REGISTRY.names())
+@pytest.mark.parametrize("name", sorted(EVALUATOR_REGISTRY._obj_map))
 def test_every_evaluator_builds(name: str, embedded_root: Path, tmp_path: Path) -> None:
     cfg = tiny_config("bagtricks", embedded_root, tmp_path, TEST__EVALUATOR=name)
     assert len(Trainer.build_evaluator(cfg, "OccludedPedestrians").query) == 12

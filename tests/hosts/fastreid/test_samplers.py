@@ -14,7 +14,7 @@ from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
 from oamn_plugin.hosts.shared.errors import ConfigError
 
 ITEMS = [(f"{pid}_{k}.jpg", pid, k % 2) for pid in range(8) for k in range(4)]
-NAMES = SAMPLER_REGISTRY.names()
+NAMES = sorted(SAMPLER_REGISTRY._obj_map)
 Batches = list[list[tuple[int, int]]]
 
 
@@ -29,6 +29,18 @@ def test_draws_are_numbered_without_a_gap(name: str) -> None:
     found = batches(name, 5)
     assert [draw for batch in found for draw, _ in batch] == list(range(40))
     assert all(0 <= index < len(ITEMS) for batch in found for _, index in batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("BalancedIdentitySampler", [21, 20, 31, 30, 19, 16, 25, 26, 13, 12, 6, 7, 0, 3, 9, 8]),
+        ("NaiveIdentitySampler", [20, 22, 28, 31, 16, 19, 25, 27, 12, 13, 24, 26, 29, 30, 7, 6]),
+        ("TrainingSampler", [20, 17, 5, 14, 28, 27, 4, 15, 2, 18, 16, 1, 23, 26, 7, 13]),
+    ],
+)
+def test_a_seed_gives_the_order_that_it_gave_before(name: str, order: list[int]) -> None:
+    assert [index for batch in batches(name, 2) for _, index in batch] == order
 
 
 @pytest.mark.parametrize("name", NAMES)
