@@ -15,7 +15,7 @@ from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 from oamn_plugin.retrieval.matching import Matching
 from oamn_plugin.retrieval.ranking import evaluate_ranking
 from oamn_plugin.retrieval.result import RankingResult
-from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
+from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
 from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
@@ -26,18 +26,18 @@ from oamn_plugin.search.index_plan import Changes, Known, Plan, stamp_of
 from oamn_plugin.search.nearest import (
     Match,
     compared_groups,
-    compared_types,
     exact_nearest,
     matches_of,
     own_pairs,
     ranked,
     variants_of,
 )
+from oamn_plugin.search.searching import Searching
 from oamn_plugin.search.tuning import Trial, handicaps_of, tuning_set
 from oamn_plugin.search.workers import follow, leading, rank_and_size
 
 
-class GalleryIndex:
+class GalleryIndex(Searching):
     """A searchable gallery in a folder, which is made when the first images are added.
 
     Exact: distances are those of :func:`oamn_plugin.retrieval.evaluate_ranking`, to the bit. :meth:`quantise` adds a
@@ -114,11 +114,6 @@ class GalleryIndex:
     def unreadable(self) -> dict[str, str]:
         """Path to reason of the images that could not be read; adding them again tries again."""
         return self._files.unreadable
-
-    @property
-    def vanished(self) -> list[str]:
-        """Paths of images whose files are gone. They stay in the index until they are removed."""
-        return [image.path for image in self.images if not os.path.lexists(image.path)]
 
     @property
     def unfinished(self) -> bool:
@@ -221,7 +216,7 @@ class GalleryIndex:
             GalleryIndexError: too few images, no descriptors of the type ``none``, or faiss is missing.
         """
         check_possible(len(self))
-        matching = self.unification.matching() if self.unification.kind == "matched" else None
+        matching = self.matching()
         names: Sequence[str] = (NONE,)
         if self.unification.kind != "none":
             names = matching.types if matching else self.types
@@ -264,7 +259,7 @@ class GalleryIndex:
         counts = Counter((one.image.pid, one.image.camid) for one in known.values()) if any(own) else Counter()
         many = k + max((counts[pair] for pair in own if pair), default=0)
         quick = self._quantised.types if self.approximate is not None and not exact and many < len(self) else []
-        matching = None if plain or self.unification.kind != "matched" else self.unification.matching()
+        matching = self.matching(plain)
         found: list[list[Match]] = [[] for _ in own]
         for names, rows in compared_groups(self.unification, queries, plain):
             sides = self._all_sides(names)
@@ -279,15 +274,6 @@ class GalleryIndex:
                 variants = variants_of(sides, numbers[kept])
                 found[row] = matches_of(one, [images[n] for n in kept], distances[kept], variants, names, matching)
         return found
-
-    def search_types(self, queries: QueryDescriptors, plain: bool = False) -> list[str]:
-        """The occlusion type that each of the queries is compared under, where it is not matched."""
-        return compared_types(self.unification, queries, plain)
-
-    @property
-    def unification(self) -> Unification:
-        """How queries and gallery are unified: as the encoder says, plainly without one."""
-        return Unification() if self.encoder is None else self.encoder.unification
 
     def descriptors(self, name: str) -> np.ndarray:
         """(G, D) float32 descriptors of a type in the order of :attr:`images`, a memory map.
@@ -326,8 +312,7 @@ class GalleryIndex:
             [i.camid or "query" for i in images], [i.camid or "gallery" for i in self.images]
         )
         labels = query_pids, gallery_pids, query_camids, gallery_camids
-        if self.unification.kind == "matched" and not plain:
-            matching = self.unification.matching()
+        if (matching := self.matching(plain)) is not None:
             sides = {name: self.descriptors(name) for name in matching.types}
             return evaluate_ranking(queries.descriptors, sides, *labels, matching=matching)
         names = self.search_types(queries, plain)

@@ -6,7 +6,8 @@ import os
 
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import GalleryIndex
-from oamn_plugin.search.milvus_index import LOCAL, SERVERS, MilvusIndex
+from oamn_plugin.search.milvus_index import MilvusIndex
+from oamn_plugin.search.milvus_rows import LOCAL, SERVERS
 
 
 def open_index(

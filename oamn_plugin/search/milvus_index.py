@@ -8,7 +8,6 @@ model described the images.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -18,18 +17,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
-from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
+from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.files import GalleryIndexError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_folder import check_identity, header_of, identity_in
 from oamn_plugin.search.index_plan import BLOCK, Changes, Known, describe, from_row, stamp_of, to_row
-from oamn_plugin.search.nearest import Match, compared_groups, compared_types, matches_of, own_pairs, ranked
+from oamn_plugin.search.milvus_rows import LOCAL, among, connect, entity, equal, key_of, parse
+from oamn_plugin.search.nearest import Match, compared_groups, matches_of, own_pairs, ranked
+from oamn_plugin.search.searching import Searching
 from oamn_plugin.search.workers import rank_and_size, wait
 
-TOKEN = "OAMN_MILVUS_TOKEN"
-"""Environment variable with the token of the server: ``user:password`` or a key."""
-LOCAL, SERVERS = "milvus:///", ("http://", "https://")
 CANDIDATES = 100
 """Images, at least, that the exact formula is applied to for a query."""
 _HEADER, _UNREADABLE = "header", "unreadable"
@@ -38,7 +36,7 @@ _FIELDS = ["image", "type", "record", "vector"]
 T = TypeVar("T")
 
 
-class MilvusIndex:
+class MilvusIndex(Searching):
     """A searchable gallery in a collection of Milvus.
 
     Args:
@@ -61,7 +59,7 @@ class MilvusIndex:
         self.folder, self.encoder, self.progress, self.changes = location, encoder, progress, Changes()
         self._local = location.startswith(LOCAL)
         uri, self._name = parse(location)
-        self._client = _connect(uri, location)
+        self._client = connect(uri, location)
         if self._client.has_collection(self._name):  # milvus-lite answers for what has been loaded since it started
             self._call(self._client.load_collection)
         header = self._header()
@@ -74,7 +72,7 @@ class MilvusIndex:
 
     def __len__(self) -> int:
         first = next(iter(self.types), None)
-        return 0 if first is None else self._count(_is("type", first))
+        return 0 if first is None else self._count(equal("type", first))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.folder!r}, {len(self)} images, types {', '.join(self.types)})"
@@ -92,22 +90,12 @@ class MilvusIndex:
     @property
     def unreadable(self) -> dict[str, str]:
         """Path to reason of the images that could not be read; adding them again tries again."""
-        return dict(json.loads(row["record"]) for row in self._rows(_is("type", _UNREADABLE), ["record"]))
-
-    @property
-    def vanished(self) -> list[str]:
-        """Paths of images whose files are gone. They stay in the index until they are removed."""
-        return [image.path for image in self.images if not os.path.lexists(image.path)]
+        return dict(json.loads(row["record"]) for row in self._rows(equal("type", _UNREADABLE), ["record"]))
 
     @property
     def unfinished(self) -> bool:
         """Whether a build was interrupted; adding the same images again goes on with it."""
         return bool((self._header() or {}).get("unfinished"))
-
-    @property
-    def unification(self) -> Unification:
-        """How queries and gallery are unified: as the encoder says, plainly without one."""
-        return Unification() if self.encoder is None else self.encoder.unification
 
     def add(self, images: Iterable[GalleryImage], types: Sequence[str] | None = None) -> int:
         """Adds the images that the index does not have yet, block by block.
@@ -185,7 +173,7 @@ class MilvusIndex:
         built, own = self.types, own_pairs(leave_out, len(queries.types))
         if not built:
             raise GalleryIndexError(f"{self.folder} holds no image yet: run index first")
-        matching = None if plain or self.unification.kind != "matched" else self.unification.matching()
+        matching = self.matching(plain)
         found: list[list[Match]] = [[] for _ in own]
         for names, rows in compared_groups(self.unification, queries, plain):
             if set(names) - set(built):
@@ -198,13 +186,9 @@ class MilvusIndex:
                 found[row] = matches_of(query, images, distances, variants[:, numbers], names, matching)
         return found
 
-    def search_types(self, queries: QueryDescriptors, plain: bool = False) -> list[str]:
-        """The occlusion type that each of the queries is compared under, where it is not matched."""
-        return compared_types(self.unification, queries, plain)
-
     def descriptors(self, name: str) -> np.ndarray:
         """(G, D) descriptors of a type in the order of :attr:`images`; all of them are fetched."""
-        rows = {key["image"]: key["vector"] for key in self._rows(_is("type", name), ["image", "vector"])}
+        rows = {key["image"]: key["vector"] for key in self._rows(equal("type", name), ["image", "vector"])}
         return np.array([rows[key_of(image.path)] for image in self.images], dtype=np.float32)
 
     def quantise(self, target_recall: float = 0.95) -> list[Any]:
@@ -219,9 +203,9 @@ class MilvusIndex:
         self, query: np.ndarray, names: Sequence[str], many: int, own: tuple[str, str] | None
     ) -> tuple[list[Known], np.ndarray]:
         """Candidates as Milvus finds them, and their (T, N, D) descriptors."""
-        allowed = [_among("type", names)]
+        allowed = [among("type", names)]
         if own is not None:
-            allowed.append(f"not ({_is('pid', own[0])} and {_is('camid', own[1])})")
+            allowed.append(f"not ({equal('pid', own[0])} and {equal('camid', own[1])})")
         hits = self._call(
             self._client.search, data=[query.tolist()], anns_field="vector", limit=many, filter=" and ".join(allowed),
             output_fields=["image"], **({"group_by_field": "image"} if len(names) > 1 else {}),
@@ -256,21 +240,21 @@ class MilvusIndex:
             bad.update(block.unreadable)
             for number, vector in zip(block.rows.numbers.tolist(), block.rows.descriptors, strict=True):
                 key = todo[number]
-                rows.append(_entity(key, name, records[key], keys[key], vector))
+                rows.append(entity(key, name, records[key], keys[key], vector))
         if other:
             for row in self._of_images(other, _FIELDS):
                 key = row["image"]
-                rows.append(_entity(key, row["type"], records[key], keys[key], row["vector"]))
+                rows.append(entity(key, row["type"], records[key], keys[key], row["vector"]))
         if replaced or (bad and there):
             self._delete([*replaced, *(todo[number] for number in bad)])
         self._upsert(rows)
         nothing = np.zeros(self.dim, dtype=np.float32)
         self._upsert([
-            _entity(todo[number], _UNREADABLE, json.dumps([keys[todo[number]].path, reason]), None, nothing)
+            entity(todo[number], _UNREADABLE, json.dumps([keys[todo[number]].path, reason]), None, nothing)
             for number, reason in bad.items()
         ])  # fmt: skip
         readable = {key for number, key in enumerate(todo) if number not in bad}
-        self._call(self._client.delete, filter=f"{_among('image', list(readable))} and {_is('type', _UNREADABLE)}")
+        self._call(self._client.delete, filter=f"{among('image', list(readable))} and {equal('type', _UNREADABLE)}")
         kept = {key for key in fresh if set(there.get(key, {})) - {_UNREADABLE}}
         return Changes(len(readable & (set(fresh) - kept)), len(readable & set(replaced)), len(other))
 
@@ -300,7 +284,7 @@ class MilvusIndex:
     def _header(self) -> dict[str, Any] | None:
         if not self._client.has_collection(self._name):
             return None
-        rows = self._call(self._client.query, filter=_is("id", _HEADER), output_fields=["record"])
+        rows = self._call(self._client.query, filter=equal("id", _HEADER), output_fields=["record"])
         if not rows:
             fields = {field["name"] for field in self._client.describe_collection(self._name)["fields"]}
             if not {"image", "type", "record", "vector"} <= fields:
@@ -310,11 +294,11 @@ class MilvusIndex:
         return header
 
     def _write_header(self, header: Mapping[str, Any]) -> None:
-        row = _entity("", _HEADER, json.dumps(header), None, np.zeros(self.dim, dtype=np.float32))
+        row = entity("", _HEADER, json.dumps(header), None, np.zeros(self.dim, dtype=np.float32))
         self._upsert([{**row, "id": _HEADER}])
 
     def _all_known(self) -> Iterator[Known]:
-        for row in self._rows(_is("type", next(iter(self.types), NONE)), ["record"]):
+        for row in self._rows(equal("type", next(iter(self.types), NONE)), ["record"]):
             yield from_row(json.loads(row["record"]))[1]
 
     def _rows(self, condition: str, fields: list[str]) -> Iterator[dict[str, Any]]:
@@ -331,7 +315,7 @@ class MilvusIndex:
     def _of_images(self, keys: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
         if keys and self._client.has_collection(self._name):
             for part in in_batches(keys, BLOCK):
-                yield from self._call(self._client.query, filter=_among("image", part), output_fields=fields)
+                yield from self._call(self._client.query, filter=among("image", part), output_fields=fields)
 
     def _count(self, condition: str) -> int:
         return int(self._call(self._client.query, filter=condition, output_fields=["count(*)"])[0]["count(*)"])
@@ -342,7 +326,7 @@ class MilvusIndex:
 
     def _delete(self, keys: Sequence[str]) -> None:
         for part in in_batches(keys, BLOCK):
-            self._call(self._client.delete, filter=_among("image", part))
+            self._call(self._client.delete, filter=among("image", part))
 
     def _with_encoder(self) -> ImageEncoder:
         if self.encoder is None:
@@ -361,54 +345,3 @@ class MilvusIndex:
                     raise GalleryIndexError(f"Milvus at {self.folder} refuses: {error.message}") from error
                 time.sleep(0.2 * 2**number)
         raise AssertionError
-
-
-def parse(location: str) -> tuple[str, str]:
-    """Address and collection of a location.
-
-    >>> parse("http://host:19530/people"), parse("milvus:///data/gallery.db")
-    (('http://host:19530', 'people'), ('/data/gallery.db', 'gallery'))
-
-    Raises:
-        GalleryIndexError: it is none.
-    """
-    if location.startswith(LOCAL) and location.endswith(".db"):
-        return location[len(LOCAL) - 1 :], "gallery"
-    scheme, _, rest = location.partition("://")
-    host, _, name = rest.partition("/")
-    if f"{scheme}://" not in SERVERS or not host or not name.isidentifier():
-        raise GalleryIndexError(
-            f"{location} is no place in Milvus: write milvus:///path/gallery.db or http://host:19530/collection"
-        )
-    return f"{scheme}://{host}", name
-
-
-def key_of(path: str) -> str:
-    """The key of an image, made of its path."""
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
-
-
-def _connect(uri: str, location: str) -> Any:
-    try:
-        from pymilvus import MilvusClient
-    except ImportError:
-        raise GalleryIndexError(f"{location} needs pymilvus: pip install 'oamn_plugin[milvus]'") from None
-    try:
-        return MilvusClient(uri, token=os.environ.get(TOKEN, ""))
-    except Exception as error:  # pymilvus raises its own, grpc's and others
-        raise GalleryIndexError(f"cannot open {location}: {str(error).splitlines()[0][:300]}") from error
-
-
-def _entity(key: str, kind: str, record: str, image: GalleryImage | None, vector: Any) -> dict[str, Any]:
-    pid, camid = (image.pid, image.camid) if image else ("", "")
-    values = np.asarray(vector, dtype=np.float32)
-    return {"id": f"{key}-{kind}", "image": key, "type": kind, "pid": pid, "camid": camid, "record": record,
-            "vector": values.tolist()}  # fmt: skip
-
-
-def _is(field: str, value: str) -> str:
-    return f"{field} == {json.dumps(value, ensure_ascii=False)}"
-
-
-def _among(field: str, values: Sequence[str]) -> str:
-    return f"{field} in {json.dumps(list(values), ensure_ascii=False)}"

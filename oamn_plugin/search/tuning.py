@@ -1,4 +1,4 @@
-"""How many lists and candidates a quick search needs: measured on images of the gallery held out as queries."""
+"""How many lists and candidates a quick search needs, measured on images of the gallery that are held out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,77 @@
+"""Places in Milvus, and how an index's rows and conditions are written there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from oamn_plugin.search.files import GalleryIndexError
+from oamn_plugin.search.gallery import GalleryImage
+
+TOKEN = "OAMN_MILVUS_TOKEN"
+"""Environment variable with the token of the server: ``user:password`` or a key."""
+LOCAL, SERVERS = "milvus:///", ("http://", "https://")
+
+
+def parse(location: str) -> tuple[str, str]:
+    """Address and collection of a location.
+
+    >>> parse("http://host:19530/people"), parse("milvus:///data/gallery.db")
+    (('http://host:19530', 'people'), ('/data/gallery.db', 'gallery'))
+
+    Raises:
+        GalleryIndexError: it is none.
+    """
+    if location.startswith(LOCAL) and location.endswith(".db"):
+        return location[len(LOCAL) - 1 :], "gallery"
+    scheme, _, rest = location.partition("://")
+    host, _, name = rest.partition("/")
+    if f"{scheme}://" not in SERVERS or not host or not name.isidentifier():
+        raise GalleryIndexError(
+            f"{location} is no place in Milvus: write milvus:///path/gallery.db or http://host:19530/collection"
+        )
+    return f"{scheme}://{host}", name
+
+
+def key_of(path: str) -> str:
+    """The key of an image, made of its path."""
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+
+
+def connect(uri: str, location: str) -> Any:
+    """A client for an address.
+
+    Raises:
+        GalleryIndexError: pymilvus is missing, or the server cannot be reached.
+    """
+    try:
+        from pymilvus import MilvusClient
+    except ImportError:
+        raise GalleryIndexError(f"{location} needs pymilvus: pip install 'oamn_plugin[milvus]'") from None
+    try:
+        return MilvusClient(uri, token=os.environ.get(TOKEN, ""))
+    except Exception as error:  # pymilvus raises its own, grpc's and others
+        raise GalleryIndexError(f"cannot open {location}: {str(error).splitlines()[0][:300]}") from error
+
+
+def entity(key: str, kind: str, record: str, image: GalleryImage | None, vector: Any) -> dict[str, Any]:
+    """The row of an image for a type, or of what else is kept under a type of its own."""
+    pid, camid = (image.pid, image.camid) if image else ("", "")
+    values = np.asarray(vector, dtype=np.float32)
+    return {"id": f"{key}-{kind}", "image": key, "type": kind, "pid": pid, "camid": camid, "record": record,
+            "vector": values.tolist()}  # fmt: skip
+
+
+def equal(field: str, value: str) -> str:
+    """The condition that a field has a value."""
+    return f"{field} == {json.dumps(value, ensure_ascii=False)}"
+
+
+def among(field: str, values: Sequence[str]) -> str:
+    """The condition that a field has one of some values."""
+    return f"{field} in {json.dumps(list(values), ensure_ascii=False)}"
