@@ -96,6 +96,7 @@ JOBS = (
         ("--queries", "64", "--gallery", "128", "--types", "9", "--rounds", "3"),
     ),
     Job("ranking.py", ("--queries", "2900"), (), read_ranking),
+    Job("sharding.py", ("--queries", "2900")),
     Job("scale.py", ("--sizes", "10000", "100000"), (), read_scale),
     Job("startup.py"),
     Job("matched.py", ("--queries", "2900"), ("--rounds", "5")),

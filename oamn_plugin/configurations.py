@@ -7,12 +7,17 @@ path there without ``.yml``, upper or lower case: ``market1501/oamn_R50``, ``sui
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from oamn_plugin.errors import ExpectedError, did_you_mean
 
 _INSTALLED, _CLONE = Path(__file__).with_name("configs"), Path(__file__).parents[1] / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _CLONE
 SUITES = "suites"
+MAX_VALUES = 100_000
+"""Values in one file, those of references counted each time: a few lines can refer to more than memory holds."""
 
 
 class UnknownConfigError(ExpectedError, ValueError):
@@ -21,6 +26,50 @@ class UnknownConfigError(ExpectedError, ValueError):
     def __init__(self, name: str, hint: str) -> None:
         super().__init__(f"there is no configuration file {name!r}, and none of that name in the package. {hint}")
         self.hint = hint
+
+
+class UnreadableConfigError(ExpectedError, ValueError):
+    """A file that cannot be read as keys and values."""
+
+
+def read_keys(path: str | Path) -> dict[Any, Any]:
+    """The keys of a YAML file; nothing in it is executed.
+
+    Raises:
+        UnreadableConfigError: missing, unreadable, no YAML, no mapping of keys, or endless by its references.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+        _count(content, {})
+    except FileNotFoundError as error:
+        raise UnreadableConfigError(f"there is no configuration file {str(path)!r}") from error
+    except OSError as error:
+        raise UnreadableConfigError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from error
+    except RecursionError as error:
+        raise UnreadableConfigError(f"{path} is not readable as YAML: it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # impossible dates and numbers are ValueErrors
+        raise UnreadableConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())[:500]}") from error
+    if not isinstance(content, dict):
+        raise UnreadableConfigError(f"{path} holds no keys")
+    return content
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Values in nested lists and mappings as they would be printed: what is referred to counts each time.
+
+    Raises:
+        ValueError: too many, or something holds itself.
+    """
+    if not isinstance(value, list | dict | set | tuple):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MAX_VALUES  # while it is counted: met again, it holds itself
+        inner = [*value, *value.values()] if isinstance(value, dict) else list(value)
+        known[id(value)] = 1 + sum(_count(one, known) for one in inner)
+    if known[id(value)] >= MAX_VALUES:
+        raise ValueError(f"its references make more than {MAX_VALUES:,} values of it")
+    return known[id(value)]
 
 
 def config_files(folder: str = "") -> dict[str, Path]:
@@ -58,14 +107,6 @@ def is_config(name: str) -> bool:
         return find_config(name).is_file()
     except UnknownConfigError:
         return False
-
-
-def label_of(path: Path) -> str:
-    """A file's name for readers and fingerprints, the same wherever the package lies: ``configs/NAME.yml``."""
-    try:
-        return "configs/" + path.resolve().relative_to(CONFIGS.resolve()).as_posix()
-    except ValueError:
-        return str(path)
 
 
 def trainable_configs() -> dict[str, Path]:

@@ -7,7 +7,7 @@ its own. Plain Python: no torch, no configuration object.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from oamn_plugin.errors import did_you_mean
 PRESETS = ("paper", "official", "plus")
 UNIFICATIONS = ("none", "typed", "matched")
 """How a gallery is unified with a query: not at all, as the scorer says of the query, or as the match says."""
-PATCH_SOURCES = ("corner", "anywhere")
+PATCH_SOURCES = ("corner", "anywhere", "native")
 REMOVED_OPTIONS: dict[str, Any] = {
     "mask_reduction": 8,
     "mask_context": "mean",
@@ -44,6 +44,9 @@ class Options:
     """False drops the mask module: every mask is 1 and the mask and score losses vanish."""
     mask_floor: float = 0.0
     """g = f * (mask_floor + m). 0 in the method; above 0 a young mask cannot starve the layers above it."""
+    wide_mask: bool = False
+    """True: a mask module that can learn on few positions: 8 channels or more everywhere, leaky hidden units, a bias
+    that begins at the share of the image that is visible. False: the published one."""
     scorer_reads_mask: bool = False
     """True: the scorer reads the mask's values beside the masked features. False in the method."""
     pooling: str = "max"
@@ -65,7 +68,8 @@ class Options:
     black_share: float = 0.0
     """How often the strip is black, as unification makes it at test time, instead of a donor's patch."""
     patch_source: str = "corner"
-    """Where the donor's patch is cropped: ``corner`` (background) or ``anywhere`` (people and objects too)."""
+    """Where the donor's patch is cropped: ``corner`` (background), ``anywhere`` (people and objects too) or, with
+    ``axes`` 0, ``native`` (anywhere, at the strip's own size, so that half of the strips are as sharp as the image)."""
     cut_share: float = 0.0
     """With ``axes`` 0: how often the strip of an occluded image is cut away and the rest stretched over the whole
     image, as in a detector's box of a partly visible person. It then counts as ``none``: nothing is covered."""
@@ -108,6 +112,8 @@ class Options:
         _check_choice("score_targets", self.score_targets, ("paper", "official"))
         _check_choice("gallery_features", self.gallery_features, ("occluded", "clean"))
         _check_choice("axes", self.axes, (0, 1, 2))
+        if self.axes and self.patch_source == "native":
+            raise ValueError("patch_source native is for one view an image: axes must be 0")
         for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -185,14 +191,14 @@ def preset(name: str = "paper", **overrides: Any) -> Options:
     return replace(Options(), **{**_OVERRIDES[name], **overrides})
 
 
-def without_effect(options: Options, given: Collection[str]) -> list[str]:
-    """Which of the given options change nothing beside the others: what is drawn for one view an image alone.
+def without_effect(options: Options, plain: Options) -> list[str]:
+    """Which options that differ from the preset change nothing: what is drawn for one view an image alone.
 
-    >>> without_effect(preset("paper", occluded_share=0.0), ["occluded_share"])
+    >>> without_effect(preset("paper", occluded_share=0.0), preset("paper"))
     ['occluded_share']
     """
-    idle = ("occluded_share", *(["cut_share"] if options.cut_share else [])) if options.axes else ()
-    return [name for name in idle if name in given]
+    idle = ("occluded_share", "cut_share") if options.axes else ()
+    return [name for name in idle if getattr(options, name) != getattr(plain, name)]
 
 
 def without_removed(

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 from oamn_plugin.benchmark.schedule import plan_runs
-from oamn_plugin.benchmark.suite import load_suite
+from oamn_plugin.benchmark.suite import SuiteError, load_suite
 from oamn_plugin.configurations import (
     CONFIGS,
     UnknownConfigError,
+    UnreadableConfigError,
     config_files,
     describe_configs,
     find_config,
     is_config,
-    label_of,
+    read_keys,
 )
 from oamn_plugin.hosts.encoder import host_of_config
+from oamn_plugin.hosts.toolboxes import TOOLBOXES
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +75,7 @@ def test_a_base_may_be_beside_a_file_or_a_name(empty_folder: Path) -> None:
 def test_every_suite_is_planned_from_an_empty_folder(name: str) -> None:
     suite = load_suite(name)
     assert all(Path(method.config).is_file() for method in suite.methods)
-    assert plan_runs(suite)
+    assert {job.state for job in plan_runs(suite, TOOLBOXES)} == {"new"}  # and no key is wrong
 
 
 def test_a_suite_names_configurations_beside_it(empty_folder: Path) -> None:
@@ -82,10 +84,10 @@ def test_a_suite_names_configurations_beside_it(empty_folder: Path) -> None:
     methods = "[{name: a, config: method.yml}, {name: b, config: market_cpu/bagtricks}]"
     (empty_folder / "own" / "suite.yml").write_text(f"{{output: logs, baseline: a, methods: {methods}}}")
     first, second = load_suite("own/suite.yml").methods
-    assert (first.config, label_of(Path(second.config))) == (
-        str(Path("own/method.yml")),
-        "configs/market_cpu/bagtricks.yml",
-    )
+    assert [Path(one.config) for one in (first, second)] == [
+        Path("own/method.yml"),
+        CONFIGS / "market_cpu/bagtricks.yml",
+    ]
 
 
 def test_the_toolbox_is_told_from_the_keys(empty_folder: Path) -> None:
@@ -95,14 +97,28 @@ def test_the_toolbox_is_told_from_the_keys(empty_folder: Path) -> None:
     assert host_of_config("", []) == "fastreid"
 
 
-def test_runs_of_before_the_move_into_the_package_stay_finished() -> None:
-    """The fingerprint of a suite's run held the script and the path from the root of the repository; it still does."""
-    from oamn_plugin.benchmark import schedule
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("&a0 [x, x]", ""),
+        ("&m {OAMN: *m}", "its references make more than 100,000 values"),
+        ("[" * 5000, "nested too deeply"),
+        ("[a, b]", "holds no keys"),
+    ],
+)
+def test_a_text_that_holds_itself_ended_in_a_traceback(text: str, message: str, empty_folder: Path) -> None:
+    (empty_folder / "a.yml").write_text(f"MODEL: {text}" if "[a" not in text else text)
+    if not message:
+        assert read_keys("a.yml") == {"MODEL": ["x", "x"]}
+        return
+    with pytest.raises(UnreadableConfigError, match=message):
+        read_keys("a.yml")
 
-    suite = load_suite("demo")
-    method = suite.methods[0]
-    words = ["tools/train_net.py", "--config-file", "configs/embedded/bagtricks.yml"]
-    digest = schedule.hashlib.sha256()
-    for text in [*words, *schedule._options(suite, method, 0, Path("run"), ()), *schedule._chain(Path(method.config))]:
-        digest.update(text.encode() + b"\0")
-    assert schedule._fingerprint(suite, method, 0) == digest.hexdigest()[:16]
+
+def test_a_few_lines_of_references_filled_the_memory(empty_folder: Path) -> None:
+    text = "&a0 [x, x]"
+    for level in range(1, 30):
+        text = f"&a{level} [{text}{f', *a{level - 1}' * 8}]"
+    (empty_folder / "a.yml").write_text(f"output: {text}\nbaseline: b\nmethods: [{{name: b, config: c}}]")
+    with pytest.raises(SuiteError, match="its references make more than 100,000 values"):
+        load_suite("a.yml")

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "oamn_plugin"
 HOSTS = {"fastreid", "torchreid", "yacs"}
 LAYERS = (
     {"errors", "environment", "signals"},
-    {"files", "configurations"},
+    {"files", "configurations", "locks"},
     {"occlusion", "presets"},
     {"augmentation", "datasets", "weights"},
     {"losses", "modeling"},

@@ -73,7 +73,7 @@ def test_options_do_not_change() -> None:
         ({"dropout": 1.5}, r"dropout must lie in \[0, 1\]"),
         ({"quarter_threshold": 0.8}, "0.25 <= quarter_threshold <= half_threshold"),
         ({"quarter_threshold": 0.2}, "0.25 <= quarter_threshold"),
-        ({"patch_source": "middle"}, "patch_source must be one of corner, anywhere, got"),
+        ({"patch_source": "middle"}, "patch_source must be one of corner, anywhere, native, got"),
         ({"unification": "hard"}, "unification must be one of none, typed, matched"),
     ],
 )
@@ -90,10 +90,10 @@ def test_what_is_removed_is_left_out_only_where_it_says_nothing(name: str, last:
 
 
 def test_options_without_effect_are_told() -> None:
-    given = ["cut_share", "occluded_share", "black_share"]
-    assert without_effect(preset("plus", axes=1), given) == ["occluded_share", "cut_share"]
-    assert without_effect(preset("plus", axes=1, cut_share=0.0), given) == ["occluded_share"]
-    assert without_effect(preset("plus", axes=1), []) == without_effect(preset("plus"), given) == []
+    given = {"cut_share": 0.3, "occluded_share": 0.4, "black_share": 0.1}
+    plus = preset("plus")
+    assert without_effect(preset("plus", axes=1, **given), plus) == ["occluded_share", "cut_share"]
+    assert without_effect(preset("plus", axes=1), plus) == without_effect(preset("plus", **given), plus) == []
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from oamn_plugin.augmentation.geometry import Geometry, erase
+from oamn_plugin.augmentation.objects import CutOuts
 from oamn_plugin.augmentation.occlusion import OcclusionAugmentation, Views, augmentation_of
 from oamn_plugin.augmentation.transform import TrainingTransform
 
-__all__ = ["Geometry", "OcclusionAugmentation", "TrainingTransform", "Views", "augmentation_of", "erase"]
+__all__ = ["CutOuts", "Geometry", "OcclusionAugmentation", "TrainingTransform", "Views", "augmentation_of", "erase"]

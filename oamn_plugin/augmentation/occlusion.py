@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oamn_plugin.augmentation.geometry import ATTEMPTS, CACHED
-from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, rest, strip
+from oamn_plugin.augmentation.objects import CutOuts, paste
+from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, rest, split_type, strip
 from oamn_plugin.presets import PATCH_SOURCES, Options
 
 AREA_RANGE = (0.02, 0.2)
@@ -23,6 +24,11 @@ AREA_RANGE = (0.02, 0.2)
 ASPECT_RANGE = (0.3, 3.3)
 """Height over width of a patch."""
 AXES = (("left", "right"), ("bottom", "top"))
+LARGEST_STRETCH = 4.0
+"""How far a ``native`` patch is stretched at most."""
+OBJECT_SHARE = 0.5
+"""How often an occluder is an object where there are some, and no strip."""
+_NEARER_HALF = 0.375  # a larger share of the image is nearer to a half than to a quarter
 
 
 class Views(NamedTuple):
@@ -30,11 +36,13 @@ class Views(NamedTuple):
 
     Attributes:
         images: (B, V, 3, H, W), dtype of the input; view 0 is the clean image where there are several.
-        types: (B, V) long, indices into :data:`oamn_plugin.occlusion.OCCLUSION_TYPES`.
+        types: (B, V) long, indices into :data:`oamn_plugin.occlusion.OCCLUSION_TYPES`; of an object, the nearest type.
+        covered: (B, V, H, W) bool, the pixels that an occluder hides; None where the types say it all.
     """
 
     images: Tensor
     types: Tensor
+    covered: Tensor | None = None
 
 
 class Patches(NamedTuple):
@@ -59,11 +67,14 @@ class OcclusionAugmentation:
         axes: 2 for clean and all four sides (V = 5); 1 for clean and one opposing pair, drawn per image (V = 3); 0 for
             one view an image (V = 1), clean or occluded at one side.
         patch_source: ``corner`` crops the patch at one of the donor's corners, where images show background;
-            ``anywhere`` crops it wherever it fits, people and objects included.
+            ``anywhere`` crops it wherever it fits, people and objects included; ``native``, with one view an image,
+            crops it anywhere at the strip's own size, half of the time smaller and stretched up to four times, so that
+            sharpness does not give the strip away.
         probability: only with one view an image: how often it is occluded.
         black_share: how often the strip is black instead of a donor's patch.
         cut_share: only with one view an image: how often the strip of an occluded image is cut away and the rest
             stretched over the whole image. Such a view is of type ``none``: nothing is covered.
+        objects: only with one view an image: half of the occluded images have one of these instead of a strip.
 
     Raises:
         ValueError: an argument out of range.
@@ -82,6 +93,7 @@ class OcclusionAugmentation:
         probability: float = 0.5,
         black_share: float = 0.0,
         cut_share: float = 0.0,
+        objects: CutOuts | None = None,
     ) -> None:
         if axes not in (0, 1, 2):
             raise ValueError(f"axes must be 0, 1 or 2, got {axes}")
@@ -90,13 +102,16 @@ class OcclusionAugmentation:
         for name, share in (("probability", probability), ("black_share", black_share), ("cut_share", cut_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
-        self.axes, self.patch_source = axes, patch_source
+        if axes and (patch_source == "native" or objects is not None):
+            raise ValueError("native patches and objects are for one view an image: axes must be 0")
+        self.axes, self.patch_source, self.objects = axes, patch_source, objects
         self.probability, self.black_share, self.cut_share = probability, black_share, cut_share
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(axes={self.axes}, patch_source={self.patch_source!r}, "
-            f"probability={self.probability}, black_share={self.black_share}, cut_share={self.cut_share})"
+            f"probability={self.probability}, black_share={self.black_share}, cut_share={self.cut_share}, "
+            f"objects={self.objects})"
         )
 
     @property
@@ -118,15 +133,38 @@ class OcclusionAugmentation:
         """
         _check_batch(images)
         types = self._types(len(images), generator)
-        patches = self._patches(images, donors, generator)
+        patches = self._patches(images, donors, types, generator)
         views = images.unsqueeze(1).repeat(1, self.num_views, 1, 1, 1)
         if self.cut_share and not self.axes:
             cut = (torch.rand(len(images), 1, generator=generator) < self.cut_share) & (types > 0)
             for i in cut.flatten().nonzero().flatten().tolist():
                 views[i, 0] = _cut_away(images[i], OCCLUSION_TYPES[int(types[i, 0])])
             types = types * ~cut
-        _paste(views, torch.tensor([strip(name, *images.shape[-2:]) for name in OCCLUSION_TYPES])[types], patches)
-        return Views(views, types.to(images.device))
+        strips = torch.tensor([strip(name, *images.shape[-2:]) for name in OCCLUSION_TYPES])
+        if self.objects is None:
+            _paste(views, strips[types], patches)
+            return Views(views, types.to(images.device))
+        layers = self._layers(types, images.shape[-2:], generator)
+        alone = types.clone()  # those with a strip
+        alone[list(layers)] = 0
+        _paste(views, strips[alone], patches)
+        covered = _covered(strips[alone], images.shape[-2:])
+        for i, layer in layers.items():
+            views[i, 0], covered[i, 0] = paste(images[i], layer), layer[3] >= 0.5
+            half = float(covered[i, 0].float().mean()) > _NEARER_HALF
+            side = split_type(OCCLUSION_TYPES[int(types[i, 0])])[0]
+            types[i, 0] = TYPE_INDEX[f"{side}_{'half' if half else 'quarter'}"]
+        return Views(views, types.to(images.device), covered.to(images.device))
+
+    def _layers(self, types: Tensor, size: torch.Size, generator: torch.Generator | None) -> dict[int, Tensor]:
+        """By image, the objects that stand where a type's strip would."""
+        chosen = (torch.rand(len(types), generator=generator) < OBJECT_SHARE) & (types[:, 0] > 0)
+        assert self.objects is not None
+        drawn = {
+            i: self.objects.draw(split_type(OCCLUSION_TYPES[int(types[i, 0])])[0], size[0], size[1], generator)
+            for i in chosen.nonzero().flatten().tolist()
+        }
+        return {i: layer for i, layer in drawn.items() if layer is not None}
 
     def _types(self, count: int, generator: torch.Generator | None) -> Tensor:
         """(B, V) long, the types of all views."""
@@ -141,23 +179,29 @@ class OcclusionAugmentation:
             types[i, 1:] = torch.tensor([TYPE_INDEX[f"{side}_{'half' if half else 'quarter'}"] for side in sides])
         return types
 
-    def _patches(self, images: Tensor, donors: Tensor | None, generator: torch.Generator | None) -> Patches:
+    def _patches(
+        self, images: Tensor, donors: Tensor | None, types: Tensor, generator: torch.Generator | None
+    ) -> Patches:
         pool = images if donors is None else donors
         picks = torch.randint(len(pool), (len(images),), generator=generator)
         if len(pool) == len(images) > 1:  # any image but oneself
             picks = (torch.arange(len(images)) + 1 + picks % (len(images) - 1)) % len(images)
         height, width = pool.shape[-2:]
-        boxes = [draw_patch(height, width, self.patch_source, generator) for _ in picks]
+        if self.patch_source == "native":
+            sizes = [strip(OCCLUSION_TYPES[index], *images.shape[-2:])[2:] for index in types[:, 0].tolist()]
+            boxes = [draw_native_patch(height, width, size, generator) for size in sizes]
+        else:
+            boxes = [draw_patch(height, width, self.patch_source, generator) for _ in picks]
         black = torch.zeros(len(picks), dtype=torch.bool)
         if self.black_share:
             black = torch.rand(len(picks), generator=generator) < self.black_share
         return Patches(pool, picks, torch.tensor(boxes), black)
 
 
-def augmentation_of(options: Options) -> OcclusionAugmentation:
-    """The augmentation that a reading of the method trains with."""
+def augmentation_of(options: Options, objects: CutOuts | None = None) -> OcclusionAugmentation:
+    """The augmentation that a reading of the method trains with, and objects beside its strips."""
     return OcclusionAugmentation(
-        options.axes, options.patch_source, options.occluded_share, options.black_share, options.cut_share
+        options.axes, options.patch_source, options.occluded_share, options.black_share, options.cut_share, objects
     )
 
 
@@ -186,6 +230,25 @@ def draw_patch(height: int, width: int, source: str = "corner", generator: torch
     if source == "corner":
         spot = [float(spot[0] >= 0.5), float(spot[1] >= 0.5)]
     return Strip(round(spot[0] * (height - rows)), round(spot[1] * (width - columns)), rows, columns)
+
+
+def draw_native_patch(
+    height: int, width: int, size: tuple[int, int], generator: torch.Generator | None = None
+) -> Strip:
+    """Draws the rectangle of a donor for a strip of ``size`` (height, width): of its size, half of the time smaller."""
+    draws = torch.rand(3, generator=generator).tolist()
+    stretch = 1 + max(0.0, 2 * draws[0] - 1) * (LARGEST_STRETCH - 1)
+    rows, columns = (min(max(1, round(own / stretch)), most) for own, most in zip(size, (height, width), strict=True))
+    return Strip(round(draws[1] * (height - rows)), round(draws[2] * (width - columns)), rows, columns)
+
+
+def _covered(boxes: Tensor, size: torch.Size) -> Tensor:
+    """(B, V, H, W) bool: the pixels inside (B, V, 4) boxes."""
+    out = torch.zeros(*boxes.shape[:2], *size, dtype=torch.bool)
+    for i, row in enumerate(boxes.tolist()):
+        for v, (top, left, rows, columns) in enumerate(row):
+            out[i, v, top : top + rows, left : left + columns] = True
+    return out
 
 
 def _cut_away(image: Tensor, type_name: str) -> Tensor:

@@ -81,7 +81,7 @@ class TrainingTransform:
             pixels = views.images.float()
             if self.erasing:
                 pixels = erase(pixels[:, 0], self.erasing, self.erasing_value, generator).unsqueeze(1)
-            return Views(pixels, views.types)
+            return views._replace(images=pixels)
 
     def _views(self, images: Tensor, generator: torch.Generator | None) -> Views:
         if self.occlusion and not self.aligned:

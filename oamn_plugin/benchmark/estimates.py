@@ -12,6 +12,8 @@ from pathlib import Path
 from oamn_plugin.benchmark.schedule import CONSOLE, TRAINED, Job
 from oamn_plugin.benchmark.suite import Suite
 
+_FREE = ("finished", "set aside", "wrong")
+"""States of runs that nothing is started for."""
 _LEFT = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d) left")
 
 
@@ -24,7 +26,7 @@ def estimate(suite: Suite, jobs: Sequence[Job]) -> dict[str, tuple[float | None,
     Returns:
         Label of the run to (seconds or None where nothing is known, reason).
     """
-    return {job.label: _estimate(suite, job, jobs) for job in jobs if job.state != "finished"}
+    return {job.label: _estimate(suite, job, jobs) for job in jobs if job.state not in _FREE}
 
 
 def makespan(costs: Sequence[float], jobs: int) -> float:
@@ -78,7 +80,7 @@ def _speed(folder: Path) -> float | None:
 def _number(line: str, key: str) -> float | None:
     try:
         value = json.loads(line).get(key)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
     return float(value) if isinstance(value, (int, float)) else None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from oamn_plugin.benchmark.estimates import duration, estimate, makespan
 from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_any
@@ -15,16 +17,25 @@ from oamn_plugin.benchmark.schedule import (
     TRAINED,
     Job,
     RunRecord,
+    Toolbox,
+    check_run,
     command_text,
-    has_weights,
+    plan_run,
     plan_runs,
     testing_command,
     training_command,
     write_record,
 )
 from oamn_plugin.benchmark.suite import Suite
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.locks import LOCK, BusyError, holder, holding
 from oamn_plugin.reporting.tables import Table, to_text
 
+if TYPE_CHECKING:
+    from oamn_plugin.reporting.page import Picture
+
+_HELD_S = 1.0
+"""Seconds between two looks at a folder that another process holds."""
 _LOG_LINES = 15
 
 
@@ -45,13 +56,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Active:
-    """A run that a child is at: where it stands in the list, and what is written of it."""
+    """A run that a child is at: where it stands in the list, what is written of it, and its lock."""
 
     place: str
     job: Job
     record: RunRecord
     child: Child
     spent: float
+    lock: contextlib.ExitStack
 
     @property
     def testing(self) -> bool:
@@ -64,11 +76,16 @@ class _Active:
         write_record(self.job.folder, self.record)
 
 
-def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = None) -> Outcome:
+def run_suite(
+    suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] = (), stream: TextIO | None = None
+) -> Outcome:
     """Trains and tests what is not finished yet, ``suite.jobs`` runs at a time.
+
+    A run whose folder another process holds, a training or another suite, is waited for while the others go on.
 
     Args:
         suite: the suite.
+        toolboxes: the hosts' by name.
         only: names of methods; empty for all.
         stream: where progress is printed, standard output by default.
 
@@ -76,44 +93,198 @@ def run_suite(suite: Suite, only: Sequence[str] = (), stream: TextIO | None = No
         What was finished and what failed. A failed run does not stop the rest; an interrupt does, and the next call
         goes on where this one stopped.
     """
-    out, outcome = stream or sys.stdout, Outcome()
-    with stopping_on_signals() as stop:
-        active: list[_Active] = []
-        try:
-            for place, job in _to_do(suite, only, outcome, out):
-                while not stop and (len(active) == suite.jobs or _waits_for_weights(job, active)):
-                    _finish_one(suite, active, outcome, stop, out)
-                if stop:
-                    break
-                if not _may_start(suite, place, job, outcome, out):
-                    continue
-                hint = _hint(suite, job, plan_runs(suite, only))
-                print(f"{place}: {_WORDS[job.state]}{hint}; log in {job.folder / CONSOLE}", file=out, flush=True)
-                active.append(_start(suite, place, job))
-            while active and not stop:
-                _finish_one(suite, active, outcome, stop, out)
-        finally:  # also when something unforeseen goes wrong: no training is left behind
-            end_all([run.child for run in active], stop)
-            for run in active:
+    return _Runner(suite, toolboxes, only, stream or sys.stdout).run()
+
+
+class _Runner:
+    """One call of :func:`run_suite`."""
+
+    def __init__(self, suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str], out: TextIO) -> None:
+        self.suite, self.toolboxes, self.only, self.out = suite, toolboxes, only, out
+        self.outcome = Outcome()
+        self.active: list[_Active] = []
+        self.held: dict[str, float] = {}  # when the folders of others were looked at last
+
+    def run(self) -> Outcome:
+        with stopping_on_signals() as stop:
+            try:
+                left = self._to_do()
+                while (left or self.active) and not stop:
+                    if not self._start_one(left):
+                        self._wait(stop)
+            finally:  # also when something unforeseen goes wrong: no training is left behind
+                end_all([run.child for run in self.active], stop)
+                for run in self.active:
+                    with run.lock:
+                        run.keep_time()
+                        if run.child.code == 0:  # it ended just before it could be asked to stop
+                            self._book(run)
+            self.outcome.stopped = bool(stop)
+        if self.outcome.stopped:
+            self._tell("\nstopped; the same command goes on from here")
+        self._tell_failures()
+        return self.outcome
+
+    def _tell(self, text: str) -> None:
+        print(text, file=self.out, flush=True)
+
+    def _to_do(self) -> list[tuple[str, Job]]:
+        """The runs that are not finished, each with its place in the list; mistakes are told before any training."""
+        jobs, left = plan_runs(self.suite, self.toolboxes, self.only), []
+        for number, job in enumerate(jobs, start=1):
+            place = f"[{number}/{len(jobs)}] {job.label}"
+            if job.state in ("finished", "wrong"):
+                self._settle(place, job)
+            else:
+                left.append((place, job))
+        return left
+
+    def _settle(self, place: str, job: Job) -> None:
+        """Notes a run that needs no start: finished, or with a mistake in its configuration."""
+        if job.state == "finished":
+            self._tell(f"{place}: finished before")
+            self.outcome.finished.append(job.label)
+        else:
+            self._fail(place, job, job.reason)
+
+    def _fail(self, place: str, job: Job, reason: str) -> None:
+        self.outcome.failed[job.label] = reason
+        self._tell(f"{place}: failed: {reason}")
+
+    def _start_one(self, left: list[tuple[str, Job]]) -> bool:
+        """Starts or settles the first run that can be; False where all have to wait."""
+        if len(self.active) == self.suite.jobs:
+            return False
+        for place, job in left:
+            if self._waits_for_weights(job, left) or self._waits_for_others(place, job):
+                continue
+            left.remove((place, job))
+            self._begin(place, job)
+            return True
+        return False
+
+    def _waits_for_weights(self, job: Job, left: Sequence[tuple[str, Job]]) -> bool:
+        """Whether the training whose weights this run tests is still at it, here or in another process."""
+        others = [*(run.job for run in self.active), *(other for _, other in left)]
+        return (job.method.weights_of, job.seed) in [(other.method.name, other.seed) for other in others]
+
+    def _waits_for_others(self, place: str, job: Job) -> bool:
+        """Whether another process holds the run's folder, which is told once."""
+        if time.monotonic() - self.held.get(place, 0.0) < _HELD_S:
+            return True
+        owner = holder(job.folder / LOCK) or holder(_lock_of(job.folder))
+        if owner and place not in self.held:
+            self._tell(f"{place}: waits for {owner}, which is at work in {job.folder}")
+        if owner:
+            self.held[place] = time.monotonic()
+        return bool(owner)
+
+    def _begin(self, place: str, job: Job) -> None:
+        """Starts a run under its lock, if nothing stands in the way and nobody has finished it meanwhile."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(holding(_lock_of(job.folder)))
+                job = plan_run(self.suite, self.toolboxes, job.method, job.seed)
+                if job.kept:
+                    self._take_back(place, job)
+                    job = plan_run(self.suite, self.toolboxes, job.method, job.seed)
+                if job.state in ("finished", "wrong"):
+                    self._settle(place, job)
+                    return
+                if lacking := self._lacking_weights(job):
+                    self._fail(place, job, lacking)
+                    return
+                check_run(self.suite, self.toolboxes, job)  # before anything of an earlier run is moved
+            except (BusyError, ExpectedError) as error:
+                self._fail(place, job, str(error))
+                return
+            words = _WORDS[job.state].format(reason=job.reason)
+            self._tell(f"{place}: {words}{self._hint(job)}; log in {job.folder / CONSOLE}")
+            self.active.append(_start(self.suite, place, job, stack.pop_all()))
+
+    def _take_back(self, place: str, job: Job) -> None:
+        """Puts a finished run that was set aside into its place again, in exchange for what is there."""
+        assert job.kept
+        self._tell(f"{place}: {job.kept.name} is this very run: taken back")
+        if job.folder.exists():
+            _set_aside(job.folder)
+        job.kept.rename(job.folder)
+
+    def _lacking_weights(self, job: Job) -> str:
+        if not job.method.weights_of:
+            return ""
+        source = plan_run(self.suite, self.toolboxes, self.suite.source(job.method), job.seed)
+        return "" if source.state in TRAINED else f"{source.method.name!r} has no weights of this seed: run it first"
+
+    def _wait(self, stop: Stop) -> None:
+        """Until one of the own runs has ended; without any, for a moment."""
+        if not self.active:
+            time.sleep(_HELD_S / 10)
+            return
+        ended = wait_for_any([run.child for run in self.active], stop)
+        for run in [run for run in self.active if run.child is ended]:
+            self.active.remove(run)
+            with run.lock:
                 run.keep_time()
-                if run.child.code == 0:  # it ended just before it could be asked to stop
-                    _book(suite, run, outcome, out)
-        outcome.stopped = bool(stop)
-    if outcome.stopped:
-        print("\nstopped; the same command goes on from here", file=out, flush=True)
-    _report_failures(outcome, out)
-    return outcome
+                self._book(run)
+
+    def _book(self, run: _Active) -> None:
+        """Notes how a run ended."""
+        job, code = run.job, run.child.code
+        if code or not (job.folder / "results.json").is_file():
+            reason = f"ended with exit code {code}" if code else "ended without results.json"
+            self.outcome.failed[job.label] = f"{reason}\n{_last_lines(job.folder / CONSOLE)}"
+            self._tell(f"{run.place}: failed: {reason}")
+            return
+        run.record.finished, run.record.tested = True, sorted({*run.record.tested, *self.suite.protocols})
+        write_record(job.folder, run.record)
+        self.outcome.finished.append(job.label)
+        self._tell(f"{run.place}: finished in {duration(run.child.seconds)}")
+
+    def _hint(self, job: Job) -> str:
+        costs = estimate(self.suite, plan_runs(self.suite, self.toolboxes, self.only))
+        seconds = costs.get(job.label, (None, ""))[0]
+        rest = [cost for cost, _ in costs.values()]
+        if seconds is None:
+            return ""
+        known = makespan([cost for cost in rest if cost is not None], self.suite.jobs)
+        return f", about {duration(seconds)} (suite: {'at least ' if None in rest else ''}{duration(known)} to go)"
+
+    def _tell_failures(self) -> None:
+        if not self.outcome.failed:
+            return
+        self._tell(f"\n{len(self.outcome.failed)} of the runs failed:")
+        for label, text in self.outcome.failed.items():
+            self._tell(f"\n{label}: {text}")
 
 
-def dry_run(suite: Suite, only: Sequence[str] = ()) -> str:
-    """The runs of a suite, their states and estimated costs, as text."""
-    jobs = plan_runs(suite, only)
+def dry_run(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] = ()) -> tuple[str, dict[str, str]]:
+    """What a suite would do, nothing of which is done.
+
+    Returns:
+        The runs, their states and estimated costs as text; and method to what its preflight found, if anything. Each
+        method is checked once, with its first run that is to be started.
+    """
+    jobs = plan_runs(suite, toolboxes, only)
     costs = estimate(suite, jobs)
     rows: list[list[Any]] = []
+    found: dict[str, str] = {}
+    checked: set[str] = set()
     for job in jobs:
+        owner = holder(job.folder / LOCK) or holder(_lock_of(job.folder))
+        if job.state == "wrong":
+            found.setdefault(job.method.name, job.reason)
+        elif job.state not in ("finished", "set aside") and not owner and job.method.name not in checked:
+            checked.add(job.method.name)
+            try:
+                check_run(suite, toolboxes, job)
+            except ExpectedError as error:
+                found.setdefault(job.method.name, str(error))
         seconds, reason = costs.get(job.label, (0.0, ""))
         shown = duration(job.record.seconds) if job.state == "finished" else duration(seconds)
-        rows.append([job.method.name, str(job.seed), job.state, shown, reason, str(job.folder)])
+        state = f"{job.state}, {owner} is at it" if owner else job.state
+        reason = f"taken back from {job.kept.name}" if job.kept else reason
+        rows.append([job.method.name, str(job.seed), state, shown, reason, str(job.folder)])
     known = [seconds for seconds, _ in costs.values() if seconds is not None]
     unknown = len(costs) - len(known)
     together = f", {suite.jobs} at a time" if suite.jobs > 1 else ""
@@ -123,15 +294,23 @@ def dry_run(suite: Suite, only: Sequence[str] = ()) -> str:
         total += f", about {cost}" if known else ", cost unknown until one has finished"
         total += f" and {unknown} of unknown cost" if unknown and known else ""
     table = Table(("Method", "Seed", "State", "Cost", "Estimated from", "Folder"), rows, suite.name)
-    return f"{to_text(table)}\n{total}\n"
+    return f"{to_text(table)}\n{total}\n", found
 
 
-def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None = None) -> dict[str, Path]:
+def report_suite(
+    suite: Suite,
+    toolboxes: Mapping[str, Toolbox],
+    failed: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
+    stream: TextIO | None = None,
+) -> dict[str, Path]:
     """Writes the report of whatever is finished.
 
     Args:
         suite: the suite.
+        toolboxes: the hosts' by name.
         failed: labels of the runs that failed, named in the report.
+        pictures: what the report opens with.
         stream: where the tables are printed.
 
     Raises:
@@ -140,7 +319,7 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
     # loads plots and statistics, which running and listing do without
     from oamn_plugin.reporting.compare import write_comparison
 
-    jobs = plan_runs(suite)
+    jobs = plan_runs(suite, toolboxes)
     folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
     for job in jobs:
         if job.state in TRAINED:
@@ -152,6 +331,7 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
         suite.report,
         suite.baseline,
         suite.name,
+        pictures,
         ablation=suite.ablation,
         settings={method.name: command_text(suite, method) for method in suite.methods},
         notes=notes,
@@ -162,98 +342,34 @@ def report_suite(suite: Suite, failed: Sequence[str] = (), stream: TextIO | None
 _WORDS = {
     "new": "started",
     "interrupted": "goes on",
-    "changed": "its command changed, starts afresh",
+    "changed": "its configuration changed ({reason}), starts afresh",
     "untested": "tested on new protocols",
 }
 
 
-def _to_do(suite: Suite, only: Sequence[str], outcome: Outcome, out: TextIO) -> Iterable[tuple[str, Job]]:
-    """The runs that are not finished, each with its place in the list; the others are told on the way."""
-    jobs = plan_runs(suite, only)
-    for number, job in enumerate(jobs, start=1):
-        place = f"[{number}/{len(jobs)}] {job.label}"
-        if job.state == "finished":
-            print(f"{place}: finished before", file=out, flush=True)
-            outcome.finished.append(job.label)
-        else:
-            yield place, job
+def _lock_of(folder: Path) -> Path:
+    """The lock of a suite on a run: beside the folder, which may be renamed."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
-def _waits_for_weights(job: Job, active: Sequence[_Active]) -> bool:
-    """Whether the training whose weights this run tests is still at it."""
-    names = [(run.job.method.name, run.job.seed) for run in active]
-    return bool(job.method.weights_of) and (job.method.weights_of, job.seed) in names
-
-
-def _may_start(suite: Suite, place: str, job: Job, outcome: Outcome, out: TextIO) -> bool:
-    """Whether there are weights to test, or a training of its own; notes a run without as failed."""
-    if has_weights(suite, job):
-        return True
-    outcome.failed[job.label] = f"{job.method.weights_of!r} has no weights of this seed: run it first"
-    print(f"{place}: failed: {outcome.failed[job.label]}", file=out, flush=True)
-    return False
-
-
-def _start(suite: Suite, place: str, job: Job) -> _Active:
+def _start(suite: Suite, place: str, job: Job, lock: contextlib.ExitStack) -> _Active:
     """Starts a run; its record says at every moment how far it is."""
     if job.state == "changed":
         _set_aside(job.folder)
-    record = RunRecord(job.fingerprint) if job.state == "changed" else job.record
-    write_record(job.folder, record)
+    write_record(job.folder, job.record)
     command = testing_command(suite, job) if job.state == "untested" else training_command(suite, job)
     child = Child(command, job.folder / CONSOLE, child_environment(suite.jobs))
-    return _Active(place, job, record, child, record.seconds)
-
-
-def _finish_one(suite: Suite, active: list[_Active], outcome: Outcome, stop: Stop, out: TextIO) -> None:
-    """Waits for one of the runs and takes it from the list; returns without when asked to stop."""
-    ended = wait_for_any([run.child for run in active], stop)
-    for run in [run for run in active if run.child is ended]:
-        active.remove(run)
-        run.keep_time()
-        _book(suite, run, outcome, out)
-
-
-def _book(suite: Suite, run: _Active, outcome: Outcome, out: TextIO) -> None:
-    """Notes how a run ended."""
-    job, code = run.job, run.child.code
-    if code or not (job.folder / "results.json").is_file():
-        reason = f"ended with exit code {code}" if code else "ended without results.json"
-        outcome.failed[job.label] = f"{reason}\n{_last_lines(job.folder / CONSOLE)}"
-        print(f"{run.place}: failed: {reason}", file=out, flush=True)
-        return
-    run.record.finished, run.record.tested = True, sorted({*run.record.tested, *suite.protocols})
-    write_record(job.folder, run.record)
-    outcome.finished.append(job.label)
-    print(f"{run.place}: finished in {duration(run.child.seconds)}", file=out, flush=True)
+    return _Active(place, job, job.record, child, job.record.seconds, lock)
 
 
 def _set_aside(folder: Path) -> None:
-    """Keeps what another command left: the folder gets the suffix .old-1, .old-2, ..."""
+    """Keeps what another configuration left: the folder gets the suffix .old-1, .old-2, ..."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1
     folder.rename(aside)
 
 
-def _hint(suite: Suite, job: Job, jobs: Sequence[Job]) -> str:
-    costs = estimate(suite, jobs)
-    seconds = costs.get(job.label, (None, ""))[0]
-    rest = [cost for cost, _ in costs.values()]
-    if seconds is None:
-        return ""
-    known = makespan([cost for cost in rest if cost is not None], suite.jobs)
-    return f", about {duration(seconds)} (suite: {'at least ' if None in rest else ''}{duration(known)} to go)"
-
-
 def _last_lines(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     return "\n".join(f"    {line}" for line in lines)
-
-
-def _report_failures(outcome: Outcome, out: TextIO) -> None:
-    if not outcome.failed:
-        return
-    print(f"\n{len(outcome.failed)} of the runs failed:", file=out)
-    for label, text in outcome.failed.items():
-        print(f"\n{label}: {text}", file=out, flush=True)

@@ -1,4 +1,8 @@
-"""The runs of a suite: their commands, and what has been done of each."""
+"""The runs of a suite: their commands, and what has been done of each.
+
+A run belongs to the configuration that it wrote into its folder. It is compared, value by value, with what its method
+says today; where they differ, the run starts afresh.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,14 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, Protocol
 
 from oamn_plugin.benchmark.suite import HOSTS, Method, Suite
-from oamn_plugin.configurations import find_config, label_of
+from oamn_plugin.errors import ExpectedError
 from oamn_plugin.files import write_atomically
-from oamn_plugin.presets import PRESETS, Options, preset
 
 RECORD = "benchmark.json"
 """File in a run folder that says which command it belongs to and how far it came."""
@@ -26,17 +27,39 @@ CONSOLE = "console.txt"
 """File in a run folder with everything that the training printed."""
 
 
+CONFIGURATIONS = ("config.yaml", "test_config.yaml")
+"""Files in a run folder, of a training and of torchreid's evaluation, with every value that the run used."""
+
+
+class Toolbox(Protocol):
+    """What a suite asks of a toolbox; :mod:`oamn_plugin.hosts.toolboxes` has those of the hosts."""
+
+    def resolve(self, config: str, options: Sequence[str]) -> dict[str, Any]:
+        """Every key with its value, as plain data.
+
+        Raises:
+            ExpectedError: an unknown key or a wrong value.
+        """
+
+    def check(self, config: str, options: Sequence[str], train: bool) -> None:
+        """Everything that would fail later; without ``train`` what a test needs, its weights apart.
+
+        Raises:
+            ExpectedError: every finding in one message.
+        """
+
+
 @dataclass
 class RunRecord:
-    """What the runner knows of a run folder: the fingerprint of its command, whether it ended well, seconds spent.
+    """What the runner knows of a run folder: whether the run ended well, seconds spent, protocols it was tested on.
 
-    ``tested`` are the protocols that it was tested on.
+    ``weights`` stands for the configuration that trained the weights which a run of ``weights_of`` has tested.
     """
 
-    fingerprint: str = ""
     finished: bool = False
     seconds: float = 0.0
     tested: list[str] = field(default_factory=list)
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,18 +70,21 @@ class Job:
         method: what is trained.
         seed: with which seed.
         folder: where.
-        fingerprint: of its command and configuration files.
-        state: ``new``, ``interrupted`` (goes on with ``--resume``), ``changed`` (another command was there: starts
-            afresh), ``untested`` (trained, but not tested on every protocol) or ``finished``.
+        state: ``new``, ``interrupted`` (goes on with ``--resume``), ``changed`` (a run of another configuration is
+            there: starts afresh), ``set aside`` (finished in a folder that was kept, which is taken back), ``untested``
+            (trained, but not tested on every protocol), ``finished``, or ``wrong`` (a mistake in the configuration).
         record: what is known of it.
+        reason: for ``changed`` what differs, for ``wrong`` the message.
+        kept: the folder of a run that is ``set aside``.
     """
 
     method: Method
     seed: int
     folder: Path
-    fingerprint: str
     state: str
     record: RunRecord
+    reason: str = ""
+    kept: Path | None = None
 
     @property
     def label(self) -> str:
@@ -66,20 +92,27 @@ class Job:
         return f"{self.method.name}, seed {self.seed}"
 
 
-def plan_runs(suite: Suite, only: Sequence[str] = ()) -> list[Job]:
+def plan_runs(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] = ()) -> list[Job]:
     """The runs of a suite with their states, seed by seed, so that every method has a figure early.
 
     What tests the weights of another method comes after all that is trained.
 
     Args:
         suite: the suite.
+        toolboxes: the hosts' by name.
         only: names of methods; empty for all.
 
     Raises:
         SuiteError: ``only`` names a method that is not there.
     """
     methods = sorted(suite.only(only), key=lambda method: bool(method.weights_of))
-    return [_job(suite, method, seed) for seed in suite.seeds for method in methods]
+    planner = _Planner(suite, toolboxes)
+    return [planner.job(method, seed) for seed in suite.seeds for method in methods]
+
+
+def plan_run(suite: Suite, toolboxes: Mapping[str, Toolbox], method: Method, seed: int) -> Job:
+    """One run with its state of this moment."""
+    return _Planner(suite, toolboxes).job(method, seed)
 
 
 def training_command(suite: Suite, job: Job) -> list[str]:
@@ -106,9 +139,14 @@ def _testing(suite: Suite, method: Method, seed: int, folder: Path) -> list[str]
     return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, str(weights)]
 
 
-def has_weights(suite: Suite, job: Job) -> bool:
-    """Whether the training whose weights a run tests is finished as the suite states it; True if it trains its own."""
-    return not job.method.weights_of or _job(suite, suite.source(job.method), job.seed).state in TRAINED
+def check_run(suite: Suite, toolboxes: Mapping[str, Toolbox], job: Job) -> None:
+    """The preflight of a run.
+
+    Raises:
+        ExpectedError: every finding in one message.
+    """
+    options = _options(suite, job.method, job.seed, job.folder, suite.protocols)
+    toolboxes[job.method.host].check(job.method.config, options, train=not job.method.weights_of)
 
 
 def command_text(suite: Suite, method: Method) -> str:
@@ -125,8 +163,8 @@ def read_record(folder: Path) -> RunRecord | None:
     """The record of a run folder, None where there is none or it is unreadable."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return RunRecord(**content)
-    except (OSError, ValueError, TypeError):
+        return RunRecord(**{one.name: content[one.name] for one in fields(RunRecord) if one.name in content})
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
@@ -135,73 +173,76 @@ def write_record(folder: Path, record: RunRecord) -> None:
     write_atomically(folder / RECORD, (json.dumps(asdict(record), indent=2) + "\n").encode())
 
 
-def _job(suite: Suite, method: Method, seed: int) -> Job:
-    folder = suite.run_folder(method, seed)
-    fingerprint, record = _fingerprint(suite, method, seed), read_record(folder)
-    state = _state(suite, folder, fingerprint, record)
-    return Job(method, seed, folder, fingerprint, state, record or RunRecord(fingerprint))
+class _Planner:
+    """Reads what is there of a suite's runs; each method's configuration once."""
+
+    def __init__(self, suite: Suite, toolboxes: Mapping[str, Toolbox]) -> None:
+        self.suite, self.toolboxes = suite, toolboxes
+        self._wanted: dict[str, dict[str, Any]] = {}
+
+    def job(self, method: Method, seed: int) -> Job:
+        folder = self.suite.run_folder(method, seed)
+        record = read_record(folder)
+        try:
+            reason = self._difference(method, seed, folder, record)
+        except ExpectedError as error:
+            return Job(method, seed, folder, "wrong", RunRecord(), str(error))
+        weights = self._weights(method, seed)
+        if reason is None:
+            state = self._state(folder, record)
+            return Job(method, seed, folder, state, record or RunRecord(weights=weights))
+        for kept in sorted(folder.parent.glob(f"{folder.name}.old-*"), key=_number, reverse=True):
+            known = read_record(kept)
+            if self._difference(method, seed, kept, known) is None and self._state(kept, known) in TRAINED:
+                return Job(method, seed, folder, "set aside", known or RunRecord(), kept=kept)
+        state = "changed" if folder.is_dir() and any(folder.iterdir()) else "new"
+        return Job(method, seed, folder, state, RunRecord(weights=weights), reason)
+
+    def _state(self, folder: Path, record: RunRecord | None) -> str:
+        if record is None or not record.finished or not (folder / "results.json").is_file():
+            return "interrupted"
+        return "finished" if set(self.suite.protocols) <= set(record.tested) else "untested"
+
+    def _difference(self, method: Method, seed: int, folder: Path, record: RunRecord | None) -> str | None:
+        """Why what is in a folder is no run of a method; None where it is one."""
+        wanted = self._resolved(method, seed)
+        files = [folder / name for name in CONFIGURATIONS if (folder / name).is_file()]
+        if not files:
+            begun = record is not None and not record.finished  # stopped before it wrote its configuration
+            return None if begun else "there is no configuration in it"
+        try:
+            used = self._stripped(method, self.toolboxes[method.host].resolve(str(files[0]), ()))
+        except ExpectedError as error:
+            return str(error)
+        if record and record.weights not in ("", self._weights(method, seed)):
+            return f"the weights of {method.weights_of} are of another configuration"
+        told = [f"{key} {used.get(key)} then, {wanted.get(key)} now" for key in sorted({*used, *wanted})
+                if used.get(key) != wanted.get(key)]  # fmt: skip
+        return "; ".join([*told[:3], *([f"and {len(told) - 3} more"] if len(told) > 3 else [])]) or None
+
+    def _weights(self, method: Method, seed: int) -> str:
+        if not method.weights_of:
+            return ""
+        trained = self._resolved(self.suite.source(method), seed)
+        return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _resolved(self, method: Method, seed: int) -> dict[str, Any]:
+        """Every key and value that a run of a method has today, those apart that say only where and what to test."""
+        if method.name not in self._wanted:
+            found = self.toolboxes[method.host].resolve(method.config, self.suite.options(method))
+            self._wanted[method.name] = self._stripped(method, found)
+        return self._wanted[method.name] | {HOSTS[method.host].seed: seed}
+
+    @staticmethod
+    def _stripped(method: Method, values: Mapping[str, Any]) -> dict[str, Any]:
+        host = HOSTS[method.host]
+        aside = {host.output, host.tests, *((host.weights, "test.evaluate") if method.weights_of else ())}
+        return {key: value for key, value in values.items() if key not in aside}
 
 
-def _state(suite: Suite, folder: Path, fingerprint: str, record: RunRecord | None) -> str:
-    if record is None:
-        return "changed" if folder.is_dir() and any(folder.iterdir()) else "new"
-    if record.fingerprint != fingerprint:
-        return "changed"
-    if not record.finished or not (folder / "results.json").is_file():
-        return "interrupted"
-    return "finished" if set(suite.protocols) <= set(record.tested) else "untested"
-
-
-def _fingerprint(suite: Suite, method: Method, seed: int) -> str:
-    """Of the training command, without the protocols (they need no new training), and all configuration files.
-
-    Where these name a preset, of what it says too: a run of last month's ``plus`` is none of today's. Where the weights
-    are another method's, of that method's too.
-    """
-    digest = hashlib.sha256()
-    script = suite.command[1:] or (HOSTS[method.host].script,)
-    config = label_of(Path(method.config))
-    parts = [*script, "--config-file", config, *_options(suite, method, seed, Path("run"), ())]
-    if method.weights_of:
-        parts.append(_fingerprint(suite, suite.source(method), seed))
-    chain = _chain(Path(method.config))
-    if name := _preset_name(suite, method, chain):
-        plain = asdict(Options())
-        parts += [f"{key} {value}" for key, value in asdict(preset(name)).items() if value != plain[key]]
-    for text in [*parts, *chain]:
-        digest.update(text.encode() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def _preset_name(suite: Suite, method: Method, chain: Sequence[str]) -> str | None:
-    """The preset that a method's own options name, else the suite's, else the nearest configuration file."""
-    common = suite.opts if method.host == "fastreid" else suite.torchreid_opts
-    for options in (method.opts, common):
-        for key, value in reversed(list(zip(options[::2], options[1::2], strict=True))):
-            if key in ("MODEL.OAMN.PRESET", "oamn.preset"):
-                return value if value in PRESETS else None
-    for text in chain:
-        content: Any = yaml.safe_load(text)
-        for words in (["MODEL", "OAMN", "PRESET"], ["oamn", "preset"]):
-            found = content
-            for word in words:
-                found = found.get(word) if isinstance(found, dict) else None
-            if found in PRESETS:
-                return str(found)
-    return None
-
-
-def _chain(path: Path) -> list[str]:
-    """Contents of a configuration file and of the files that it is based on."""
-    texts: list[str] = []
-    seen: set[Path] = set()
-    while path.is_file() and path.resolve() not in seen:
-        seen.add(path.resolve())
-        texts.append(path.read_text(encoding="utf-8"))
-        base: Any = yaml.safe_load(texts[-1])
-        base = base.get("_BASE_") if isinstance(base, dict) else None
-        path = find_config(base, beside=path.parent) if base else Path()
-    return texts
+def _number(folder: Path) -> int:
+    tail = folder.name.rsplit("-", 1)[-1]
+    return int(tail) if tail.isdecimal() else 0
 
 
 def _start(suite: Suite, method: Method) -> list[str]:
@@ -211,6 +252,5 @@ def _start(suite: Suite, method: Method) -> list[str]:
 
 def _options(suite: Suite, method: Method, seed: int, folder: Path, protocols: Sequence[str]) -> list[str]:
     host = HOSTS[method.host]
-    common = suite.opts if method.host == "fastreid" else suite.torchreid_opts
     tests = [host.tests, repr(tuple(protocols)) if method.host == "fastreid" else repr(list(protocols))]
-    return [host.output, str(folder), host.seed, str(seed), *common, *method.opts, *(tests if protocols else [])]
+    return [host.output, str(folder), host.seed, str(seed), *suite.options(method), *(tests if protocols else [])]

@@ -7,9 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from oamn_plugin.configurations import UnknownConfigError, find_config
+from oamn_plugin.configurations import UnknownConfigError, UnreadableConfigError, find_config, read_keys
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.reporting.page import slug
 
@@ -23,11 +21,9 @@ class Host:
     """How a host's training wants its options.
 
     Attributes:
-        script: its script in a clone, which stands for it in fingerprints.
         output, seed, tests, weights: its ``KEY VALUE`` options.
     """
 
-    script: str
     output: str
     seed: str
     tests: str
@@ -35,8 +31,8 @@ class Host:
 
 
 HOSTS = {
-    "fastreid": Host("tools/train_net.py", "OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS"),
-    "torchreid": Host("tools/train_torchreid.py", "data.save_dir", "train.seed", "data.targets", "model.load_weights"),
+    "fastreid": Host("OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS"),
+    "torchreid": Host("data.save_dir", "train.seed", "data.targets", "model.load_weights"),
 }
 
 
@@ -79,6 +75,8 @@ class Suite:
         ablation: groups of methods, each an ablation table, the full one first; in YAML one list or a list of lists.
         command: what starts a training instead of ``python SCRIPT``; ``python`` means this interpreter.
         image_views: training views a run sees; lets ``--dry-run`` estimate from throughput.
+        example: method of fastreid; the report opens with a query of the first protocol and its rank lists, by the
+            weights of the first seed.
         jobs: runs at a time. Several share the cores; on a CPU two trainings of one thread each are quicker than one
             after the other with two, and their last bits may differ from those of another number of threads.
     """
@@ -95,11 +93,25 @@ class Suite:
     command: tuple[str, ...] = ()
     report: str = ""
     image_views: int = 0
+    example: str = ""
     jobs: int = 1
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise SuiteError(f"jobs must be at least 1, got {self.jobs}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise SuiteError(f"a seed is listed twice: {', '.join(map(str, self.seeds))}")
+        if min(self.seeds, default=0) < 0:
+            raise SuiteError(f"seeds must hold whole numbers from 0, got {min(self.seeds)}")
+        for method in self.methods:
+            host = HOSTS[method.host]
+            for key in self.options(method)[::2]:
+                if key in (host.output, host.seed):
+                    raise SuiteError(f"{method.name}: {key} is the suite's to set, by `output` and `seeds`")
+
+    def options(self, method: Method) -> tuple[str, ...]:
+        """``KEY, VALUE, ...`` of a method: the suite's, then its own."""
+        return (self.opts if method.host == "fastreid" else self.torchreid_opts) + method.opts
 
     def run_folder(self, method: Method, seed: int) -> Path:
         """Where a run lives."""
@@ -148,7 +160,10 @@ def load_suite(path: str | Path) -> Suite:
         path = find_config(str(path), "suites")
     except UnknownConfigError as error:
         raise SuiteError(f"there is no suite {str(path)!r}. {error.hint}") from error
-    content = _read(path)
+    try:
+        content = read_keys(path)
+    except UnreadableConfigError as error:
+        raise SuiteError(str(error)) from error
     _check_keys(content, Suite, str(path))
     if not isinstance(content.get("methods"), list) or not content["methods"]:
         raise SuiteError(f"{path}: methods must be a list of methods, each with a name and a config")
@@ -168,22 +183,11 @@ def load_suite(path: str | Path) -> Suite:
         command=tuple(map(str, _list(content, "command", path))),
         report=str(content.get("report") or Path(content["output"]) / "report"),
         image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
+        example=str(content.get("example", "")),
         jobs=_integer(content.get("jobs", 1), f"{path}: jobs"),
     )
     _check_names(suite, str(path))
     return suite
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SuiteError(f"there is no suite {str(path)!r}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise SuiteError(f"{path} holds no keys")
-    return content
 
 
 def _method(entry: Any, path: Path, place: str) -> Method:
@@ -220,6 +224,7 @@ def _check_names(suite: Suite, place: str) -> None:
     names = [method.name for method in suite.methods]
     for key, name in [
         ("baseline", suite.baseline),
+        *([("example", suite.example)] if suite.example else []),
         *(("ablation", name) for group in suite.ablation for name in group),
         *(("weights_of", method.weights_of) for method in suite.methods if method.weights_of),
     ]:
@@ -233,8 +238,6 @@ def _check_names(suite: Suite, place: str) -> None:
         if slug(name) in folders:
             raise SuiteError(f"{place}: {name!r} and {folders[slug(name)]!r} would share the folder {slug(name)!r}")
         folders[slug(name)] = name
-    if len(set(suite.seeds)) < len(suite.seeds):
-        raise SuiteError(f"{place}: a seed is listed twice: {', '.join(map(str, suite.seeds))}")
 
 
 def _list(content: dict[str, Any], key: str, place: object) -> list[Any]:

@@ -3,15 +3,22 @@
 oamn benchmark embedded --dry-run
 oamn benchmark embedded
 
-A suite that was stopped goes on where it stopped; finished runs are skipped as long as their command, configuration
-files and preset stay the same. One failed run does not stop the rest. With --jobs several run at a time, each on its
-share of the cores.
+A suite that was stopped goes on where it stopped; finished runs are skipped as long as their configuration says what it
+said. One failed run does not stop the rest. With --jobs several run at a time, each on its share of the cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from oamn_plugin.errors import ExpectedError
+
+if TYPE_CHECKING:
+    from oamn_plugin.benchmark.suite import Suite
+    from oamn_plugin.reporting.page import Picture
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", metavar="METHOD", help="write the suite's report against this method instead")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds instead of the suite's")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the suite's, else 1)")
-    parser.add_argument("--dry-run", action="store_true", help="list the runs with their estimated cost")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the runs with their estimated cost, and check them all"
+    )
     parser.add_argument("--report-only", action="store_true", help="write the report of what is finished")
     return parser
 
@@ -34,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite
     from oamn_plugin.benchmark.suite import load_suite
+    from oamn_plugin.hosts.toolboxes import TOOLBOXES
 
     suite = load_suite(args.suite)
     if args.baseline is not None:
@@ -43,12 +53,30 @@ def main(argv: list[str] | None = None) -> int:
     if args.jobs is not None:
         suite = replace(suite, jobs=args.jobs)
     if args.dry_run:
-        print(dry_run(suite, args.only), end="")
-        return 0
+        text, found = dry_run(suite, TOOLBOXES, args.only)
+        print(text, end="")
+        for method, findings in found.items():
+            print(f"{method}: {findings}", file=sys.stderr)
+        return 2 if found else 0
     if args.report_only:
-        report_suite(suite)
+        report_suite(suite, TOOLBOXES, pictures=example(suite))
         return 0
-    outcome = run_suite(suite, args.only)
+    outcome = run_suite(suite, TOOLBOXES, args.only)
     if outcome.finished and not outcome.stopped:
-        report_suite(suite, list(outcome.failed))
+        report_suite(suite, TOOLBOXES, list(outcome.failed), example(suite))
     return 130 if outcome.stopped else int(bool(outcome.failed))
+
+
+def example(suite: Suite) -> list[Picture]:
+    """The rank lists that the suite's report opens with; none where it names no example, or that has no weights yet."""
+    method = next((one for one in suite.methods if one.name == suite.example), None)
+    run = suite.run_folder(method, suite.seeds[0]) if method else None
+    if run is None or not suite.protocols or not (run / "model_final.pth").is_file():
+        return []
+    from oamn_plugin.hosts.fastreid.example import rank_list_picture
+
+    try:
+        return [rank_list_picture(run, suite.protocols[0])]
+    except (ExpectedError, OSError, RuntimeError) as error:  # the figures are there all the same
+        print(f"no picture of {suite.example}: {error}")
+        return []

@@ -21,6 +21,7 @@ from typing import Any
 
 from oamn_plugin.errors import ExpectedError, need
 from oamn_plugin.hosts.encoder import add_model_arguments
+from oamn_plugin.weights import catalogue
 
 TOLERANCE = 1e-4
 BATCHES = (1, 3)
@@ -54,7 +55,8 @@ def export(args: argparse.Namespace) -> int:
     from oamn_plugin.search.graphs import GalleryGraph, QueryGraph, describe_graphs, exported_unification
     from oamn_plugin.search.words import describe_model
 
-    if args.weights.lower().endswith(NETWORK_FILES):
+    entry = catalogue().get(args.weights)
+    if args.weights.lower().endswith(NETWORK_FILES) or (entry and entry.host == "openvino"):
         raise ExpectedError(f"{args.weights} is a network file already: other runtimes take it as it is")
     encoder = model_of(args)
     print(f"model: {describe_model(encoder)}")

@@ -1,12 +1,14 @@
-"""Scores a training run on the people it held out, their queries hidden in four ways. Options are chosen by this.
+"""Scores a training run on the people it held out, their queries hidden in seven ways. Options are chosen by this.
 
 oamn train market_cpu/oamn_plus DATASETS.MAX_TRAIN_IDS 410 \\
     DATASETS.VALIDATION.NUM_IDS 160 SOLVER.MAX_EPOCH 8 TEST.EVAL_PERIOD 8 OUTPUT_DIR logs/held_out/plus
 oamn held-out logs/held_out/plus
 oamn held-out logs/held_out/plus --only partial --output /tmp/plain TEST.UNIFICATION none
 
-Queries stand behind crops of other people's images (crops) or drawn cars, walls, plants and people (objects), are cut
-at one side (partial) or as they are (whole). The scores are written to RUN_DIR/held_out/results.json too (--output).
+Queries stand behind crops of other people's images (crops), drawn cars, walls, plants and people (objects) or strips
+(sharp, blurred, black), are cut at one side (partial) or as they are (whole). Where something covers them, masks and
+sides are compared with it: mask_auc, side_accuracy (of the match, where there is one), scorer_side_accuracy. A mask
+that only knows blurred strips shows here. The scores are written to RUN_DIR/held_out/results.json too (--output).
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ COMMANDS = {
     "convert-official": "take a checkpoint of the released OAMN code, or give one back",
     "held-out": "score a training on the people that it held out",
     "package": "turn a training into a small model that needs no toolbox",
-    "imagenet": "fetch MobileNetV2's ImageNet weights",
     "doctor": "print versions, toolboxes, data sets and devices, for a bug report",
     "completion": "print what completes commands and options in bash, zsh or fish",
 }

@@ -101,8 +101,9 @@ def run_index(args: argparse.Namespace) -> int:
     if args.approximate:
         for trial in index.quantise(args.target_recall):
             chosen = "  <- chosen" if trial == index.approximate else ""
-            print(f"recall@10 {trial.recall:.3f}  {trial.milliseconds:7.2f} ms  {trial.probes:5} lists  "
-                  f"{trial.candidates:4} candidates{chosen}")  # fmt: skip
+            recall = f"recall@10 {trial.recall:.3f} (at least {trial.at_least:.3f})"
+            work = f"{trial.probes:5} lists  {trial.candidates:4} candidates"
+            print(f"{recall}  {trial.milliseconds:7.2f} ms  {work}{chosen}")
     unreadable = {image.path for image in images} & set(index.unreadable)
     if unreadable:
         print(f"{len(unreadable)} images could not be read and are left out:")

@@ -56,11 +56,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def draw_ranks(args: argparse.Namespace) -> Image.Image:
     """Rank lists, two rows a query: unified and plain."""
-    import numpy as np
-
-    from oamn_plugin.datasets.images import read_image
-    from oamn_plugin.reporting.pictures import RankRow, rank_lists
+    from oamn_plugin.reporting.pictures import rank_lists
     from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search.ranks import rank_rows
     from oamn_plugin.search.results import search
 
     queries, pictures = read_named(args)
@@ -69,35 +67,7 @@ def draw_ranks(args: argparse.Namespace) -> Image.Image:
     encoder = model_of(args, args.index)
     index = GalleryIndex(args.index, encoder, progress=True)
     results, _ = search(index, encoder, queries, pictures, args.topk, args.other_cameras)
-    rows = []
-    for result in results:
-        kinds = [("plain", result.plain)] if args.plain else [("unified", result.unified), ("plain", result.plain)]
-        for word, matches in kinds:
-            title = "plain" if word == "plain" else result.searched_as.replace("_", " ")
-            shown = [read_image(match.image.path).resize((args.height // 2, args.height)) for match in matches]
-            images = [hatched(np.array(p), match.type_name) for p, match in zip(shown, matches, strict=True)]
-            hits, captions = [result.is_hit(match) for match in matches], [caption(match) for match in matches]
-            rows.append(RankRow(np.asarray(result.picture), images, hits, title, captions))
-    return rank_lists(rows, args.height)
-
-
-def hatched(pixels: Any, type_name: str) -> Any:
-    """The pixels with the strip of a type hatched dark, as the page shows what a match was compared under."""
-    import numpy as np
-
-    from oamn_plugin.occlusion import strip
-
-    top, left, height, width = strip(type_name, *pixels.shape[:2])
-    rows, columns = np.indices((height, width))
-    light = (rows + columns) // max(2, pixels.shape[1] // 16) % 2
-    pixels[top : top + height, left : left + width] = np.where(light[..., None], (58, 66, 72), (26, 32, 36))
-    return pixels
-
-
-def caption(match: Any) -> str:
-    """Distance of a match and, where it was matched, the share of the type that explains it."""
-    share = f" ({100 * match.posterior[match.type_name]:.0f} %)" if match.posterior else ""
-    return f"{match.distance:.2f}{share}"
+    return rank_lists([row for result in results for row in rank_rows(result, args.height, args.plain)], args.height)
 
 
 def draw_masks(args: argparse.Namespace) -> Image.Image:

@@ -3,13 +3,14 @@
 oamn weights list
 oamn weights get market_bot_R50
 
-Files go to $OAMN_WEIGHTS (default ~/.cache/oamn/weights); those that are there already need no network. MODEL.INIT,
-model.init and --weights take the same names.
+Files go to $OAMN_WEIGHTS (default ~/.cache/oamn/weights), or to the folder of --to; those that are there already need
+no network. MODEL.INIT, MODEL.WEIGHTS, model.init, model.load_weights and --weights take the same names.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from oamn_plugin.weights import Entry, catalogue, entry_of, fetch, weights_folder
 
@@ -21,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="every name with data set, published scores and licence")
     get = commands.add_parser("get", help="download the files of a name, or find them in $OAMN_WEIGHTS")
     get.add_argument("names", nargs="+", metavar="NAME", help="as `oamn weights list` shows them")
+    get.add_argument("--to", type=Path, metavar="FOLDER", help="another folder, for files that a path names")
     return parser
 
 
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print_list()
         return 0
     for name in args.names:
-        files = fetch(name)
+        files = fetch(name, args.to)
         print(f"{', '.join(map(str, files))}\n{use_of(entry_of(name))}")
     return 0
 
@@ -61,11 +63,8 @@ def print_list() -> None:
 
 def use_of(entry: Entry) -> str:
     """What to do with the files of an entry."""
-    if entry.host == "openvino":
-        return f"Use: {entry.note}"
     start = f"Start from it: MODEL.INIT {entry.name} (fastreid), model.init {entry.name} (torchreid)"
-    if entry.host == "fastreid":
-        file, *opts = entry.config.split(maxsplit=1)
-        test = ["oamn train --eval-only --config-file", f"configs/{file}", f"MODEL.WEIGHTS {entry.name}", *opts]
-        return f"{start}\nTest it: {' '.join(test)}"
-    return start
+    use = f"Use it: oamn extract crops/ --out crops.npz --weights {entry.name}; so in search, test and export"
+    if entry.host == "openvino":
+        return use.replace(", test and export", " and test")
+    return f"{start}\n{use}" if entry.config else start

@@ -20,7 +20,7 @@ Occluders drawn by oamn_plugin (Apache-2.0), seed {seed}: RGBA pictures KIND_SID
 SIDE is the side of the image that the object reaches in from: it is cut straight there.
 
 They are for training on real images. A model trained with them must never be tested on the generated data set
-(OccludedPedestrians), nor on a set made by `prepare_data.py occlude`: the same program draws the occluders of these
+(OccludedPedestrians), nor on a set made by `oamn data occlude`: the same program draws the occluders of these
 sets, so the test would show nothing about objects that the model has not seen.
 """
 _Progress = Callable[[Iterable[int]], Iterable[int]]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from oamn_plugin.locks import try_lock
 from oamn_plugin.signals import INTERRUPTED, STOPS, answering
 
 
@@ -26,7 +27,7 @@ def only_maker(target: Path) -> Iterator[None]:
     path = target.with_name(f".{target.name}.lock")
     while True:
         with open(path, "a+b") as file:
-            while not _try_lock(file.fileno()):
+            while not try_lock(file.fileno()):
                 time.sleep(0.2)
             if not _is_still(path, file.fileno()):  # its holder removed it between our opening and locking
                 continue
@@ -35,7 +36,6 @@ def only_maker(target: Path) -> Iterator[None]:
             finally:
                 with contextlib.suppress(OSError):  # Windows keeps a file that is open: it is left, empty
                     path.unlink()
-                _unlock(file.fileno())
             return
 
 
@@ -92,30 +92,3 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

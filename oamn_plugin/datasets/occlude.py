@@ -126,7 +126,8 @@ class ObjectOccluder:
     def __call__(self, image: Image.Image, path: str) -> Occluded:
         """Occludes the image that was read from ``path``."""
         found, occluder = occlude_pixels(image.convert("RGB"), (self.seed, "held-out", os.path.basename(path)))
-        return Occluded(found, occluder.side, float(np.mean(occluder.rgba[..., 3] >= 128)))
+        covered = occluder.rgba[..., 3] >= 128
+        return Occluded(found, occluder.side, float(covered.mean()), covered)
 
 
 def occlude_pixels(image: Image.Image, key: tuple[int | str, ...]) -> tuple[Image.Image, Occluder]:

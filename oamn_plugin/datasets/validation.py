@@ -15,11 +15,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.occlusion import OPPOSITE, SIDES, along_side
+from oamn_plugin.occlusion import OCCLUSION_TYPES, OPPOSITE, SIDES, along_side, split_type, strip
 
 COVERED_SHARES = (0.2, 0.6)
 """Smallest and largest share of the image that a validation occluder covers."""
@@ -42,6 +44,8 @@ class Occluded(NamedTuple):
     image: Image.Image
     side: str
     area: float
+    covered: NDArray[np.bool_] | None = None
+    """(H, W), the pixels that the occluder hides; None where the image was cut instead."""
 
 
 def split_identities(train: Sequence[Record], num_ids: int, seed: int = 0) -> HeldOut:
@@ -150,6 +154,41 @@ class QueryCutter:
         return Occluded(image.crop((left, top, left + columns, top + rows)), side, area)
 
 
+class StripOccluder:
+    """Occludes validation queries by the strip of a type: what a mask must not know by its sharpness.
+
+    Args:
+        kind: ``sharp``: a crop of the strip's own size from another image; ``blurred``: one of a quarter of its height
+            and width, stretched; ``black``.
+        sources: paths of the images that strips are cropped from.
+        seed: chooses types, sources and places.
+    """
+
+    kinds = ("sharp", "blurred", "black")
+
+    def __init__(self, kind: str, sources: Sequence[str], seed: int = 0) -> None:
+        self.kind, self.seed = kind, seed
+        self.sources = sorted(sources, key=os.path.basename)
+
+    def __call__(self, image: Image.Image, path: str) -> Occluded:
+        """Occludes the image that was read from ``path``."""
+        rng = occlusion_rng(self.seed, path)
+        name = OCCLUSION_TYPES[1 + int(rng.random() * (len(OCCLUSION_TYPES) - 1))]
+        top, left, rows, columns = strip(name, image.height, image.width)
+        patch = Image.new("RGB", (columns, rows))
+        if self.kind != "black":
+            source = read_image(self.sources[int(rng.random() * len(self.sources))]).resize(image.size)
+            step = 4 if self.kind == "blurred" else 1
+            wide, tall = max(1, columns // step), max(1, rows // step)
+            x, y = int(rng.random() * (source.width - wide + 1)), int(rng.random() * (source.height - tall + 1))
+            patch = source.crop((x, y, x + wide, y + tall)).resize((columns, rows), Image.Resampling.BILINEAR)
+        result = image.convert("RGB")  # a copy
+        result.paste(patch, (left, top))
+        box = (left, top, left + columns, top + rows)
+        covered = _inside(box, image.size)
+        return Occluded(result, split_type(name)[0], float(covered.mean()), covered)
+
+
 def occlusion_rng(seed: int, path: str | os.PathLike[str]) -> random.Random:
     """The random numbers of one file: they depend on the seed and the file's name, not on its folder."""
     return random.Random(_hash(seed, os.path.basename(path)))
@@ -170,7 +209,7 @@ def occlude(image: Image.Image, rng: random.Random, source: Image.Image) -> Occl
     crop = source.convert("RGB").crop((left, top, left + crop_width, top + crop_height))
     result = image.convert("RGB") if image.mode != "RGB" else image.copy()
     result.paste(crop.resize((width, height), Image.Resampling.BILINEAR), box[:2])
-    return Occluded(result, side, width * height / (image.width * image.height))
+    return Occluded(result, side, width * height / (image.width * image.height), _inside(box, image.size))
 
 
 def _place(side: str, size: tuple[int, int], rng: random.Random) -> tuple[int, int, int, int]:
@@ -187,6 +226,13 @@ def _place(side: str, size: tuple[int, int], rng: random.Random) -> tuple[int, i
     if side in ("left", "right"):
         return near, start, near + deep, start + wide
     return start, near, start + wide, near + deep
+
+
+def _inside(box: tuple[int, int, int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W), the pixels in a box (left, top, right, bottom) of an image of (width, height)."""
+    found = np.zeros(size[::-1], dtype=np.bool_)
+    found[box[1] : box[3], box[0] : box[2]] = True
+    return found
 
 
 def _uniform(rng: random.Random, low: float, high: float) -> float:

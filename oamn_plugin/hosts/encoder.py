@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oamn_plugin.errors import ExpectedError
+from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.presets import UNIFICATIONS
+from oamn_plugin.weights import catalogue, locate
 
 if TYPE_CHECKING:
     from oamn_plugin.search.encoder import ImageEncoder
@@ -25,7 +26,12 @@ class ModelChoiceError(ExpectedError, ValueError):
 def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """Adds the arguments that name a model and say how it is unified, in one way or several, to a command."""
     group = parser.add_argument_group("model", "none: the small model that ships with the package")
-    group.add_argument("--weights", default="", metavar="FILE", help="checkpoint, or network file (.onnx, .xml)")
+    group.add_argument(
+        "--weights",
+        default="",
+        metavar="FILE",
+        help="checkpoint, network file (.onnx, .xml), or name of `oamn weights list`",
+    )
     group.add_argument("--config-file", default="", metavar="FILE", help="YAML file that a checkpoint was trained with")
     group.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="keys that replace the file's")
     card = parser.add_argument_group("input of a network file", "or FILE.json beside it holds these")
@@ -174,7 +180,8 @@ def load_model(
 
     Args:
         config_file: path or name, of fastreid (keys such as ``MODEL``) or torchreid (``model``).
-        weights: checkpoint of that configuration, or a name of ``oamn weights list``; or ``.onnx`` or ``.xml``.
+        weights: checkpoint of that configuration; ``.onnx`` or ``.xml``; or a name of ``oamn weights list``, which
+            needs no configuration.
         opts: ``KEY VALUE`` pairs on top of the configuration.
         card: attributes of :class:`oamn_plugin.search.network_file.InputCard`, for a network file.
 
@@ -183,16 +190,19 @@ def load_model(
         ExpectedError: a configuration or weights that do not work; the message says why.
     """
     from oamn_plugin.hosts.shared.config import config_file_of
-    from oamn_plugin.weights import catalogue, locate
 
+    opts = [str(word) for word in opts or ()]
+    if weights and not Path(weights).is_file() and (entry := catalogue().get(weights)):
+        if not config_file and card is None:
+            config_file, own_opts, card = entry.model()
+            opts = own_opts + opts
+        weights = str(locate(weights))
     # an index keeps the files, not the names: it loads its model from any folder
     config_file = config_file_of(config_file) if config_file else ""
-    if weights and not Path(weights).is_file() and weights in catalogue():
-        weights = str(locate(weights))
-    encoder = _load(config_file, weights, list(opts or ()), card)
+    encoder = _load(config_file, weights, opts, card)
     files = {"config_file": config_file, "weights": weights}
     places = {name: os.path.abspath(path) if path else "" for name, path in files.items()}
-    encoder.source = {**places, "opts": [str(word) for word in opts or ()], "card": card}
+    encoder.source = {**places, "opts": opts, "card": card}
     return encoder
 
 
@@ -211,10 +221,11 @@ def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] 
         return load_network(Path(weights), None if card is None else InputCard(**card))
     if card is not None:
         raise ModelChoiceError("--input-size and what belongs to it describe network files (.onnx, .xml)")
-    if not config_file or not weights:
+    if not weights or not (config_file or "model.name" in opts):
         given, missing = ("--weights", "--config-file") if weights else ("--config-file", "--weights")
-        raise ModelChoiceError(f"{given} needs {missing} too; leave out both to use the packaged model")
-    if host_of_config(config_file) == "torchreid":
+        hint = did_you_mean(weights, catalogue()) if weights and not Path(weights).is_file() else ""
+        raise ModelChoiceError(f"{given} needs {missing} too; leave out both to use the packaged model.{hint}")
+    if host_of_config(config_file, opts) == "torchreid":
         from oamn_plugin.hosts.torchreid.inference import load_encoder as load_torchreid
 
         return load_torchreid(config_file, weights, opts)

@@ -24,11 +24,11 @@ class Extractor(EncoderExtractor):
 
     Args:
         model: ``packaged`` (the small model that ships with the package), the folder of a run of fastreid, a weight
-            file (with ``config``), a name of ``oamn weights list`` that is of torchreid, or an :class:`ImageEncoder`.
+            file (with ``config``), a name of ``oamn weights list``, or an :class:`ImageEncoder`.
         device: such as ``cpu`` or ``cuda``; None: where the network is, the CPU for files.
         half: mixed precision.
         batch_size: crops at a time.
-        config: YAML file of fastreid that a weight file belongs to.
+        config: YAML file of fastreid or torchreid that a weight file belongs to.
         opts: ``KEY VALUE`` words that replace the file's.
         model_name: a model of torchreid, instead of ``model``.
         model_path: its weights; empty: the host's ImageNet weights.

@@ -46,13 +46,16 @@ class OAMNObjective(nn.Module):
         self.score = OcclusionScoreLoss(options.score_targets)
         self.position = PositionLoss()
 
-    def forward(self, output: OAMNOutput, pids: Tensor, types: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, output: OAMNOutput, pids: Tensor, types: Tensor, covered: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Returns the weighted losses of B images in V views.
 
         Args:
             output: of the model in training, for the B * V views in the order of ``views.flatten(0, 1)``.
             pids: (B,) long, class indices.
             types: (B, V) long, occlusion types.
+            covered: (B, V, H, W) bool, the pixels that are hidden; None: those of the types' strips.
         """
         check_views(types)
         if len(output.pooled) != types.numel():
@@ -62,7 +65,7 @@ class OAMNObjective(nn.Module):
         pids, groups = pids.repeat_interleave(types.shape[1]), groups_of(types).flatten()
         losses = self._identity_losses(output, pids, groups)
         if self.options.mask_module:
-            losses.update(self._mask_losses(output, types))
+            losses.update(self._mask_losses(output, types, covered))
         return losses
 
     def _identity_losses(self, output: OAMNOutput, pids: Tensor, groups: Tensor) -> dict[str, Tensor]:
@@ -78,7 +81,7 @@ class OAMNObjective(nn.Module):
             "loss_triplet": options.triplet_weight * self.triplet(output.pooled, pids, groups),
         }
 
-    def _mask_losses(self, output: OAMNOutput, types: Tensor) -> dict[str, Tensor]:
+    def _mask_losses(self, output: OAMNOutput, types: Tensor, covered: Tensor | None) -> dict[str, Tensor]:
         options = self.options
         features, masks, logits = (t.unflatten(0, types.shape) for t in output[:3])
         # one view an image has nothing to compare with
@@ -86,8 +89,8 @@ class OAMNObjective(nn.Module):
         losses = {
             "loss_mask1": options.mask1_weight * mask1,
             "loss_mask2": options.mask2_weight * mask2,
-            "loss_score": options.score_weight * self.score(logits, types),
+            "loss_score": options.score_weight * self.score(logits, types, covered),
         }
         if options.position_weight:
-            losses["loss_position"] = options.position_weight * self.position(masks, types)
+            losses["loss_position"] = options.position_weight * self.position(masks, types, covered)
         return losses

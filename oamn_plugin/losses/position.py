@@ -28,12 +28,21 @@ class PositionLoss(nn.Module):
     tensor(True)
     """
 
-    def forward(self, masks: Tensor, types: Tensor) -> Tensor:
-        """Returns the mean over views and positions of masks (B, V, 1, h, w) for types (B, V)."""
+    def forward(self, masks: Tensor, types: Tensor, covered: Tensor | None = None) -> Tensor:
+        """Returns the mean over views and positions of masks (B, V, 1, h, w) for types (B, V).
+
+        ``covered`` (B, V, H, W), bool: the pixels that are hidden, where these are not the strips of the types.
+        """
         check_views(types, masks=masks)
         # probabilities, not logits, arrive here; the clamp keeps both logarithms finite
         masks = full_precision(masks)[:, :, 0].clamp(_EPS, 1 - _EPS)
-        visible = 1 - coverage(*masks.shape[-2:]).to(masks)[types]
+        size = masks.shape[-2:]
+        hidden = (
+            coverage(*size).to(masks)[types]
+            if covered is None
+            else F.adaptive_avg_pool2d(covered.to(masks), (size[0], size[1]))
+        )
+        visible = 1 - hidden
         return -(visible * masks.log() + (1 - visible) * (1 - masks).log()).mean()
 
 

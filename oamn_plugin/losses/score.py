@@ -42,18 +42,23 @@ class OcclusionScoreLoss(nn.Module):
             raise ValueError(f"targets must be one of {', '.join(TARGETS)}, got {targets!r}")
         self.targets = targets
 
-    def forward(self, logits: Tensor, types: Tensor) -> Tensor:
-        """Returns the loss of logits (B, V, 4) for types (B, V)."""
+    def forward(self, logits: Tensor, types: Tensor, covered: Tensor | None = None) -> Tensor:
+        """Returns the loss of logits (B, V, 4) for types (B, V).
+
+        ``covered`` (B, V, H, W), bool: the pixels that are hidden; their share of the image then takes the place of the
+        type's half or quarter in ``paper`` targets.
+        """
         check_views(types, logits=logits)
         scores = torch.softmax(full_precision(logits), -1)
-        errors = self._paper_errors(scores, types) if self.targets == "paper" else self._official_errors(scores, types)
+        if self.targets == "paper":
+            share = None if covered is None else covered.float().mean((-2, -1))
+            errors = (scores - score_targets(types, share).to(scores.dtype)).square().sum(-1) / _VIEWS
+        else:
+            errors = self._official_errors(scores, types)
         if types.shape[1] == 1:  # one view an image, of any type: the mean over views of five, by another count
             return _VIEWS * errors.mean()
         per_view = errors.mean(0)
         return per_view[0] + side_scale(types.shape[1]) * per_view[1:].sum()
-
-    def _paper_errors(self, scores: Tensor, types: Tensor) -> Tensor:
-        return (scores - score_targets(types).to(scores.dtype)).square().sum(-1) / _VIEWS
 
     def _official_errors(self, scores: Tensor, types: Tensor) -> Tensor:
         sides = (groups_of(types) - 1).clamp_min(0)
@@ -68,8 +73,10 @@ class OcclusionScoreLoss(nn.Module):
         return f"targets={self.targets!r}"
 
 
-def score_targets(types: Tensor) -> Tensor:
+def score_targets(types: Tensor, share: Tensor | None = None) -> Tensor:
     """Target of the softmax for each view in the reading of the paper: (..., 4) float32.
+
+    At the occluded side twice the share (...) of the image that is hidden, at most 1; None: that of the type.
 
     >>> score_targets(torch.tensor([0, 1]))
     tensor([[0.2500, 0.2500, 0.2500, 0.2500],
@@ -77,6 +84,7 @@ def score_targets(types: Tensor) -> Tensor:
     """
     sides = (groups_of(types) - 1)[..., None]
     own = torch.arange(NUM_SIDES, device=types.device) == sides
-    peak = torch.where(is_half(types), 1.0, 0.5)[..., None]
+    share = torch.where(is_half(types), 0.5, 0.25) if share is None else share
+    peak = (2 * share).clamp(1 / NUM_SIDES, 1)[..., None]
     spread = torch.where(own, peak, (1 - peak) / (NUM_SIDES - 1))
     return torch.where((types == 0)[..., None], 1 / NUM_SIDES, spread)

@@ -212,23 +212,29 @@ def _match_backbone(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], sou
     wrong = [to for to in counted if pairs[to] and theirs[pairs[to]].shape != own[to].shape]
     if not missing and not wrong:
         return {to: of for to, of in pairs.items() if of}
-    if (ordered := _match_in_order(own, theirs, counted, offered)) is not None:
+    if (ordered := match_in_order(own, theirs)) is not None:
         return ordered
     raise InitialiseError(_misfit(own, theirs, wanted, offered, pairs, missing, wrong, source))
 
 
-def _match_in_order(
-    own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], wanted: Iterable[str], offered: Iterable[str]
-) -> dict[str, str] | None:
-    """Entries in the order of the layers, for the same network under other names: each one's kind and shape must agree.
+def match_in_order(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, str] | None:
+    """Backbone entries in the order of the layers, for the same network under other names.
 
-    So are those matched whose children a toolbox rearranges to make them cuttable (DenseNet, SENet, ShuffleNet).
+    So are those matched whose children a toolbox rearranges to make them cuttable (DenseNet, SENet, ShuffleNet), or
+    names otherwise (the last convolution of fastreid's MobileNetV2).
+
+    Args:
+        own: the model's state dict.
+        theirs: the file's.
+
+    Returns:
+        Entry of the model to entry of the file, without counters; None where kind or shape of one do not agree.
     """
 
     def kinds(names: Iterable[str], state: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
         return [(name.rpartition(".")[2], tuple(state[name].shape)) for name in names]
 
-    wanted, offered = list(wanted), [name for name in offered if not name.endswith(COUNTER)]
+    wanted, offered = ([name for name in backbone_names(one) if not name.endswith(COUNTER)] for one in (own, theirs))
     return dict(zip(wanted, offered, strict=True)) if kinds(wanted, own) == kinds(offered, theirs) else None
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 REDUCTION = 8
 """How much narrower every embedding is than its input."""
+NARROWEST = 8
+"""Channels that no embedding of a wide mask falls below."""
+VISIBLE_SHARE = 0.8
+"""Where the mask of a wide module begins: about the share of training images that no occluder covers."""
 
 
-def embedding(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Returns a 1x1 convolution without bias, batch norm and ReLU: the ``emb`` of the formulas."""
+def embedding(channels_in: int, channels_out: int, slope: float = 0.0) -> nn.Sequential:
+    """Returns a 1x1 convolution without bias, batch norm and (leaky) ReLU: the ``emb`` of the formulas."""
+    activation: nn.Module = nn.LeakyReLU(slope, True) if slope else nn.ReLU(True)
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel_size=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(True)
+        nn.Conv2d(channels_in, channels_out, kernel_size=1, bias=False), nn.BatchNorm2d(channels_out), activation
     )
 
 
@@ -26,6 +33,10 @@ class SpatialRelationMask(nn.Module):
     Args:
         channels: channels C of the features.
         size: height and width (h, w) of the features. The number of positions n = h * w fixes the layers' shapes.
+        wide: a variant for few positions, not the published one. At 128x64 the published one has 4 relation channels
+            and one hidden ReLU unit, most of whose values are 0. Here no embedding has fewer than 8 channels, all
+            channels of ``gx`` are joined instead of their mean, hidden units are leaky, and a bias in place of the last
+            batch norm begins at the visible share.
 
     Shapes:
         features (N, C, h, w) to mask (N, 1, h, w).
@@ -37,20 +48,27 @@ class SpatialRelationMask(nn.Module):
     torch.Size([2, 1, 4, 3])
     """
 
-    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], wide: bool = False) -> None:
         super().__init__()
+        self.wide = wide
         self.size = (int(size[0]), int(size[1]))
         positions = self.size[0] * self.size[1]
         # narrow inputs (few positions, few channels) keep one channel, so that any input size builds
-        inner, related = max(channels // REDUCTION, 1), max(positions // REDUCTION, 1)
-        hidden = max((1 + related) // REDUCTION, 1)
+        least = NARROWEST if wide else 1
+        inner, related = max(channels // REDUCTION, least), max(positions // REDUCTION, least)
+        joined = related + (inner if wide else 1)
+        hidden = max(joined // REDUCTION, least)
         self.theta = embedding(channels, inner)
         self.phi = embedding(channels, inner)
         self.gx = embedding(channels, inner)
         self.relation = embedding(2 * positions, related)
-        self.weigh = nn.Sequential(
-            *embedding(1 + related, hidden), nn.Conv2d(hidden, 1, kernel_size=1, bias=False), nn.BatchNorm2d(1)
-        )
+        last = nn.Conv2d(hidden, 1, kernel_size=1, bias=wide)
+        if wide:
+            nn.init.normal_(last.weight, std=0.01)
+            nn.init.constant_(last.bias, math.log(VISIBLE_SHARE / (1 - VISIBLE_SHARE)))  # type: ignore[arg-type]
+        self.weigh = nn.Sequential(*embedding(joined, hidden, 0.1 if wide else 0.0), last)
+        if not wide:
+            self.weigh.append(nn.BatchNorm2d(1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns the mask (N, 1, h, w) of features (N, C, h, w)."""
@@ -59,7 +77,8 @@ class SpatialRelationMask(nn.Module):
                 f"the mask module was built for features of {self.size[0]} x {self.size[1]} positions, got "
                 f"{features.shape[-2]} x {features.shape[-1]}: build the model with the input_size of its images"
             )
-        context = self.gx(features).mean(1, keepdim=True)
+        context = self.gx(features)
+        context = context if self.wide else context.mean(1, keepdim=True)
         return torch.sigmoid(self.weigh(torch.cat([context, self.relation(self._relations(features))], 1)))
 
     def _relations(self, features: Tensor) -> Tensor:
@@ -70,4 +89,4 @@ class SpatialRelationMask(nn.Module):
 
     def extra_repr(self) -> str:
         """Returns the size for ``print(module)``."""
-        return f"size={self.size}"
+        return f"size={self.size}, wide={self.wide}"

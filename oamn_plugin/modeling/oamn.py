@@ -88,7 +88,7 @@ class OAMN(nn.Module):
         self.scorer: OcclusionScorer | None = None
         if self.options.mask_module:
             size = self._mask_size()
-            self.mask = SpatialRelationMask(self.mask_channels, size)
+            self.mask = SpatialRelationMask(self.mask_channels, size, self.options.wide_mask)
             self.scorer = OcclusionScorer(
                 self.mask_channels, size[0] * size[1] if self.options.scorer_reads_mask else 0
             )

@@ -29,11 +29,21 @@ class ComparisonError(ExpectedError, ValueError):
 
 
 class Gap(NamedTuple):
-    """A method minus another one: difference in points with its 95 % interval, and the p-value of a paired test."""
+    """A method minus another one: difference in points with its 95 % interval, and the p-value of a paired test.
+
+    ``seeds`` are those of the method that has fewer. Of one, interval and test speak of its queries alone: no
+    difference between two single trainings is significant.
+    """
 
     points: Figure
     p_value: float
+    seeds: int
     adjusted: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is larger than chance explains; never with one seed."""
+        return self.seeds > 1 and (self.p_value if self.adjusted is None else self.adjusted) < 0.05
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ class Comparison:
             return None
         ours, theirs = (_as_run(np.array([table[name] for name in shared])) for table in (first, second))
         test = paired_test(theirs, ours, "mAP", samples=_SAMPLES)
-        return Gap(Figure(test.difference, signed=True, low=test.low, high=test.high), test.p_value)
+        seeds = min(sum(data_set in run.queries for run in self.methods[name]) for name in (method, other))
+        return Gap(Figure(test.difference, signed=True, low=test.low, high=test.high), test.p_value, seeds)
 
     def gaps(self, data_set: str, metric: str) -> dict[str, Gap]:
         """Every method against the baseline, p-values adjusted for the number of comparisons (Holm)."""
@@ -115,7 +126,8 @@ class Comparison:
 
     def cmc(self, method: str, data_set: str, max_rank: int = 20) -> NDArray[np.float64] | None:
         """(max_rank,) CMC curve averaged over seeds."""
-        curves = [run.queries[data_set].cmc(max_rank) for run in self.methods[method] if data_set in run.queries]
+        scores = [run.queries[data_set] for run in self.methods[method] if data_set in run.queries]
+        curves = [queries.cmc(max_rank) for queries in scores if queries.valid.any()]
         return np.mean(curves, axis=0) if curves else None
 
     def query_paths(self, data_set: str) -> dict[str, str]:

@@ -36,7 +36,7 @@ def write_comparison(
         out_dir: folder of the report, made if missing.
         baseline: the method that the others are compared with.
         title: heading of the report.
-        pictures: rank lists, masks and the like, shown in a section of their own.
+        pictures: what the report opens with, such as the rank lists of a query.
         ablation: groups of methods, each a table of its own, the full one first; the others stay out of the rest.
         settings: method name to the command that trained it.
         notes: sentences shown with what is missing, e.g. failed runs.
@@ -88,13 +88,13 @@ def finding(comparison: Comparison) -> str:
     gap = comparison.gaps(data_set, "Rank-1").get(best)
     if gap is None:
         return text
+    measured = f"{text} Query by query that is {gap.points.mean:+.1f} points"
+    if gap.seeds == 1:
+        return f"{measured}; {parts.ONE_SEED}."
     p_value = gap.p_value if gap.adjusted is None else gap.adjusted
-    verdict = "more than" if p_value < 0.05 else "no more than"
+    verdict = "more than" if gap.significant else "no more than"
     equal = "" if p_value < 0.001 else "= "
-    return (
-        f"{text} Query by query that is {gap.points.mean:+.1f} points, {verdict} the choice of queries explains "
-        f"(p {equal}{parts.p_text(p_value)})."
-    )
+    return f"{measured}, {verdict} the choice of queries explains (p {equal}{parts.p_text(p_value)})."
 
 
 def _sections(
@@ -105,11 +105,10 @@ def _sections(
     settings: Mapping[str, str],
     notes: Sequence[str],
 ) -> list[Section]:
-    report = parts.scores_sections(comparison) + parts.significance_section(comparison)
+    report = [Section("Example", blocks=pictures)] if pictures else []
+    report += parts.scores_sections(comparison) + parts.significance_section(comparison)
     report += parts.ablation_section(everything, ablation) + drawn.occlusion_section(comparison)
     report += parts.truth_section(comparison)
-    if pictures:
-        report.append(Section("Pictures", blocks=pictures))
     report += drawn.cmc_section(comparison) + drawn.training_section(comparison) + parts.cost_section(comparison)
     if settings:
         lines = [f"{name}: {command}" for name, command in settings.items()]

@@ -68,8 +68,13 @@ def score_map(scores: NDArray[np.float64], occlusions: Sequence[Occlusion | None
 @lru_cache(maxsize=32)
 def _read_table(folder: str) -> dict[str, Occlusion]:
     path = Path(folder) / ANNOTATIONS
-    if not path.is_file():
+    try:
+        return _parse(path) if path.is_file() else {}
+    except (csv.Error, ValueError, OSError):  # no text, or no table
         return {}
+
+
+def _parse(path: Path) -> dict[str, Occlusion]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
@@ -79,7 +84,7 @@ def _read_table(folder: str) -> dict[str, Occlusion]:
             return {}
         table: dict[str, Occlusion] = {}
         for row in reader:
-            _add(table, row[name], row["side"], row[area])
+            _add(table, row[name] or "", row["side"], row[area])
     return table
 
 

@@ -50,7 +50,11 @@ def _heat_maps(comparison: Comparison, data_set: str) -> list[Picture]:
     for name in comparison.methods:
         scores = comparison.per_query(name, data_set, "Rank-1")
         if scores:
-            maps[name], count = score_map(np.array(list(scores.values())), [truth.get(query) for query in scores])
+            values, counts = score_map(np.array(list(scores.values())), [truth.get(query) for query in scores])
+            if counts.any():  # a method tested on other queries has none here
+                maps[name], count = values, counts
+    if not maps:
+        return []
     draw = partial(plots.heat_maps, rows=SIDES, columns=AREA_LABELS, label="covered (%)")
     counted = "; ".join(f"{side} {', '.join(map(str, row))}" for side, row in zip(SIDES, count, strict=True))
     alt = f"Rank-1 by side and area of the occlusion on {data_set}"
@@ -81,12 +85,17 @@ def cmc_section(comparison: Comparison) -> list[Section]:
     return [Section("CMC curves", blocks=pictures)] if pictures else []
 
 
+def _shows(curve: plots.Curve) -> bool:
+    """Whether a curve is a line, and not all 0 like that of a loss without weight."""
+    return len(curve[1]) > 1 and bool(curve[1].any())
+
+
 def training_section(comparison: Comparison) -> list[Section]:
     """Training curves from metrics.json."""
     curves: dict[str, dict[str, list[plots.Curve]]] = {}
     for key, title in _CURVES.items():
         lines = {
-            name: [c for c in (run.curve(key) for run in runs) if len(c[0])]
+            name: [c for c in (run.curve(key) for run in runs) if _shows(c)]
             for name, runs in comparison.methods.items()
         }
         lines = {name: seeds for name, seeds in lines.items() if seeds}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -129,12 +129,13 @@ def score_bars(
 
 
 def differences(
-    gaps: Mapping[str, Figure], label: str, theme: Theme = LIGHT, kind: str = "svg"
-) -> bytes:  # fmt: skip
+    gaps: Mapping[str, Figure], sure: Collection[str], label: str, theme: Theme = LIGHT, kind: str = "svg"
+) -> bytes:
     """Differences to the baseline with their intervals, around a line at zero.
 
     Args:
         gaps: method name to its difference; ``low`` and ``high`` its interval.
+        sure: names of those that are significant, drawn in a colour for gains and one for losses; the rest is grey.
         label: what the differences measure.
         theme: colours.
         kind: ``svg`` or ``png``.
@@ -142,10 +143,9 @@ def differences(
     canvas, axes = _canvas(7.2, 0.34 * len(gaps) + 0.75, theme)
     places = np.arange(len(gaps))[::-1]
     axes.axvline(0, color=theme.muted, linewidth=1)
-    for place, gap in zip(places, gaps.values(), strict=True):
+    for place, (name, gap) in zip(places, gaps.items(), strict=True):
         low, high = (gap.mean if end is None else end for end in (gap.low, gap.high))
-        sure = low > 0 or high < 0
-        colour = (theme.methods[0] if gap.mean > 0 else theme.methods[1]) if sure else theme.baseline
+        colour = theme.methods[0 if gap.mean > 0 else 1] if name in sure else theme.baseline
         axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot([gap.mean], [place], "o", color=colour, markersize=5.5)
         axes.annotate(f"{gap.mean:+.1f}", (high, place), xytext=(7, 0), textcoords="offset points", va="center",

@@ -140,7 +140,7 @@ def _read(path: Path, reader: Any, notes: list[str], optional: bool = False) -> 
         return None
     try:
         return reader(path)
-    except (OSError, ValueError, yaml.YAMLError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, yaml.YAMLError, zipfile.BadZipFile, EOFError, RecursionError) as error:
         notes.append(f"{label} is unreadable ({' '.join(str(error).split())[:120]})")
         return None
 
@@ -157,7 +157,7 @@ def _read_metrics(path: Path, notes: list[str], optional: bool) -> list[dict[str
     for text in lines:
         try:
             line = json.loads(text)
-        except ValueError:  # the line that was being written when the run was killed
+        except (ValueError, RecursionError):  # the line that was being written when the run was killed
             continue
         if isinstance(line, dict) and isinstance(line.get("iteration"), int):
             merged.setdefault(line["iteration"], {}).update(line)

@@ -13,6 +13,8 @@ from .page import Picture, Section, Tile, slug, themed
 from .runs import Run
 from .tables import Cell, Figure, Table, mean_and_spread
 
+ONE_SEED = "one seed says nothing about trainings"
+"""Said of every difference between methods of which one has a single run."""
 _TRUTH_SCORES = {
     "mask_auc": "Mask AUC",
     "mask_iou": "Mask IoU",
@@ -75,6 +77,9 @@ def significance_section(comparison: Comparison) -> list[Section]:
         "of a paired test over queries, adjusted for the number of methods (Holm). These speak of the queries; "
         "how much a new training differs is in the spread over seeds above."
     ]
+    pairs = [gap for data_set in comparison.data_sets for gap in comparison.gaps(data_set, "Rank-1").values()]
+    if any(gap.seeds == 1 for gap in pairs):
+        text.append(f"Where a method has one run, drawn in grey: {ONE_SEED}.")
     return [Section(f"Against {comparison.baseline}", text, blocks)] if blocks else []
 
 
@@ -86,7 +91,8 @@ def _gap_blocks(comparison: Comparison, data_set: str) -> list[Table | Picture]:
         [name, *(cell for metric in gaps for cell in _gap_cells(gaps[metric].get(name)))] for name in gaps["Rank-1"]
     ]
     points = {name: gap.points for name, gap in gaps["Rank-1"].items()}
-    draw = partial(plots.differences, points, f"Rank-1 on {data_set} minus {comparison.baseline} (points)")
+    sure = {name for name, gap in gaps["Rank-1"].items() if gap.significant}
+    draw = partial(plots.differences, points, sure, f"Rank-1 on {data_set} minus {comparison.baseline} (points)")
     alt = f"Difference in Rank-1 on {data_set}"
     return [
         Table(("Method", "Rank-1", "p", "mAP", "p "), rows, data_set),
@@ -120,7 +126,8 @@ def ablation_section(comparison: Comparison, groups: Sequence[Sequence[str]]) ->
             tables.append(Table(header, rows, f"{there[0]}, {data_set}", best=(0, 1, 1, 0, 0, 0, 0)))
     text = [
         "Each line differs in one part from the first line of its table, which is the full method. A positive "
-        "difference means that the change helps here. Unadjusted p-values of the same paired test."
+        "difference means that the change helps here. Unadjusted p-values of the same paired test over queries; "
+        f"{ONE_SEED}."
     ]
     return [Section("Ablation", text, tables)] if tables else []
 
@@ -202,9 +209,14 @@ def tiles(comparison: Comparison) -> list[Tile]:
         else None
     )
     if gap:
-        points = gap.points
+        points, one = gap.points, f"; {ONE_SEED}" if gap.seeds == 1 else ""
         found.append(Tile(f"{points.mean:+.1f}", f"points against {comparison.baseline}",
-                          f"95 % interval {points.low:+.1f} to {points.high:+.1f}"))  # fmt: skip
-    runs = sum(map(len, comparison.methods.values()))
-    found.append(Tile(str(len(comparison.methods)), "methods", f"{runs} runs, {len(comparison.data_sets)} protocols"))
+                          f"95 % interval over queries {points.low:+.1f} to {points.high:+.1f}{one}"))  # fmt: skip
+    runs, methods = sum(map(len, comparison.methods.values())), len(comparison.methods)
+    counted = f"{_count(runs, 'run')}, {_count(len(comparison.data_sets), 'protocol')}"
+    found.append(Tile(str(methods), _count(methods, "method").split()[1], counted))
     return found
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

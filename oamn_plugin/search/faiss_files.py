@@ -1,9 +1,11 @@
 """The quick search of an index: a quantised copy of its descriptors in inverted lists, which names candidates.
 
-Descriptors lie in lists around centroids (Jegou et al., TPAMI 2011), each as a few bits a number (RaBitQ: Gao and Long,
-SIGMOD 2024). The lists nearest to a query are looked into, and the candidates that the codes name are compared by the
-exact formula on the descriptors themselves, which stay on disk. What is quantised are the un-occluded images alone,
-whatever the unification: docs/search.md says why.
+Descriptors lie in lists around centroids (Jegou et al., TPAMI 2011), each as one bit a number (RaBitQ: Gao and Long,
+SIGMOD 2024). They are rotated at random first: the axes of learned descriptors differ in variance, and without it a bit
+of an axis that hardly varies would count as much as one that tells people apart. The lists nearest to a query are
+looked into, and the candidates that the codes name are compared by the exact formula on the descriptors themselves,
+which stay on disk. What is quantised are the un-occluded images alone, whatever the unification: docs/search.md says
+why.
 
 The copy can be made again from the index at any time. Images that it does not hold yet are candidates of every query.
 """
@@ -11,64 +13,26 @@ The copy can be made again from the index at any time. Images that it does not h
 from __future__ import annotations
 
 import struct
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, replacing, signature, write_json
+from oamn_plugin.search.tuning import TOP, Trial, TuningSet, best, tried
 
 MIN_IMAGES = 1000
 """Fewer images than this are searched exactly, which is quick enough and leaves nothing to learn from."""
-TOP = 10
-"""Recall is the share of so many nearest images that are found."""
-TUNING_QUERIES = 200
-CODE = "RaBitQfs"
-CANDIDATES = (100, 200, 400, 800)
-"""Numbers of candidates that tuning tries."""
 _QUERY_BITS = 4  # of a number of the query, while codes are compared; 8 take longer and find no more
 _ROUNDS = 5  # of k-means; more move recall little
-_GAIN = 0.005  # recall that twice as many probes must bring
 _PER_LIST = 39  # descriptors that train a list
 _UNCOVERED = 0.01  # share of images, and
 _FEW = 1000  # number of them, that may be left to exact comparison before they are taken in
 _GROWTH = 4.0
 _HEADER = struct.Struct("<iqqq?i")  # d, ntotal, two unused numbers, is_trained, metric
 _STEP = 1 << 16
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting of the quick search.
-
-    Attributes:
-        probes: lists looked into for a query.
-        candidates: images compared by the exact formula, of which ten are wanted.
-        recall: share of the ten nearest images found.
-        milliseconds: processor time a query.
-    """
-
-    probes: int
-    candidates: int
-    recall: float
-    milliseconds: float
-
-
-class TuningSet(NamedTuple):
-    """Queries with known answers."""
-
-    queries: np.ndarray
-    """(Q, D)."""
-    truth: list[np.ndarray]
-    """Numbers of the ten nearest images of each, the query itself left out."""
-    rank: Callable[[int, np.ndarray], np.ndarray]
-    """Query row and candidates to the numbers of the nearest ten, by the exact formula."""
-    own: np.ndarray
-    """(Q,) numbers of the queries themselves."""
 
 
 def check_possible(images: int) -> None:
@@ -139,18 +103,18 @@ class Quantised:
         changed = len(gone) + len(rows.numbers) - covered
         if changed <= max(_FEW, _UNCOVERED * len(rows.numbers)):
             return
-        if _lists(len(rows.numbers)) > _GROWTH**0.5 * index.nlist:
+        if _lists(len(rows.numbers)) > _GROWTH**0.5 * _inverted(index).nlist:
             self.build(rows)
             return
         if len(gone):
             index.remove_ids(gone)
         self._write(_filled(index, rows, covered))
 
-    def candidates(self, query: np.ndarray, known: np.ndarray, k: int) -> list[np.ndarray]:
-        """Numbers of the images that may be among the k nearest of each query, ascending.
+    def candidates(self, query: np.ndarray, known: np.ndarray, k: int) -> np.ndarray:
+        """Numbers of the images that may be among the k nearest, ascending.
 
         Args:
-            query: (Q, D).
+            query: (D,).
             known: (G,) numbers of the images there are, ascending.
             k: how many are wanted.
         """
@@ -160,52 +124,36 @@ class Quantised:
         return self._candidates(query, known, chosen.probes, chosen.candidates * -(-k // TOP))
 
     def tune(self, target_recall: float, tuning: TuningSet) -> list[Trial]:
-        """Tries settings and keeps the cheapest that reaches the recall asked for, or else the best.
+        """Tries settings and keeps the cheapest that surely reaches the recall asked for, or else the best.
 
         Returns:
             The trials, by their cost.
         """
-        if not 0 < target_recall < 1:
-            raise GalleryIndexError(f"the recall that is asked for must lie between 0 and 1, got {target_recall}")
         index, known = self._load()
-        trials: list[Trial] = []
-        for candidates in CANDIDATES:
-            last = 0.0
-            for probes in [1 << power for power in range(4, 24) if 1 << power < index.nlist] + [index.nlist]:
-                trials.append(self._try(probes, candidates, known, tuning))
-                if trials[-1].recall >= target_recall or trials[-1].recall < last + _GAIN:
-                    break
-                last = trials[-1].recall
-        trials.sort(key=lambda trial: trial.milliseconds)
-        good = [trial for trial in trials if trial.recall >= target_recall]
-        chosen = good[0] if good else max(trials, key=lambda trial: trial.recall)
+
+        def search(query: np.ndarray, probes: int, candidates: int) -> np.ndarray:
+            return self._candidates(query, known, probes, candidates)
+
+        trials = tried(search, _inverted(index).nlist, target_recall, tuning)
+        chosen = best(trials, target_recall)
         rows = [list(asdict(trial).values()) for trial in trials]
         write_json(self._settings, {"chosen": asdict(chosen), "target": target_recall, "trials": rows})
         return trials
 
-    def _try(self, probes: int, candidates: int, known: np.ndarray, tuning: TuningSet) -> Trial:
-        found, start = [], time.process_time()
-        for row, query in enumerate(tuning.queries):
-            numbers = self._candidates(query[None], known, probes, candidates)[0]
-            found.append(tuning.rank(row, numbers[numbers != tuning.own[row]]))
-        milliseconds = 1000 * (time.process_time() - start) / len(found)
-        hits = [len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, tuning.truth, strict=True)]
-        return Trial(probes, candidates, float(np.mean(hits)), milliseconds)
-
-    def _candidates(self, query: np.ndarray, known: np.ndarray, probes: int, count: int) -> list[np.ndarray]:
+    def _candidates(self, query: np.ndarray, known: np.ndarray, probes: int, count: int) -> np.ndarray:
         index, numbers = self._load()
-        index.nprobe, index.qb = min(probes, index.nlist), _QUERY_BITS
-        _, found = index.search(np.ascontiguousarray(query, np.float32), min(count, index.ntotal))
+        lists = _inverted(index)
+        lists.nprobe, lists.qb = min(probes, lists.nlist), _QUERY_BITS
+        found = index.search(np.ascontiguousarray(query[None], np.float32), min(count, index.ntotal))[1][0]
         uncovered = known[np.searchsorted(known, numbers[-1], side="right") :]
-        found = [np.sort(row[is_in(row, known)]) for row in found]
-        return [np.concatenate([row, uncovered]) for row in found] if len(uncovered) else found
+        return np.concatenate([np.sort(found[is_in(found, known)]), uncovered])
 
     def _trained(self, descriptors: np.ndarray) -> Any:
-        faiss = _faiss()
         lists = _lists(len(descriptors))
-        index = faiss.index_factory(self.dim, f"IVF{lists},{CODE}")
-        index.cp.min_points_per_centroid = 1  # it would warn on stderr
-        index.cp.niter = _ROUNDS
+        index = _faiss().index_factory(self.dim, f"RR{self.dim},IVF{lists},RaBitQfs")
+        clustering = _inverted(index).cp
+        clustering.min_points_per_centroid = 1  # it would warn on stderr
+        clustering.niter = _ROUNDS
         step = max(1, len(descriptors) // (_PER_LIST * lists))
         index.train(np.ascontiguousarray(descriptors[::step], dtype=np.float32))
         return index
@@ -236,7 +184,7 @@ def is_in(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def read(path: Path, dim: int) -> Any:
-    """Reads a faiss index of D-dimensional descriptors in inverted lists.
+    """Reads a faiss index of D-dimensional descriptors, rotated and in inverted lists.
 
     Dimension and number of images are compared with the size of the file before faiss, which trusts its input, sees it.
 
@@ -250,7 +198,7 @@ def read(path: Path, dim: int) -> Any:
             head = file.read(4 + _HEADER.size)
     except OSError as error:
         raise IndexFileError(f"cannot read the index file {path}: {error.strerror}") from error
-    plausible = len(head) == 4 + _HEADER.size and head[:2] == b"Iw"
+    plausible = len(head) == 4 + _HEADER.size and head[:4] == b"IxPT"
     if plausible:
         d, total, *_ = _HEADER.unpack_from(head, 4)
         plausible = d == dim and 0 <= total * 8 < size
@@ -271,8 +219,13 @@ def _faiss() -> Any:
 
 
 def _lists(count: int) -> int:
-    """Inverted lists for so many descriptors, as faiss's guidelines give them."""
-    return max(1, min(int(4 * count**0.5), count // _PER_LIST))
+    """Inverted lists for so many descriptors. More of them make a query quantise itself more often than it pays."""
+    return max(1, min(int(count**0.5), count // _PER_LIST))
+
+
+def _inverted(index: Any) -> Any:
+    """The inverted lists behind the rotation."""
+    return _faiss().downcast_index(index.index)
 
 
 def _filled(index: Any, rows: Rows, start: int) -> Any:
@@ -285,10 +238,10 @@ def _filled(index: Any, rows: Rows, start: int) -> Any:
 
 def _numbers_in(index: Any) -> np.ndarray:
     """(N,) numbers of the images in an index, ascending."""
-    lists, faiss = index.invlists, _faiss()
+    lists, faiss = _inverted(index).invlists, _faiss()
     parts = [
         faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
-        for number in range(index.nlist)
+        for number in range(lists.nlist)
         if lists.list_size(number)
     ]
     return np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.locks import try_lock
 
 
 class GalleryIndexError(ExpectedError, ValueError):
@@ -82,25 +83,6 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+b") as file:
-        try:
-            _take(file)
-        except OSError:
-            raise GalleryIndexError(f"another process is writing to {folder}: wait for it to end") from None
+        if not try_lock(file.fileno()):
+            raise GalleryIndexError(f"another process is writing to {folder}: wait for it to end")
         yield
-
-
-def _take(file: IO[bytes]) -> None:
-    """Locks a file for as long as it is open.
-
-    Raises:
-        OSError: somebody else has it.
-    """
-    if os.name == "nt":
-        import msvcrt
-
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

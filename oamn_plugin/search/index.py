@@ -18,7 +18,7 @@ from oamn_plugin.retrieval.result import RankingResult
 from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
-from oamn_plugin.search.faiss_files import TOP, TUNING_QUERIES, Quantised, Trial, TuningSet, is_in
+from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
 from oamn_plugin.search.files import GalleryIndexError
 from oamn_plugin.search.gallery import GalleryImage, numbered
 from oamn_plugin.search.index_folder import IndexFolder
@@ -33,6 +33,7 @@ from oamn_plugin.search.nearest import (
     ranked,
     variants_of,
 )
+from oamn_plugin.search.tuning import Trial, tuning_set
 from oamn_plugin.search.workers import follow, leading, rank_and_size
 
 
@@ -219,13 +220,15 @@ class GalleryIndex:
         Raises:
             GalleryIndexError: too few images, no descriptors of the type ``none``, or faiss is missing.
         """
+        check_possible(len(self))
+        matching = self.unification.matching() if self.unification.kind == "matched" else None
+        names = matching.types if matching else (NONE,)
+        for name in {NONE, *names}:  # before the lock is taken: what is missing is built under it
+            self._ensure(name)
         with self._files.writing():
             self._resume()
-            if NONE not in self.types:
-                raise GalleryIndexError(f"{self.folder} has no descriptors of type {NONE}: run index --types {NONE}")
-            rows = self._side(NONE)
-            self._quantised.build(rows)
-            return self._quantised.tune(target_recall, self._tuning_set())
+            self._quantised.build(self._side(NONE))
+            return self._quantised.tune(target_recall, tuning_set(self._all_sides(names), matching))
 
     def search(
         self,
@@ -331,9 +334,10 @@ class GalleryIndex:
         self, query: np.ndarray, sides: Sequence[Rows], matching: Matching | None, k: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Numbers and distances of the nearest of the candidates that the quantised index names for each query."""
-        for row, numbers in enumerate(self._quantised.candidates(query, self._files.numbers, k)):
+        for one in query:
+            numbers = self._quantised.candidates(one, self._files.numbers, k)
             common = numbers[np.logical_and.reduce([is_in(numbers, side.numbers) for side in sides])]
-            yield ranked(query[row], common, variants_of(sides, common), matching, k)
+            yield ranked(one, common, variants_of(sides, common), matching, k)
 
     def _side(self, name: str) -> Rows:
         """Descriptors of a type; those of an unfinished change are left out."""
@@ -355,22 +359,6 @@ class GalleryIndex:
             for name in names:
                 self.descriptors(name)  # says which is not whole
         return sides
-
-    def _tuning_set(self) -> TuningSet:
-        """Images of the gallery as queries, in turn as they are and as the types cover them, and what is nearest."""
-        matching = self.unification.matching() if self.unification.kind == "matched" else None
-        sides = self._all_sides(matching.types if matching else (NONE,))
-        numbers = sides[0].numbers[:: -(-len(self) // TUNING_QUERIES)]
-        place = np.searchsorted(sides[0].numbers, numbers)
-        turns = [sides[row % len(sides)].descriptors[p] for row, p in enumerate(place.tolist())]
-        query = np.ascontiguousarray(np.stack(turns))
-        nearest = exact_nearest(query, sides, matching, TOP + 1)
-        return TuningSet(
-            query,
-            [near[near != own][:TOP] for own, (near, _) in zip(numbers, nearest, strict=True)],
-            lambda row, found: ranked(query[row], found, variants_of(sides, found), matching, TOP)[0],
-            numbers,
-        )
 
     def _update_quantised(self) -> None:
         if self.approximate is not None and NONE in self.types:

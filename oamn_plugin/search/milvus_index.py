@@ -62,6 +62,8 @@ class MilvusIndex:
         self._local = location.startswith(LOCAL)
         uri, self._name = parse(location)
         self._client = _connect(uri, location)
+        if self._client.has_collection(self._name):  # milvus-lite answers for what has been loaded since it started
+            self._call(self._client.load_collection)
         header = self._header()
         if header is None and encoder is None:
             raise GalleryIndexError(f"there is no gallery index at {location}: build one with the command index")

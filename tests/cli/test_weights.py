@@ -22,4 +22,7 @@ def test_list_and_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     out = capsys.readouterr().out
     assert str(tmp_path / "market_sbs_R50-ibn.pth") in out
     assert "MODEL.INIT market_sbs_R50-ibn" in out
-    assert "configs/Market1501/SBS_R50.yml MODEL.WEIGHTS market_sbs_R50-ibn MODEL.BACKBONE.WITH_IBN True" in out
+    assert "--weights market_sbs_R50-ibn" in out
+    (tmp_path / "resnet50_ibn_a-d9d0bb7b.pth").write_bytes(b"weights")
+    assert main(["get", "resnet50_ibn_a_imagenet", "--to", str(tmp_path)]) == 0
+    assert "--weights" not in capsys.readouterr().out  # no model of people

@@ -1,18 +1,26 @@
 """A stand-in for a training script: a few steps that can be interrupted, resumed or made to fail; writes a run folder.
 
-Speaks the command line of tools/train_net.py. Options: STEPS n, GATE a file without which it stays
-at its first step, FAIL message, SKILL 0..1.
+Speaks the command line of ``oamn train`` for fastreid and locks its folder. Keys of the toolbox mean other things here:
+SOLVER.MAX_EPOCH is the number of steps, SOLVER.BASE_LR the share of queries that find a hit at once, and
+DATASETS.CUSTOM.ROOT a message to fail with. The environment may name a GATE, a file without which it stays at its first
+step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
+
+from oamn_plugin.hosts.toolboxes import flat
+from oamn_plugin.locks import LOCK, holding
 
 
 def main() -> int:
@@ -22,14 +30,37 @@ def main() -> int:
     folder = Path(options["OUTPUT_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
     print("training with", options, flags, "threads", os.environ.get("OMP_NUM_THREADS"), flush=True)
-    if "FAIL" in options:
-        print(f"Traceback ...\nRuntimeError: {options['FAIL']}", flush=True)
+    if message := options.get("DATASETS.CUSTOM.ROOT"):
+        print(f"Traceback ...\nRuntimeError: {message}", flush=True)
         return 3
-    if "--eval-only" not in flags:
-        train(folder, "--resume" in flags, int(options.get("STEPS", 3)), Path(options.get("GATE", __file__)))
-        (folder / "config.yaml").write_text(f"SEED: {options['SEED']}\n")
-    test(folder, options)
+    with contextlib.ExitStack() as stack:
+        if "--eval-only" not in flags:
+            stack.enter_context(holding(folder / LOCK))
+        write_configuration(folder, options)
+        if "--eval-only" not in flags:
+            gate = Path(os.environ.get("GATE", __file__))
+            train(folder, "--resume" in flags, int(options.get("SOLVER.MAX_EPOCH", 3)), gate)
+        test(folder, options)
     return 0
+
+
+def write_configuration(folder: Path, options: dict[str, str]) -> None:
+    """What this run used, as the toolbox would write it: its file, the bases of that, and the options."""
+    content: dict[str, Any] = {}
+    chain = [Path(sys.argv[sys.argv.index("--config-file") + 1])]
+    while base := yaml.safe_load(chain[0].read_text()).get("_BASE_"):
+        chain.insert(0, chain[0].with_name(base))
+    found = [flat(yaml.safe_load(path.read_text())) for path in chain]
+    found.append(
+        {key: yaml.safe_load(value) if value[0] not in "('" else eval(value) for key, value in options.items()}
+    )
+    for key, value in {key: value for one in found for key, value in one.items() if key != "_BASE_"}.items():
+        *groups, name = key.split(".")
+        node = content
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[name] = list(value) if isinstance(value, tuple) else value
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
 
 
 def train(folder: Path, resume: bool, steps: int, gate: Path) -> None:
@@ -50,8 +81,8 @@ def train(folder: Path, resume: bool, steps: int, gate: Path) -> None:
 
 
 def test(folder: Path, options: dict[str, str]) -> None:
-    names = eval(options.get("DATASETS.TESTS", "('Streets',)"))
-    rng, skill = np.random.default_rng(int(options["SEED"])), float(options.get("SKILL", 0.5))
+    names = eval(options.get("DATASETS.TESTS", "('OccludedPedestrians',)"))
+    rng, skill = np.random.default_rng(int(options["SEED"])), float(options.get("SOLVER.BASE_LR", 0.5))
     results = {}
     (folder / "per_query").mkdir(exist_ok=True)
     for name in names:

@@ -29,13 +29,22 @@ class Run:
 
     Args:
         output: the run folder.
-        options: words of the command line, ``OUTPUT_DIR`` apart.
+        options: words of the command line, the run folder apart.
         log: file with what the command prints, beside the folder unless given.
+        config: below ``configs/``.
+        key: the one that names the run folder.
     """
 
-    def __init__(self, output: Path, options: list[str], log: Path | None = None) -> None:
+    def __init__(
+        self,
+        output: Path,
+        options: list[str],
+        log: Path | None = None,
+        config: str = "Base-OAMN.yml",
+        key: str = "OUTPUT_DIR",
+    ) -> None:
         self.output, self.log = output, log or output.with_name(f"{output.name}.log")
-        self.words = ["--config-file", str(ROOT / "configs/Base-OAMN.yml")], [*options, "OUTPUT_DIR", str(output)]
+        self.words = ["--config-file", str(ROOT / "configs" / config)], [*options, key, str(output)]
 
     def start(self, *flags: str) -> Any:
         """Starts the command in a process group of its own."""

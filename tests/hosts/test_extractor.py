@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 import oamn_plugin
-from oamn_plugin.hosts.encoder import ModelChoiceError
+from oamn_plugin.cli.extract import main
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.hosts.encoder import ModelChoiceError, load_stored
 from oamn_plugin.search.extractor import EncoderExtractor
 
 
@@ -54,7 +56,10 @@ def test_a_model_of_torchreid_gives_what_its_own_extractor_gives(
     assert ours.types is None
     monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
     (tmp_path / "model.pth.tar").rename(tmp_path / "osnet_x0_25_market.pth")
-    assert torch.equal(oamn_plugin.Extractor("osnet_x0_25_market")(path).descriptors, ours.descriptors)
+    named = oamn_plugin.Extractor("osnet_x0_25_market")
+    assert torch.allclose(named(path).descriptors, ours.descriptors, atol=1e-6)
+    again = load_stored({"source": named.encoder.source, "unification": {}})  # as an index loads its model
+    assert torch.equal(oamn_plugin.Extractor(again)(path).descriptors, named(path).descriptors)
 
 
 def test_a_run_of_fastreid_is_named_by_its_folder(embedded_root: Path, tmp_path: Path) -> None:
@@ -74,6 +79,42 @@ def test_a_run_of_fastreid_is_named_by_its_folder(embedded_root: Path, tmp_path:
     with torch.no_grad():
         descriptors = model({"images": extractor.encoder.read(str(path))[None]})
     assert torch.allclose(extractor(path).descriptors, descriptors, atol=1e-5)
+
+
+def test_a_name_of_fastreids_zoo_needs_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastreid")
+    from fastreid.modeling.meta_arch import build_model
+
+    import oamn_plugin.hosts.fastreid
+    from oamn_plugin.hosts.fastreid.config import load_config
+
+    monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
+    size = ["INPUT.SIZE_TEST", "[64, 32]"]
+    opts = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.DEVICE", "cpu", "MODEL.HEADS.NUM_CLASSES", "3", *size]
+    model = build_model(load_config("Market1501/bagtricks_R50", opts)).eval()
+    torch.save({"model": model.state_dict()}, tmp_path / "market_bot_R50.pth")
+    extractor = oamn_plugin.Extractor("market_bot_R50", opts=size)
+    assert (
+        main([str(picture(tmp_path)), "--out", str(tmp_path / "x.npz"), "--weights", "market_bot_R50", "--opts", *size])
+        == 0
+    )
+    with torch.no_grad():
+        expected = model({"images": extractor.encoder.read(str(picture(tmp_path)))[None].float()})
+    expected = torch.nn.functional.normalize(expected)
+    assert torch.allclose(extractor(picture(tmp_path)).descriptors, expected, atol=1e-5)
+    assert np.allclose(np.load(tmp_path / "x.npz")["descriptors"], expected.numpy(), atol=1e-5)
+
+
+def test_names_that_are_not_here_or_of_no_model_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no network
+    for name, message in (
+        ("market_bot_R50", r"market_bot_R50\.pth could not be downloaded from https.*put the file into"),
+        ("market_bot_r50", r"--weights needs --config-file too.*Did you mean 'market_bot_R50'"),
+        ("resnet50_imagenet", r"is a backbone trained on ImageNet, no model that describes people"),
+    ):
+        with pytest.raises(ExpectedError, match=message):
+            oamn_plugin.Extractor(name)
 
 
 def test_the_package_has_no_other_surprise() -> None:

@@ -1,6 +1,6 @@
 """The promises of docs/reliability.md against the real command: SIGKILL anywhere, full disks, a process that dies.
 
-``make torture`` runs these and prints what each has seen; the quick versions are in ``test_reliability_*.py``.
+``make torture`` runs these and prints what each has seen; the quick versions are beside it.
 """
 
 from __future__ import annotations
@@ -130,6 +130,17 @@ def test_output_folder_read_only(options: list[str], tmp_path: Path, see: See) -
         assert run.finish() == 2, run.told()
     assert "Traceback" not in run.told()
     see(run.told().splitlines()[-1].strip(" -").replace(f"{tmp_path}/", ""))
+
+
+def test_two_trainings_in_one_folder(options: list[str], reference: Path, tmp_path: Path, see: See) -> None:
+    first, second = Run(tmp_path / "run", options), Run(tmp_path / "run", options, tmp_path / "second.log")
+    process = first.start()
+    first.wait_for(process, "step 1/")
+    assert second.finish() == 2, second.told()
+    assert f"belongs to a training that runs, process {process.pid} on" in second.told()
+    assert end(process) == 0, first.told()
+    assert_same_run(first.output, reference)
+    see("the second refused with the process of the first, which ends equal")
 
 
 def test_one_of_two_processes_killed(options: list[str], tmp_path: Path, see: See) -> None:

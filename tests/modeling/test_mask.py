@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from oamn_plugin.modeling import OcclusionScorer, SpatialRelationMask
 
@@ -59,3 +60,18 @@ def test_scorer_is_linear_of_normalised_means_and_detached() -> None:
     logits.sum().backward()
     assert features.grad is None
     assert mask.grad is None
+
+
+@pytest.mark.parametrize("size", [(8, 4), (4, 2), (16, 8)])
+def test_a_wide_mask_has_eight_channels_begins_at_the_visible_share_and_learns_everywhere(
+    size: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    module = SpatialRelationMask(96, size, wide=True)
+    widths = [part.out_channels for part in module.modules() if isinstance(part, nn.Conv2d)]
+    assert min(widths[:-1]) >= 8
+    mask = module(torch.randn(8, 96, *size).relu())
+    assert mask.mean().item() == pytest.approx(0.8, abs=0.03)
+    target = (torch.rand(8, 1, *size) < 0.5).float()
+    nn.functional.binary_cross_entropy(mask, target).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())

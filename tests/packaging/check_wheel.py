@@ -49,7 +49,7 @@ def build(out: Path) -> Path:
     run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)])
     (wheel,), files = list(out.glob("*.whl")), list(map(str, out.iterdir()))
     run([sys.executable, "-m", "twine", "check", "--strict", *files])
-    run([str(Path(sys.executable).with_name("check-wheel-contents")), str(wheel)])
+    run([sys.executable, "-m", "check_wheel_contents", str(wheel)])
     return wheel
 
 

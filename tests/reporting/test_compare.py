@@ -16,7 +16,7 @@ from oamn_plugin.reporting.pictures import png
 
 EVIL = "<script>alert('x')</script> & co"
 PARTS = ["Scores on Streets", "Against bagtricks", "Ablation", "By true side and area", "CMC curves", "Training curves"]
-PARTS += ["Cost", "Settings", "What is missing", "Pictures"]
+PARTS += ["Cost", "Settings", "What is missing"]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def test_page_shows_every_part(written: tuple[dict[str, Path], str]) -> None:
     text = written[0]["html"].read_text(encoding="utf-8")
     for title in PARTS:
         assert title in text, title
+    assert text.index('<section id="example">') < text.index('<section id="scores-on-streets">')
     assert "OSNet, seed 1: failed" in text
     assert EVIL not in text
 
@@ -111,3 +112,48 @@ def test_single_run_without_queries_still_gives_a_report(tmp_path: Path) -> None
     text = found["html"].read_text(encoding="utf-8")
     assert "80.0" in text
     assert "no scores by query" in text
+
+
+def one_seed(root: Path, methods: int = 2) -> tuple[str, str]:
+    """The page and the terminal's text of methods with one run each."""
+    paths, stream = make_truth(root / "data", 80), io.StringIO()
+    folders = {f"m{i}": [make_run(root / f"m{i}", paths, (0.2, 0.9)[i])] for i in range(methods)}
+    found = write_comparison(folders, root / "report", "m0", stream=stream)
+    return found["html"].read_text(encoding="utf-8"), stream.getvalue()
+
+
+def test_one_seed_was_called_significant(tmp_path: Path) -> None:
+    page, told = one_seed(tmp_path)
+    assert "points; one seed says nothing about trainings." in told
+    assert "choice of queries" not in told + page
+    assert page.count("one seed says nothing about trainings") == 3  # the lead, a tile, the table of differences
+
+
+def test_one_protocol_was_counted_as_1_protocols(tmp_path: Path) -> None:
+    page, _ = one_seed(tmp_path, methods=1)
+    assert "1 run, 1 protocol<" in page
+    assert not re.search(r"\b1 (runs|protocols|methods)", page)
+
+
+def test_curves_of_one_point_or_of_zeros_were_empty_panels(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_truth(tmp_path / "data", 20))
+    lines = [{"iteration": i, "total_loss": 1 / (i + 1), "loss_position": 0.0} for i in range(3)]
+    text = "".join(json.dumps(line) + "\n" for line in [*lines, {"iteration": 3, "validation_mAP": 9.0}])
+    (run / "metrics.json").write_text(text)
+    found = write_comparison({"only": [run]}, tmp_path / "out", "only", stream=io.StringIO())
+    drawn = (found["html"].parent / "figures" / "training.svg").read_text(encoding="utf-8")
+    assert "total loss" in drawn
+    assert "position loss" not in drawn
+    assert "validation mAP" not in drawn
+    (run / "metrics.json").write_text(json.dumps({"iteration": 3, "total_loss": 9.0}))
+    found = write_comparison({"only": [run]}, tmp_path / "again", "only", stream=io.StringIO())
+    assert "Training curves" not in found["html"].read_text(encoding="utf-8")
+
+
+def test_no_other_data_stands_below_a_users_own(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ["/q/1.jpg", "/q/2.jpg"], data_sets=("CustomReID",))
+    found = write_comparison({"mine": [run]}, tmp_path / "out", "mine", stream=io.StringIO())
+    page = found["html"].read_text(encoding="utf-8")
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert titles == ["Scores on CustomReID", "CMC curves", "Training curves", "Cost"]
+    assert "ublished" not in page

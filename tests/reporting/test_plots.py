@@ -19,7 +19,7 @@ PLOTS: dict[str, Callable[..., bytes]] = {
     "cmc": lambda **k: plots.cmc_curves({"plain": SHARES, "ours": SHARES[:10]}, "plain", **k),
     "training": lambda **k: plots.training_curves({"loss": {"plain": [CURVE, CURVE], "ours": [CURVE]}, "lr": {}}, **k),
     "bars": lambda **k: plots.score_bars(SCORE, "Rank-1", "plain", **k),
-    "gaps": lambda **k: plots.differences(SCORE, "points", **k),
+    "gaps": lambda **k: plots.differences(SCORE, {"ours"}, "points", **k),
     "heat": lambda **k: plots.heat_maps({"a": HOLES, "b": HOLES * np.nan}, ["r"], ["x", "y"], **k),
     "signed": lambda **k: plots.heat_maps({"a": np.array([[1.0, -2.0]])}, ["r"], ["x", "y"], signed=True, **k),
     "zeros": lambda **k: plots.heat_maps({"a": np.zeros((1, 2))}, ["r"], ["x", "y"], **k),

@@ -81,3 +81,10 @@ def test_scores_by_query_against_a_loop() -> None:
     assert scores.cmc(5).tolist() == pytest.approx(expected)
     with pytest.raises(KeyError):
         scores.score("mAP_trapezoid")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "results.json", "metrics.json", "cost.json"])
+def test_nested_files_of_a_run_ended_the_report_in_a_traceback(name: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ["/q/1.jpg", "/q/2.jpg"])
+    (run / name).write_text("[" * 100_000)
+    assert name == "metrics.json" or any(f"run/{name} is unreadable" in note for note in read_run(run).notes)

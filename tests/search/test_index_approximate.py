@@ -11,9 +11,11 @@ from index_crops import contents, make_crops, make_encoder
 
 from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search import faiss_files
+from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.nearest import exact_nearest
 
 torch.set_num_threads(1)
 
@@ -53,16 +55,31 @@ def test_most_neighbours_are_found_by_the_exact_distance(world, plain):
 def test_tuning_tells_what_its_settings_find(world):
     _, _, index, trials, _ = world
     assert index.approximate in trials
-    assert index.approximate.recall >= 0.9
+    assert index.approximate.recall >= index.approximate.at_least >= 0.9
     assert GalleryIndex(index.folder).approximate == index.approximate
     with pytest.raises(GalleryIndexError, match="between 0 and 1"):
         index.quantise(1.0)
 
 
+def test_axes_of_different_variance_do_not_spoil_the_codes(tmp_path):
+    generator = np.random.default_rng(0)
+    scale = np.arange(1, 129) ** -0.5
+    rows = (generator.standard_normal((2020, 128)) * scale).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    gallery, queries = Rows(np.arange(2000), rows[:2000]), rows[2000:]
+    quantised = faiss_files.Quantised(tmp_path, 128)
+    quantised.build(gallery)
+    nearest = [numbers for numbers, _ in exact_nearest(queries, [gallery], None, 10)]
+    candidates = [quantised._candidates(query, gallery.numbers, 1000, 50) for query in queries]
+    found = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(candidates, nearest, strict=True)])
+    assert found > 0.95, "0.82 without the rotation"
+
+
 def test_a_quantised_descriptor_takes_few_bytes(world):
     index = world[2]
-    size = (index.folder / "approximate.faiss").stat().st_size / len(index)
-    assert size < 4 * index.descriptors("none").shape[1] / 8
+    dim = index.descriptors("none").shape[1]
+    size = (index.folder / "approximate.faiss").stat().st_size - 4 * dim**2  # the rotation, whatever the gallery
+    assert size / len(index) < 4 * dim / 8
 
 
 def test_images_added_and_removed_later(world, monkeypatch):
@@ -96,6 +113,15 @@ def test_quantising_again_gives_the_same_bytes(world):
     before = contents(index.folder)["approximate.faiss"]
     index.quantise(0.9)
     assert contents(index.folder)["approximate.faiss"] == before
+
+
+def test_types_that_tuning_needs_are_built_first(world, tmp_path):
+    """It took the writer's lock twice and said that another process was writing."""
+    encoder, images, _, _, _ = world
+    index = GalleryIndex(tmp_path / "none", encoder)
+    index.add(images[:1000], ["none"])
+    index.quantise(0.9)
+    assert len(index.types) == 5
 
 
 def test_few_images_are_searched_exactly(world, tmp_path):

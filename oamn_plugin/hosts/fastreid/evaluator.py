@@ -72,9 +72,8 @@ class OcclusionUnifiedEvaluator:
         evaluation = evaluate(embedding.model, query, gallery, evaluation_settings(self.cfg, embedding))
         scores = OrderedDict(evaluation.scores)
         if comm.is_main_process():
-            if self.occluder is None:
-                batches = query.load(0, len(self.query))
-                scores.update(truth_scores(embedding.model, evaluation, batches))
+            batches = query.load(0, len(self.query))
+            scores.update(truth_scores(embedding.model, evaluation, batches, self.occluder))
             if reasons := evaluation.skipped:
                 logger.warning(
                     "%d images could not be read and were left out:\n  %s", len(reasons), "\n  ".join(reasons)

@@ -1,26 +1,24 @@
-"""A trained run on the people that it held out, their queries hidden in four ways: what options are chosen by."""
+"""A trained run on the people that it held out, their queries hidden in seven ways: what options are chosen by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from oamn_plugin.datasets.occlude import ObjectOccluder
-from oamn_plugin.datasets.validation import Occluded, QueryCutter, QueryOccluder
+from oamn_plugin.datasets.validation import QueryCutter, QueryOccluder, StripOccluder
 from oamn_plugin.hosts.fastreid.config import altered, load_config
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.truth import OccludeQuery
 from oamn_plugin.hosts.shared.weights import load_weights
 
-CONDITIONS = ("crops", "objects", "partial", "whole")
-"""Queries behind crops of other people's images, behind drawn objects, cut at one side, and as they are."""
-OccludeQuery = Callable[[Image.Image, str], Occluded]
+CONDITIONS = ("crops", "objects", *(f"{kind} strips" for kind in StripOccluder.kinds), "partial", "whole")
+"""Queries behind crops of other people's images, drawn objects or strips, cut at one side, and as they are."""
 
 
 def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[str], output: Path) -> dict[str, Any]:
@@ -64,5 +62,6 @@ def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[
 
 
 def _occluders(seed: int, sources: Sequence[str]) -> Mapping[str, OccludeQuery | None]:
-    found = (QueryOccluder(sources, seed), ObjectOccluder(seed), QueryCutter(seed), None)
+    strips = [StripOccluder(kind, sources, seed) for kind in StripOccluder.kinds]
+    found = (QueryOccluder(sources, seed), ObjectOccluder(seed), *strips, QueryCutter(seed), None)
     return dict(zip(CONDITIONS, found, strict=True))

@@ -14,7 +14,7 @@ from fastreid.config import CfgNode
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from oamn_plugin.augmentation import Geometry, OcclusionAugmentation, TrainingTransform, augmentation_of
+from oamn_plugin.augmentation import CutOuts, Geometry, OcclusionAugmentation, TrainingTransform, augmentation_of
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid.config import oamn_options
@@ -190,6 +190,7 @@ class TrainLoader:
             yield {
                 "images": views.images[own].flatten(0, 1),
                 "types": views.types[own],
+                **({} if views.covered is None else {"covered": views.covered[own]}),
                 "targets": batch["targets"].to(self.device, non_blocking=True),
                 "camids": batch["camids"],
                 "img_paths": batch["img_paths"],
@@ -222,11 +223,12 @@ def build_training_transform(cfg: CfgNode) -> TrainingTransform:
             cfg.INPUT.ROTATION,
             cfg.INPUT.FLIP.PROB if cfg.INPUT.FLIP.ENABLED else 0.0,
         )
+    given = cfg.INPUT.OCCLUSION
+    objects = CutOuts(given.OBJECTS) if given.OBJECTS else None
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
         options = oamn_options(cfg)
-        return TrainingTransform(geometry, augmentation_of(options), options.aligned_views)
-    given = cfg.INPUT.OCCLUSION
-    occlusion = OcclusionAugmentation(0, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE, given.CUT_SHARE)
+        return TrainingTransform(geometry, augmentation_of(options, objects), options.aligned_views)
+    occlusion = OcclusionAugmentation(0, given.PATCH_SOURCE, given.PROB, given.BLACK_SHARE, given.CUT_SHARE, objects)
     erasing = cfg.INPUT.REA.PROB if cfg.INPUT.PIPELINE == "device" and cfg.INPUT.REA.ENABLED else 0.0
     return TrainingTransform(
         geometry, occlusion if given.PROB else None, erasing=erasing, erasing_value=tuple(cfg.INPUT.REA.VALUE)

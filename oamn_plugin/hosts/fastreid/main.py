@@ -17,7 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.logger import setup_logger
 
 from oamn_plugin.files import clear_write_errors
-from oamn_plugin.hosts.fastreid.config import altered, load_config
+from oamn_plugin.hosts.fastreid.config import altered, load_config, resolved
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
@@ -25,7 +25,7 @@ from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
 from oamn_plugin.hosts.shared.results import results_table
-from oamn_plugin.hosts.shared.run_folder import holding
+from oamn_plugin.hosts.shared.run_folder import holding_run
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.signals import answering
 
@@ -48,7 +48,7 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 
     Raises:
         WriteError: the disk is full, or a file or folder cannot be written.
-        RunFolderBusyError: another training runs in ``OUTPUT_DIR``.
+        BusyError: another training runs in ``OUTPUT_DIR``.
         SystemExit: a signal asked the run to stop.
     """
     logging.raiseExceptions = False  # a log file that cannot be written must not bury the error under tracebacks
@@ -56,7 +56,7 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
         stack.enter_context(answering(leave_now))
         stack.enter_context(clear_write_errors())
         if not args.eval_only and comm.is_main_process():
-            stack.enter_context(holding(Path(cfg.OUTPUT_DIR)))
+            stack.enter_context(holding_run(Path(cfg.OUTPUT_DIR)))
         return _main(args, cfg)
 
 
@@ -78,7 +78,7 @@ def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 def _set_up(args: Namespace, cfg: CfgNode) -> None:
     """The host's set-up, which would log the file beside the whole configuration; our own loggers join its log."""
     words = {("config" if name == "config_file" else name): value for name, value in vars(args).items()}
-    default_setup(cfg, Namespace(**words))
+    default_setup(resolved(cfg), Namespace(**words))
     ours = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="oamn_plugin")
     ours.setLevel(logging.INFO)
     ours.propagate = True

@@ -22,9 +22,10 @@ from oamn_plugin.modeling import OAMN as OAMNCore
 class OAMN(nn.Module):
     """Occlusion-aware mask network as fastreid trains and tests it.
 
-    Training batches hold ``images`` (B * V, 3, H, W) in 0..255, ``targets`` (B,) and ``types`` (B, V); the result is
-    the dict of weighted losses. In eval mode ``images`` (N, 3, H, W) give plain descriptors (N, D); the evaluator uses
-    :meth:`normalise` and the ``encode``, ``attend``, ``apply_mask`` and ``describe`` of :attr:`oamn`.
+    Training batches hold ``images`` (B * V, 3, H, W) in 0..255, ``targets`` (B,), ``types`` (B, V) and, with objects,
+    ``covered`` (B, V, H, W); the result is the dict of weighted losses. In eval mode ``images`` (N, 3, H, W) give plain
+    descriptors (N, D); the evaluator uses :meth:`normalise` and the ``encode``, ``attend``, ``apply_mask`` and
+    ``describe`` of :attr:`oamn`.
     """
 
     @configurable
@@ -65,4 +66,4 @@ class OAMN(nn.Module):
         targets, types = batched_inputs["targets"].to(self.device), batched_inputs["types"].to(self.device)
         output = self.oamn(images)
         log_accuracy(output.class_logits.detach(), targets.repeat_interleave(types.shape[1]))
-        return self.objective(output, targets, types)
+        return self.objective(output, targets, types, batched_inputs.get("covered"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
@@ -25,7 +27,7 @@ from oamn_plugin.hosts.shared import preflight as shared
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
-from oamn_plugin.weights import missing_weights
+from oamn_plugin.weights import how_to_get, missing_weights
 
 
 def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
@@ -60,9 +62,8 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
     if train:
         found += shared.too_small_batch("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH)
     path = cfg.MODEL.BACKBONE.PRETRAIN_PATH
-    if train and cfg.MODEL.BACKBONE.PRETRAIN:
-        hint = " (`make weights` makes it)" if path == "weights/mobilenetv2_imagenet.pth" else ""
-        found += shared.missing_file("MODEL.BACKBONE.PRETRAIN_PATH", path, hint)
+    if train and cfg.MODEL.BACKBONE.PRETRAIN and path and not Path(path).expanduser().is_file():
+        found.append(f"MODEL.BACKBONE.PRETRAIN_PATH: there is no file {path}{how_to_get(path)}")
     if not cfg.DATASETS.TESTS:
         found.append("DATASETS.TESTS is empty: nothing would be evaluated")
     return found + shared.unusable_folder("OUTPUT_DIR", cfg.OUTPUT_DIR, train)
@@ -109,7 +110,7 @@ def _wrong_pipeline(cfg: CfgNode) -> list[str]:
 
 def check_data(cfg: CfgNode, train: bool) -> list[str]:
     """Findings in the data: missing folders, empty splits, queries that nothing can find, too large batches."""
-    found: list[str] = []
+    found = shared.wrong_objects("INPUT.OCCLUSION.OBJECTS", cfg.INPUT.OCCLUSION.OBJECTS) if train else []
     parts: dict[tuple[str, str], list[Record]] = {}
     for name in cfg.DATASETS.TESTS:
         try:

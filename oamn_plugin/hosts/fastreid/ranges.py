@@ -16,10 +16,9 @@ from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
-from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
 from oamn_plugin.hosts.shared.preflight import idle_occlusion
-from oamn_plugin.presets import PATCH_SOURCES
+from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.retrieval import Reranking, Unification
 
 ABOVE_0 = (
@@ -148,9 +147,9 @@ def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
 def idle_settings(cfg: CfgNode) -> list[str]:
     """A line for each setting of the training that another one makes ineffective."""
     oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
-    given = given_options(cfg.MODEL.OAMN, "MODEL.OAMN.")
+    plain = preset(cfg.MODEL.OAMN.PRESET)
     options = oamn_options(cfg) if oamn else None
-    found = idle_occlusion("INPUT.OCCLUSION.", cfg.INPUT.OCCLUSION, "MODEL.OAMN.", options, given)
+    found = idle_occlusion("INPUT.OCCLUSION.", cfg.INPUT.OCCLUSION, "MODEL.OAMN.", options, plain)
     if oamn and cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
         found.append("INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device: its views are not erased")
     return found

@@ -7,9 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from oamn_plugin.configurations import UnknownConfigError, find_config
+from oamn_plugin.configurations import UnknownConfigError, UnreadableConfigError, find_config, read_keys
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import REMOVED_OPTIONS, Options, preset, without_removed
@@ -61,18 +59,9 @@ def read_yaml(path: str) -> dict[Any, Any]:
             the one it has for good.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration file {path!r}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path!r}: {error.strerror}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} is not readable as YAML: it is nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # impossible dates and numbers are ValueErrors
-        raise ConfigError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no keys")
+        content = read_keys(path)
+    except UnreadableConfigError as error:
+        raise ConfigError(str(error)) from error
     try:
         return without_removed(content, REMOVED_KEYS)
     except ValueError as error:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
+from oamn_plugin.augmentation.objects import CutOutError, CutOuts
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.hosts.shared.config import case_of
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.evaluation import without_match
-from oamn_plugin.hosts.shared.run_folder import busy, holder
+from oamn_plugin.hosts.shared.run_folder import busy
+from oamn_plugin.locks import LOCK, holder
 from oamn_plugin.presets import Options, without_effect
 
 SEED_LIMIT = 2**31
@@ -53,7 +56,7 @@ def too_small_batch(key: str, images: int) -> list[str]:
 
 
 def idle_occlusion(
-    keys: str, settings: Mapping[str, float], method: str, options: Options | None, given: Collection[str]
+    keys: str, settings: Mapping[str, Any], method: str, options: Options | None, plain: Options
 ) -> list[str]:
     """A finding for each setting of the occlusion in training that another one makes ineffective.
 
@@ -62,29 +65,26 @@ def idle_occlusion(
         settings: these keys.
         method: prefix of the method's keys.
         options: of an OAMN; None: any other model.
-        given: the method's options that the configuration states.
+        plain: the options of its preset.
     """
     case = case_of(keys)
-    prob, black, cut = (case(name) for name in ("prob", "black_share", "cut_share"))
+    prob, black, cut, objects = (case(name) for name in ("prob", "black_share", "cut_share", "objects"))
     if options is None:
-        idle = [] if settings[prob] else [name for name in (black, cut) if settings[name]]
+        idle = [] if settings[prob] else [name for name in (black, cut, objects) if settings[name]]
         return [f"{keys}{name} does nothing while {keys}{prob} is 0" for name in idle]
     axes, covered = method + case("axes"), method + case("occluded_share")
     found = [
         f"{method}{case(name)} does nothing with {axes} above 0: it is drawn for one view an image alone"
-        for name in without_effect(options, given)
+        for name in without_effect(options, plain)
     ]
     if settings[prob] or settings[black] or settings[cut]:
         found.append(
-            f"{keys[:-1]} is for other methods: OAMN's views are set by {covered}, {black}, {cut} and "
-            f"{case('patch_source')}"
+            f"{keys[:-1]}, but for {objects}, is for other methods: OAMN's views are set by {covered}, {black}, {cut} "
+            f"and {case('patch_source')}"
         )
+    if settings[objects] and options.axes:
+        found.append(f"{keys}{objects} is for one view an image: {axes} must be 0")
     return found
-
-
-def missing_file(key: str, path: str, hint: str = "") -> list[str]:
-    """A finding where a named file is not there."""
-    return [f"{key}: there is no file {path}{hint}"] if path and not os.path.isfile(os.path.expanduser(path)) else []
 
 
 def unusable_folder(key: str, folder: str, train: bool) -> list[str]:
@@ -93,7 +93,7 @@ def unusable_folder(key: str, folder: str, train: bool) -> list[str]:
     existing = next(one for one in (place, *place.parents) if one.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         return [f"{key} {folder} is not writable"]
-    owner = holder(place) if train else None
+    owner = holder(place / LOCK) if train else None
     return [f"{key} {busy(Path(folder), owner)}"] if owner else []
 
 
@@ -143,3 +143,13 @@ def split_table(parts: Mapping[tuple[str, str], Sequence[Record]]) -> str:
         for name, records in parts.items()
     ]
     return tabulate(rows, headers=["data set", "split", "identities", "images", "cameras"])
+
+
+def wrong_objects(key: str, folder: str) -> list[str]:
+    """A line where a folder of cut-outs cannot be used."""
+    try:
+        if folder:
+            CutOuts(folder)
+    except CutOutError as error:
+        return [f"{key}: {error}"]
+    return []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
 from oamn_plugin.hosts.shared.errors import CheckpointError, ConfigError
-from oamn_plugin.modeling.initialise import InitialiseError, current_names, initialise, state_of
+from oamn_plugin.modeling.initialise import InitialiseError, current_names, initialise, match_in_order, state_of
 from oamn_plugin.weights import catalogue, locate
 
 State = Mapping[str, Tensor]
@@ -146,6 +146,8 @@ def load_pretrained(backbone: nn.Module, path: Path | str, optional: str = r"$^"
     state, own = state_of(load_checkpoint(path), path), backbone.state_dict()
     if not set(own) & set(state):  # contrastive pretraining, which fastreid's ResNeXt takes
         state = {name.removeprefix("encoder."): value for name, value in state.items()}
+    if missing_entries(own, state):  # the same network under the names of another toolbox
+        state |= {to: state[of] for to, of in (match_in_order(own, state) or {}).items()}
     lacking = [name for name in missing_entries(own, state) if not re.match(optional, name)]
     if lacking:
         raise CheckpointError(

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode
 
-from oamn_plugin.augmentation import Geometry, OcclusionAugmentation
+from oamn_plugin.augmentation import CutOuts, Geometry, OcclusionAugmentation
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.errors import ConfigError
@@ -195,13 +195,14 @@ def build_engine(cfg: CfgNode, datamanager: Any, model: nn.Module) -> Any:
     wrapped = nn.DataParallel(model) if cfg.use_gpu and torch.cuda.device_count() > 1 else model
     arguments: dict[str, Any] = {"scheduler": scheduler, "use_gpu": cfg.use_gpu, "seed": cfg.train.seed}
     given = cfg.occlusion
-    occlusion = OcclusionAugmentation(0, given.patch_source, given.prob, given.black_share, given.cut_share)
+    objects = CutOuts(given.objects) if given.objects else None
+    occlusion = OcclusionAugmentation(0, given.patch_source, given.prob, given.black_share, given.cut_share, objects)
     baseline = {"occlusion": occlusion if given.prob else None, "label_smooth": cfg.loss.softmax.label_smooth}
     if cfg.model.name.startswith(PREFIX):
         assert isinstance(model, TorchreidOAMN)
         geometry = Geometry(cfg.geometry.padding, cfg.geometry.rotation, cfg.geometry.flip)
         moves = cfg.geometry.padding or cfg.geometry.rotation or cfg.geometry.flip
-        arguments["geometry"] = geometry if moves else None
+        arguments |= {"geometry": geometry if moves else None, "objects": objects}
         engine: Any = ImageOAMNEngine(datamanager, wrapped, optimizer, **arguments)
     elif cfg.loss.name == "softmax":
         engine = SoftmaxEngine(datamanager, wrapped, optimizer, **baseline, **arguments)

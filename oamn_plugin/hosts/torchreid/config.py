@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from yacs.config import CfgNode
@@ -56,7 +56,9 @@ def _add_data_keys(cfg: CfgNode) -> None:
     cfg.data.save_dir = "log"
     # Occlusion augmentation of the host's own models, on whole batches: how often an image is occluded, where patches
     # are cut from the donor (corner or anywhere), how often the strip is black instead, and how often it is cut away
-    cfg.occlusion = CfgNode({"prob": 0.0, "patch_source": "corner", "black_share": 0.0, "cut_share": 0.0})
+    cfg.occlusion = CfgNode(
+        {"prob": 0.0, "patch_source": "corner", "black_share": 0.0, "cut_share": 0.0, "objects": ""}
+    )
     # OAMN only: random moves on the device before the views are made, in place of data.transforms. Pixels of black
     # around an image before it is cropped, largest rotation in degrees, probability of a flip; all 0: none
     cfg.geometry = CfgNode({"padding": 0, "rotation": 0.0, "flip": 0.0})
@@ -172,6 +174,17 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
 def oamn_options(cfg: CfgNode) -> Options:
     """The method's options as a configuration states them: its preset with the given fields replaced."""
     return shared.method_options(cfg.oamn, "oamn.")
+
+
+def resolved(cfg: CfgNode) -> CfgNode:
+    """The configuration with every option of OAMN stated, as a run keeps it: what a preset says may change later."""
+    if not cfg.model.name.startswith("oamn_"):
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.oamn.update(asdict(oamn_options(cfg)))
+    cfg.freeze()
+    return cfg
 
 
 def unification(cfg: CfgNode) -> Unification:

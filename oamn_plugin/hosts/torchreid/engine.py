@@ -8,7 +8,7 @@ import torch
 import torchreid
 from torch import Tensor, nn
 
-from oamn_plugin.augmentation import Geometry, OcclusionAugmentation, TrainingTransform, Views, augmentation_of
+from oamn_plugin.augmentation import CutOuts, Geometry, OcclusionAugmentation, TrainingTransform, Views, augmentation_of
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.torchreid.testing import normalisation
 from oamn_plugin.hosts.torchreid.training import CoreTraining
@@ -96,6 +96,7 @@ class ImageOAMNEngine(BatchTraining, torchreid.engine.Engine):
         geometry: random flip, crop and rotation on the device, in place of the data manager's: patches are then cut
             from the unmoved images, and the preset ``official`` can move every view on its own.
         seed: of the occlusion augmentation.
+        objects: occluders beside the strips, with one view an image.
 
     Raises:
         ConfigError: the model is no OAMN.
@@ -115,6 +116,7 @@ class ImageOAMNEngine(BatchTraining, torchreid.engine.Engine):
         use_gpu: bool = True,
         geometry: Geometry | None = None,
         seed: int = 0,
+        objects: CutOuts | None = None,
     ) -> None:
         super().__init__(datamanager, use_gpu)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -127,7 +129,7 @@ class ImageOAMNEngine(BatchTraining, torchreid.engine.Engine):
         self.channels_last = next(core.parameters()).is_contiguous(memory_format=torch.channels_last)
         options = core.options
         self.objective = OAMNObjective(options)
-        self.transform = TrainingTransform(geometry, augmentation_of(options), options.aligned_views)
+        self.transform = TrainingTransform(geometry, augmentation_of(options, objects), options.aligned_views)
         self.generator = torch.Generator().manual_seed(seed)
 
     def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
@@ -146,7 +148,7 @@ class ImageOAMNEngine(BatchTraining, torchreid.engine.Engine):
         flat = views.images.flatten(0, 1)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         output = self.model(flat.contiguous(memory_format=layout), whole=True)
-        losses = self.objective(output, pids, views.types)
+        losses = self.objective(output, pids, views.types, views.covered)
         total = torch.stack(list(losses.values())).sum()
         repeated = pids.repeat_interleave(views.types.shape[1])
         accuracy = (output.class_logits.detach().argmax(1) == repeated).float().mean()

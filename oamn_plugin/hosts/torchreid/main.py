@@ -14,11 +14,11 @@ from yacs.config import CfgNode
 
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
-from oamn_plugin.hosts.shared.run_folder import holding
+from oamn_plugin.hosts.shared.run_folder import holding_run
 from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import host_module
-from oamn_plugin.hosts.torchreid.config import load_config
+from oamn_plugin.hosts.torchreid.config import load_config, resolved
 from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings
 from oamn_plugin.signals import INTERRUPTED, answering
@@ -31,7 +31,7 @@ def run(args: Namespace) -> int:
         0, or :data:`~oamn_plugin.signals.INTERRUPTED` after Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError, RunFolderBusyError, WriteError: see
+        ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError, BusyError, WriteError: see
             there; each is one clear message.
     """
     cfg = _with_flags(load_config(args.config_file, args.opts), args)
@@ -60,7 +60,8 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
     """
     folder = Path(cfg.data.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ("test_config.yaml" if cfg.test.evaluate else "config.yaml")).write_text(cfg.dump(), encoding="utf-8")
+    name = "test_config.yaml" if cfg.test.evaluate else "config.yaml"
+    (folder / name).write_text(resolved(cfg).dump(), encoding="utf-8")
     host_module("utils").set_random_seed(cfg.train.seed)
     datamanager = build_datamanager(cfg)
     check_data(cfg, datamanager)
@@ -86,7 +87,7 @@ def _with_flags(cfg: CfgNode, args: Namespace) -> CfgNode:
 
 
 def _holding(cfg: CfgNode) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext() if cfg.test.evaluate else holding(Path(cfg.data.save_dir))
+    return contextlib.nullcontext() if cfg.test.evaluate else holding_run(Path(cfg.data.save_dir))
 
 
 def _resume(cfg: CfgNode, engine: Any, newest: bool) -> int:

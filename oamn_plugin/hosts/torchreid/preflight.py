@@ -11,7 +11,6 @@ from yacs.config import CfgNode
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared import preflight as shared
-from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_model
@@ -19,7 +18,7 @@ from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, mode
 from oamn_plugin.hosts.torchreid.config import oamn_options
 from oamn_plugin.hosts.torchreid.models import PREFIX, restore_pooling
 from oamn_plugin.hosts.torchreid.testing import HOST_METRICS
-from oamn_plugin.presets import PATCH_SOURCES
+from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.weights import missing_weights
 
 SINGLE_STAGE = ("softmax", "triplet")
@@ -125,9 +124,9 @@ def _wrong_occlusion(cfg: CfgNode) -> list[str]:
             "data.transforms: random_occlusion is no transform of one image any more, since a worker has no other "
             "people to cut patches from; take it out and set occlusion.prob, which occludes whole batches"
         )
+    found += shared.wrong_objects("occlusion.objects", cfg.occlusion.objects)
     options = oamn_options(cfg) if cfg.model.name.startswith(PREFIX) else None
-    given = given_options(cfg.oamn, "oamn.")
-    return found + shared.idle_occlusion("occlusion.", cfg.occlusion, "oamn.", options, given)
+    return found + shared.idle_occlusion("occlusion.", cfg.occlusion, "oamn.", options, preset(cfg.oamn.preset))
 
 
 def _missing_files(cfg: CfgNode) -> list[str]:

@@ -71,7 +71,7 @@ class CoreTesting:
             )
         if visrank:
             raise ConfigError(
-                "test.visrank needs the whole distance matrix: draw rank lists with tools/visualize.py ranks"
+                "test.visrank needs the whole distance matrix: draw rank lists with `oamn visualize ranks`"
             )
         self.results = {}
         for name in self.test_loader:

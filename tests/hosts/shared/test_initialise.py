@@ -1,4 +1,4 @@
-"""Any checkpoint starts any model that has its backbone: built with the toolboxes' own code, saved as in their zoos."""
+"""Any checkpoint starts any model that has its backbone; files of the zoos themselves: tests/hosts/test_zoo.py."""
 
 from __future__ import annotations
 
@@ -9,45 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_torchreid import liven
+from backbones import assert_same_backbone
 
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
 from oamn_plugin.hosts.shared.errors import CheckpointError
 from oamn_plugin.modeling import OAMN
-from oamn_plugin.modeling.initialise import InitialiseError, Start, backbone_names, current_names, initialise, state_of
+from oamn_plugin.modeling.initialise import InitialiseError, backbone_names, initialise, state_of
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "Market1501"
 SMALL = ["MODEL.BACKBONE.PRETRAIN", "False", "MODEL.DEVICE", "cpu", "INPUT.SIZE_TRAIN", "[64, 32]"]
 SIZE = (64, 32)
 
 
-def fastreid_model(name: str, classes: int = 5, *more: str) -> Any:
+def fastreid_model(name: str) -> Any:
     pytest.importorskip("fastreid")
     import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
     from oamn_plugin.hosts.fastreid.config import load_config
     from oamn_plugin.hosts.fastreid.meta_arch import META_ARCH_REGISTRY
 
-    opts = [*SMALL, "MODEL.HEADS.NUM_CLASSES", str(classes), *more]
-    cfg = load_config(str(CONFIGS / f"{name}.yml"), opts)
+    cfg = load_config(str(CONFIGS / f"{name}.yml"), [*SMALL, "MODEL.HEADS.NUM_CLASSES", "5"])
     return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).eval()
-
-
-def calm(model: torch.nn.Module) -> None:
-    """Statistics as after a training, and activations that stay finite through fifty layers of random weights."""
-    liven(model)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.data *= 0.2
-
-
-def save_as_fastreid(model: Any, path: Path, old_names: bool = False) -> Path:
-    """As fastreid's zoo: everything under ``model``, the pixel statistics among the weights."""
-    state = {**model.state_dict(), "pixel_mean": torch.zeros(1, 3, 1, 1), "pixel_std": torch.ones(1, 3, 1, 1)}
-    if old_names:
-        state = {n.replace("heads.bottleneck.0", "heads.bnneck"): v for n, v in state.items()}
-        state["heads.classifier.weight"] = state.pop("heads.weight")
-    torch.save({"model": state}, path)
-    return path
 
 
 def save_as_torchreid(model: Any, path: Path) -> Path:
@@ -55,72 +36,6 @@ def save_as_torchreid(model: Any, path: Path) -> Path:
     state = {f"module.{name}": value for name, value in model.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3, "rank1": np.float64(0.9), "optimizer": {"state": {}}}, path)
     return path
-
-
-def start(model: torch.nn.Module, path: Path) -> Start:
-    return initialise(model, state_of(load_checkpoint(path), path), path.name)
-
-
-def backbone(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Tensors of a model's backbone under their names in the uncut one; of MGN's three branches the first."""
-    state, found = current_names(getattr(model, "oamn", model).state_dict()), {}  # fastreid wraps OAMN
-    for name, short in backbone_names(state).items():
-        found.setdefault(short, state[name])
-    return found
-
-
-def assert_same_backbone(model: torch.nn.Module, source: torch.nn.Module) -> None:
-    ours, theirs = backbone(model), backbone(source)
-    assert ours
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
-
-
-@pytest.mark.parametrize("name", ["bagtricks_R50", "AGW_R50", "SBS_R50", "MGN_R50"])
-def test_a_baseline_of_fastreid_starts_oamn_and_itself(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    source = fastreid_model(name)
-    calm(source)
-    path = save_as_fastreid(source, tmp_path / "zoo.pth", old_names=name == "bagtricks_R50")
-    oamn = fastreid_model("oamn_R50", 7)
-    found = start(oamn, path)
-    assert_same_backbone(oamn, source)
-    assert {"mask and scorer", "classifier"} <= set(found.anew)
-    assert ("feat_bn" in found.taken) == (name != "MGN_R50")  # MGN's necks are behind a reduction to 256
-    itself = fastreid_model(name, 5)
-    found = start(itself, path)
-    assert not found.anew
-    assert not found.left
-    images = torch.rand(2, 3, 96, 32) * 255  # MGN cuts it into thirds
-    with torch.no_grad():
-        descriptors = itself(images.clone())
-        assert torch.allclose(descriptors, source(images.clone()), atol=1e-5)
-    assert not torch.equal(descriptors[0], descriptors[1])
-
-
-@pytest.mark.parametrize("name", ["osnet_x1_0", "resnet50", "osnet_ain_x1_0"])
-def test_a_model_of_torchreid_starts_oamn_and_itself(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("torchreid")
-    from oamn_plugin.hosts.torchreid.compat import install
-
-    install()
-    import torchreid
-
-    from oamn_plugin.hosts.torchreid.models import build_oamn
-
-    torch.manual_seed(0)
-    source = torchreid.models.build_model(name, 5, pretrained=False).eval()
-    calm(source)
-    path = save_as_torchreid(source, tmp_path / "model.pth.tar")
-    oamn = build_oamn(name, 7, pretrained=False, input_size=SIZE)
-    found = start(oamn, path)
-    assert_same_backbone(oamn, source)
-    assert found.anew == ["mask and scorer", "feat_bn", "classifier"]
-    itself = torchreid.models.build_model(name, 5, pretrained=False).eval()
-    assert not start(itself, path).anew
-    images = torch.rand(2, 3, *SIZE)
-    with torch.no_grad():
-        assert torch.allclose(itself(images), source(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["densenet121", "se_resnet50", "shufflenet_v2_x1_0", "squeezenet1_0", "pcb_p4"])

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from oamn_plugin.files import WriteError
-from oamn_plugin.hosts.shared.run_folder import LOCK, RunFolderBusyError, holder, holding, trim_metrics
+from oamn_plugin.hosts.shared.run_folder import holding_run, trim_metrics
+from oamn_plugin.locks import LOCK, BusyError, holder
 
 
 def test_metrics_are_cut_at_the_step_that_is_taken_again(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_metrics_are_cut_at_the_step_that_is_taken_again(tmp_path: Path) -> None
 
 
 def hold(folder: Path, held: Any, leave: Any) -> None:
-    with holding(folder):
+    with holding_run(folder):
         held.set()
         leave.wait(60)
 
@@ -35,31 +36,19 @@ def test_two_trainings_in_one_folder_and_a_killed_one(tmp_path: Path) -> None:
     process = context.Process(target=hold, args=(tmp_path, held, leave))
     process.start()
     assert held.wait(60)
-    owner = holder(tmp_path)
+    owner = holder(tmp_path / LOCK)
     assert owner is not None
     assert owner.startswith(f"process {process.pid} on ")
     busy = f"belongs to a training that runs, process {process.pid} on "
-    with pytest.raises(RunFolderBusyError, match=busy), holding(tmp_path):
+    with pytest.raises(BusyError, match=busy), holding_run(tmp_path):
         pass
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert holder(tmp_path) is None
-    with holding(tmp_path):
-        assert holder(tmp_path) == owner.replace(str(process.pid), str(os.getpid()))
-    assert holder(tmp_path) is None
-
-
-def test_a_data_worker_does_not_hold_the_folder_longer_than_its_training(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    leave = context.Event()
-    with holding(tmp_path):
-        worker = context.Process(target=leave.wait, args=(60,))
-        worker.start()
-    with holding(tmp_path):
-        assert worker.is_alive()
-    leave.set()
-    worker.join()
+    assert holder(tmp_path / LOCK) is None
+    with holding_run(tmp_path):
+        assert holder(tmp_path / LOCK) == owner.replace(str(process.pid), str(os.getpid()))
+    assert holder(tmp_path / LOCK) is None
 
 
 def test_leftovers_of_killed_writes_are_cleared_and_nothing_else(tmp_path: Path) -> None:
@@ -68,13 +57,12 @@ def test_leftovers_of_killed_writes_are_cleared_and_nothing_else(tmp_path: Path)
     others = [".notes.tmp", "a.tmp", "checkpoints/step_00000001.pth"]
     for name in mine + others:
         (tmp_path / name).write_bytes(b"x")
-    with holding(tmp_path):
+    with holding_run(tmp_path):
         assert not any((tmp_path / name).exists() for name in mine)
         assert all((tmp_path / name).exists() for name in others)
 
 
 def test_a_folder_that_cannot_be_locked_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(WriteError, match=f"cannot write .*file/{LOCK}"), holding(tmp_path / "file"):
+    with pytest.raises(WriteError, match=f"cannot write .*file/{LOCK}"), holding_run(tmp_path / "file"):
         pass
-    assert holder(tmp_path / "nowhere") is None

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oamn_plugin.hosts.shared.errors import CheckpointError
-from oamn_plugin.hosts.shared.weights import fitting, load_weights
+from oamn_plugin.hosts.shared.weights import fitting, load_pretrained, load_weights
 from oamn_plugin.modeling.initialise import InitialiseError, current_names, state_of
 
 
@@ -53,6 +53,25 @@ def test_old_names_in_every_head_and_behind_a_reduction() -> None:
         "b1_head.bottleneck.0.weight", "b1_head.weight", "heads.bottleneck.0.weight", "heads.bottleneck.1.bias",
         "classifier.weight", "oamn.classifier.weight", "backbone.bnneck.weight",
     ]  # fmt: skip
+
+
+def test_the_names_that_another_toolbox_gives_the_last_convolution_of_mobilenet(tmp_path: Path) -> None:
+    """fastreid calls torchvision's ``features.18`` ``conv``; earlier releases of this package wrote files so."""
+    import torchvision
+
+    theirs = torchvision.models.mobilenet_v2(weights=None).features
+    ours = nn.Module()
+    ours.features, ours.conv = (
+        torchvision.models.mobilenet_v2(weights=None).features[:-1],
+        nn.Sequential(nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280)),
+    )
+    state = {f"features.{name}": value for name, value in theirs.state_dict().items()}
+    converted = {name.replace("features.18.", "conv."): value for name, value in state.items()}
+    for content in (state, converted):
+        torch.save(content, tmp_path / "mobilenetv2_imagenet.pth")
+        nn.init.zeros_(ours.conv[0].weight)
+        load_pretrained(ours, tmp_path / "mobilenetv2_imagenet.pth")
+        assert all(torch.equal(value, converted[name]) for name, value in ours.state_dict().items())
 
 
 def test_what_does_not_fit_is_listed() -> None:

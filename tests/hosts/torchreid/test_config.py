@@ -110,8 +110,11 @@ def test_a_missing_file_is_named() -> None:
         ({"model__name": "oamn_osnet_x0_255"}, "Did you mean 'oamn_osnet_x0_25'"),
         ({"data__transforms": "random_fliP"}, "Did you mean 'random_flip'"),
         ({"data__transforms": "random_occlusion"}, r"take it out and set occlusion\.prob"),
-        ({"occlusion__prob": 0.5}, r"occlusion is for other methods: OAMN's views are set by oamn\.occ"),
-        ({"oamn__axes": 1, "oamn__cut_share": 0.2}, r"oamn\.cut_share does nothing with oamn\.axes above 0"),
+        (
+            {"occlusion__prob": 0.5},
+            r"occlusion, but for objects, is for other methods: OAMN's views are set by oamn\.occ",
+        ),
+        ({"oamn__axes": 1, "oamn__cut_share": 0.3}, r"oamn\.cut_share does nothing with oamn\.axes above 0"),
         ({"config": "resnet50", "occlusion__prob": 1.5}, r"occlusion\.prob must lie in \[0, 1\], got 1\.5"),
         (
             {"config": "resnet50", "occlusion__cut_share": 0.2},

@@ -15,6 +15,7 @@ require_torchreid()
 import torchreid  # noqa: E402
 
 from oamn_plugin.augmentation import Geometry, OcclusionAugmentation  # noqa: E402
+from oamn_plugin.datasets.cutouts import write_cutouts  # noqa: E402
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, step_files  # noqa: E402
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError  # noqa: E402
 from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
@@ -28,8 +29,12 @@ from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
 )
 from oamn_plugin.hosts.torchreid.compat import host_module  # noqa: E402
 from oamn_plugin.hosts.torchreid.main import train_or_test  # noqa: E402
+from oamn_plugin.hosts.torchreid.testing import embedding_of  # noqa: E402
 from oamn_plugin.occlusion import OCCLUSION_TYPES, strip  # noqa: E402
-from oamn_plugin.retrieval import Unification, cover_strip, fill_colour  # noqa: E402
+from oamn_plugin.retrieval import Unification, cover_strip, evaluate_distances, fill_colour  # noqa: E402
+
+WHOLE = ("mlfn", "shufflenet", "squeezenet1_1")
+"""Models of the host whose map at stride 16 is not reached by the layout of their parts."""
 
 
 def build(root: Path, name: str = "oamn_osnet_x0_25", kind: Any = ImageOAMNEngine, **options: Any) -> Any:
@@ -209,6 +214,11 @@ def test_a_baselines_batches_are_occluded_as_the_options_say(config: str, embedd
     engine = baseline(embedded_root, tmp_path, config, occlusion__cut_share=1.0)
     images, _ = engine.parse_data_for_train(batch)
     assert ((images != batch["img"]).float().mean((1, 2, 3)) > 0.55).all(), "stretched, not covered"
+    folder = str(write_cutouts(tmp_path / "cutouts", 8))
+    engine = baseline(embedded_root, tmp_path, config, occlusion__objects=folder, occlusion__patch_source="native")
+    images, _ = engine.parse_data_for_train(batch)
+    ragged = [len(set(rows.sum(1).tolist()) - {0}) > 2 for rows in (images != batch["img"]).any(1)]
+    assert any(ragged), "an outline is no rectangle"
     with pytest.raises(ConfigError, match=r"one view of an image: OcclusionAugmentation\(axes=0"):
         SoftmaxEngine(engine.datamanager, engine.model, engine.optimizer, occlusion=OcclusionAugmentation())
 
@@ -288,6 +298,50 @@ def test_the_hosts_own_models_are_ranked_by_the_core_as_by_the_host(
     line = json.loads((tmp_path / "metrics.json").read_text().splitlines()[-1])
     assert 0 <= line["cls_accuracy"] <= 1
     assert line["total_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "osnet_x0_25",
+        "osnet_ain_x0_25",
+        "resnet18",
+        "resnet50_fc512",
+        "mobilenetv2_x1_0",
+        "shufflenet",
+        "mlfn",
+        "squeezenet1_1",
+    ],
+)
+def test_models_of_the_host_are_matched_as_the_formula_says(name: str, embedded_root: Path) -> None:
+    register(input_size=SIZE, embedded_size="tiny")
+    torchreid.utils.set_random_seed(0)
+    manager = tiny_datamanager(embedded_root)
+    model = torchreid.models.build_model(name, manager.num_train_pids, loss="softmax", pretrained=False)
+    engine = SoftmaxEngine(manager, model, torchreid.optim.build_optimizer(model), use_gpu=False)
+    engine.unification = Unification("matched", "image", temperature=0.1)
+    found = engine.evaluate(TARGETS[0])
+    images = {
+        part: torch.cat([batch["img"] for batch in engine.test_loader[TARGETS[0]][part]])
+        for part in ("query", "gallery")
+    }
+    terms: Any = 0.0
+    with torch.no_grad():
+        query = torch.nn.functional.normalize(model.eval()(images["query"]))
+        for kind, share in zip(OCCLUSION_TYPES, [0.8, *[0.025] * 8], strict=True):
+            gallery = torch.nn.functional.normalize(model(cover_strip(images["gallery"], kind, fill_colour("mean"))))
+            terms = terms + share * torch.exp(-torch.cdist(query.double(), gallery.double()).square() / 0.1)
+    labels = [
+        np.array([getattr(one, key) for one in part])
+        for key in ("pid", "camid")
+        for part in (found.query, found.gallery)
+    ]
+    expected = evaluate_distances((-0.1 * terms.log()).float(), *labels)
+    assert found.scores["mAP"] == pytest.approx(100 * expected.mAP, abs=1e-3)
+    engine.unification = Unification("matched", "features")
+    cut = embedding_of(model, engine.unification, SIZE, True)[1].place == "features"
+    assert cut == (name not in WHOLE)
+    assert engine.evaluate(TARGETS[0]).result.posterior.shape == (12, 9)
 
 
 def test_queries_meet_the_gallery_occluded_as_they_are(embedded_root: Path) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from load_script import load_script
 
 from oamn_plugin.benchmark.suite import Method, Suite, load_suite
 from oamn_plugin.hosts.fastreid.config import load_config
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 NO_RUN = "<!-- no-run -->"
 LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:src|href)=\"([^\"]+)\"")
@@ -64,16 +63,6 @@ def python_blocks(page: Path) -> list[str]:
     ]
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("page", PAGES, ids=page_names(PAGES))
 def test_relative_links_lead_somewhere(page: Path) -> None:
     broken = []
@@ -113,7 +102,7 @@ def test_python_blocks_run(page: Path, clone: Path) -> None:
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    return load(ROOT / "docs" / "make_configuration.py")
+    return load_script(ROOT / "docs" / "make_configuration.py")
 
 
 def test_the_configuration_page_is_up_to_date(maker: ModuleType) -> None:

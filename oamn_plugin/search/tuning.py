@@ -1,0 +1,129 @@
+"""How many lists and candidates a quick search needs: measured on images of the gallery held out as queries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from oamn_plugin.retrieval.matching import Matching
+from oamn_plugin.search.descriptor_files import Rows
+from oamn_plugin.search.files import GalleryIndexError
+from oamn_plugin.search.nearest import exact_nearest, ranked, variants_of
+
+TOP = 10
+"""Recall is the share of so many nearest images that are found."""
+TUNING_QUERIES = 300
+CANDIDATES = (50, 100, 200, 400, 800)
+"""Numbers of candidates that tuning tries."""
+_SURE = 1.645  # standard errors below a mean that its true value lies above with a probability of 95 %
+_FINE = 1.15  # ratio of a number of lists that suffices and one that does not
+
+CandidateSearch = Callable[[np.ndarray, int, int], np.ndarray]
+"""``search(query (D,), probes, candidates)`` gives numbers of images, ascending."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of the quick search.
+
+    Attributes:
+        probes: lists looked into for a query.
+        candidates: images compared by the exact formula, of which ten are wanted.
+        recall: share of the ten nearest images found, mean over the tuning queries.
+        at_least: the recall of further queries of this kind is as large as this with a probability of 95 %.
+        milliseconds: processor time a query.
+    """
+
+    probes: int
+    candidates: int
+    recall: float
+    at_least: float
+    milliseconds: float
+
+
+class TuningSet(NamedTuple):
+    """Images of the gallery as queries, with known answers."""
+
+    queries: np.ndarray
+    """(Q, D)."""
+    own: np.ndarray
+    """(Q,) numbers of the queries themselves, which do not count as found."""
+    truth: list[np.ndarray]
+    """Numbers of the ten nearest images of each, the query itself left out."""
+    rank: Callable[[int, np.ndarray], np.ndarray]
+    """Query row and candidates to the numbers of the nearest ten, by the exact formula."""
+
+
+def tuning_set(sides: Sequence[Rows], matching: Matching | None) -> TuningSet:
+    """Queries spread over the gallery, in turn as they are and as the occlusion types cover them.
+
+    Args:
+        sides: descriptors of the types that are compared, all of the same images.
+        matching: None: plain distances to the only side.
+    """
+    numbers = sides[0].numbers[:: -(-len(sides[0].numbers) // TUNING_QUERIES)]
+    places = np.searchsorted(sides[0].numbers, numbers).tolist()
+    query = np.stack([sides[row % len(sides)].descriptors[place] for row, place in enumerate(places)])
+    nearest = exact_nearest(query, sides, matching, TOP + 1)
+    truth = [near[near != own][:TOP] for own, (near, _) in zip(numbers, nearest, strict=True)]
+
+    def rank(row: int, found: np.ndarray) -> np.ndarray:
+        return ranked(query[row], found, variants_of(sides, found), matching, TOP)[0]
+
+    return TuningSet(query, numbers, truth, rank)
+
+
+def tried(search: CandidateSearch, lists: int, target_recall: float, tuning: TuningSet) -> list[Trial]:
+    """The settings that were tried, cheapest first: for each number of candidates, lists are bisected for the fewest
+    that surely reach the recall, until more candidates make it no cheaper.
+
+    Args:
+        search: names candidates.
+        lists: how many there are.
+        target_recall: what must be reached.
+        tuning: the queries.
+
+    Raises:
+        GalleryIndexError: a recall that cannot be asked for.
+    """
+    if not 0 < target_recall < 1:
+        raise GalleryIndexError(f"the recall that is asked for must lie between 0 and 1, got {target_recall}")
+    trials: list[Trial] = []
+    cheapest = float("inf")
+    for candidates in CANDIDATES:
+        good = _try(search, lists, candidates, tuning)
+        trials.append(good)
+        too_few = 1
+        while good.at_least >= target_recall and good.probes > max(too_few + 1, _FINE * too_few):
+            probes = round((too_few * good.probes) ** 0.5)
+            trials.append(_try(search, probes, candidates, tuning))
+            if trials[-1].at_least >= target_recall:
+                good = trials[-1]
+            else:
+                too_few = probes
+        if good.at_least >= target_recall:
+            if good.milliseconds >= cheapest:
+                break
+            cheapest = good.milliseconds
+    return sorted(trials, key=lambda trial: trial.milliseconds)
+
+
+def best(trials: Sequence[Trial], target_recall: float) -> Trial:
+    """The cheapest that surely reaches the recall asked for, or else the one that finds most."""
+    good = [trial for trial in trials if trial.at_least >= target_recall]
+    return good[0] if good else max(trials, key=lambda trial: trial.recall)
+
+
+def _try(search: CandidateSearch, probes: int, candidates: int, tuning: TuningSet) -> Trial:
+    found, start = [], time.process_time()
+    for row, query in enumerate(tuning.queries):
+        numbers = search(query, probes, candidates)
+        found.append(tuning.rank(row, numbers[numbers != tuning.own[row]]))
+    milliseconds = 1000 * (time.process_time() - start) / len(found)
+    hits = np.array([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, tuning.truth, strict=True)])
+    error = float(hits.std(ddof=1)) / len(hits) ** 0.5
+    return Trial(probes, candidates, float(hits.mean()), float(hits.mean()) - _SURE * error, milliseconds)
