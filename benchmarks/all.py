@@ -1,6 +1,6 @@
 """Every benchmark, one after the other, and one table: ``make bench``.
 
-    python benchmarks/all.py [--full] [--only training_step startup] [--config-file FILE --weights FILE] [--doc FILE]
+    python benchmarks/all.py [--full] [--only training_step startup] [--root FOLDER] [--doc FILE]
 
 Each runs in a process of its own. The table is printed and written between the markers of docs/performance.md.
 ``--full`` takes the sizes of the published claims (MSMT17, a million descriptors): some 20 minutes and 13 GB.

@@ -40,7 +40,7 @@ from oamn_plugin.search import GalleryIndex
 from oamn_plugin.search.descriptor_files import DescriptorFile, Rows
 from oamn_plugin.search.faiss_files import Quantised
 from oamn_plugin.search.nearest import exact_nearest, ranked, variants_of
-from oamn_plugin.search.tuning import TOP, tuning_set
+from oamn_plugin.search.tuning import TOP, handicaps_of, tuning_set
 
 STEP = 1 << 14
 
@@ -100,30 +100,32 @@ def own_index(folder: Path, query: np.ndarray, sides: list[Rows], truth: list[np
               report: Any) -> None:  # fmt: skip
     """Builds, tunes on images of the gallery, measures with the queries."""
     known, start = sides[0].numbers, time.process_time()
-    Quantised(folder, args.dim).build(sides[0])
+    by_name = dict(zip(matching.types if matching else [NONE], sides, strict=True))
+    Quantised(folder, args.dim).build(by_name)
+    handicaps = handicaps_of(list(by_name), matching)
     built = time.process_time() - start
     quantised = Quantised(folder, args.dim)
-    for trial in quantised.tune(args.target_recall, tuning_set(sides, matching)):
+    for trial in quantised.tune(args.target_recall, known, tuning_set(by_name, matching)):
         report(kind="tuning", **vars(trial))
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process that has freed nothing yet
-        memory = pool.apply(memory_of, (folder, args.dim, known)) / len(known)
+        memory = pool.apply(memory_of, (folder, args.dim, known, handicaps)) / len(known) / len(sides)
     for turn in ("first", "again"):  # the second time the descriptors of the candidates are in the system's cache
         found, start, wall = [], time.process_time(), time.perf_counter()
         for one in query:
-            numbers = quantised.candidates(one, known, TOP)
+            numbers = quantised.candidates(one, known, handicaps, TOP)
             found.append(ranked(one, numbers, variants_of(sides, numbers), matching, TOP)[0])
         spent = [1000 * (now - before) / len(query) for now, before in
                  ((time.process_time(), start), (time.perf_counter(), wall))]  # fmt: skip
-        size = (folder / "approximate.faiss").stat().st_size / len(known)
+        size = sum(path.stat().st_size for path in (folder / "approximate").iterdir()) / len(known) / len(sides)
         chosen = {"probes": quantised.chosen.probes, "candidates": quantised.chosen.candidates}
         report(kind=f"oamn approximate, {turn}", recall=recall_of(found, truth), milliseconds=spent[0], wall=spent[1],
                bytes=size, memory=memory, build_seconds=built, **chosen)  # fmt: skip
 
 
-def memory_of(folder: Path, dim: int, known: np.ndarray) -> float:
+def memory_of(folder: Path, dim: int, known: np.ndarray, handicaps: dict[str, float]) -> float:
     """Bytes of memory that the quick search takes once it is loaded."""
     with PrivateMemory() as memory:
-        Quantised(folder, dim).candidates(np.ones(dim, dtype=np.float32), known, TOP)
+        Quantised(folder, dim).candidates(np.ones(dim, dtype=np.float32), known, handicaps, TOP)
     return 1e9 * memory.gigabytes
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
+MATCHED = ["--unification", "matched", "--blank", "image", "--fill", "black"]  # black: as OAMN's index has it
 sys.path.insert(0, str(ROOT))
 
 
@@ -96,31 +97,21 @@ def shrink(path: Path) -> None:
 
 
 def best_query(index: Path, model: list[object], data: Path, folder: Path) -> Path:
-    """A query that shows the method: occluded, its type found, a hit at the top with unification, later without."""
+    """The query that gains most from matching, of those whose occlusion the matches name rightly."""
     import json
 
     found = folder / "all.json"
-    tool("search.py", "query", data / "query", "--index", index, "--json", found, "--other-cameras", *model)
+    tool("search.py", "query", data / "query", "--index", index, "--json", found, "--other-cameras", *MATCHED, *model)
 
-    def first(entries: list[dict[str, Any]], pid: str) -> int:
-        return next((entry["rank"] for entry in entries if entry["pid"] == pid), 99)
+    def hits(entries: list[dict[str, Any]], pid: str) -> int:
+        return sum(entry["pid"] == pid for entry in entries[:6])
 
     from oamn_plugin.datasets.embedded import load_truth
 
     truth = load_truth(data)
-    queries = json.loads(found.read_text())["queries"]
-    gains = [
-        (
-            q["type"] == truth[Path(q["query"]).name].type_name,
-            first(q["unified"], q["pid"]) == 1,
-            min(first(q["plain"], q["pid"]), 10),
-            sum(entry["pid"] == q["pid"] for entry in q["unified"][:6]),
-            q["query"],
-        )
-        for q in queries
-        if q["type"] != "none"
-    ]
-    return Path(max(gains)[-1]) if gains else Path(queries[0]["query"])
+    queries = json.loads(found.read_text(encoding="utf-8"))["queries"]
+    named = [q for q in queries if q["type"] == truth[Path(q["query"]).name].type_name != "none"]
+    return Path(max(named, key=lambda q: hits(q["unified"], q["pid"]) - hits(q["plain"], q["pid"]))["query"])
 
 
 def main() -> None:
@@ -138,13 +129,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         index = folder / "street"
-        tool("search.py", "index", data / "bounding_box_test", "--out", index, "--types", "none", *model)
+        tool("search.py", "index", data / "bounding_box_test", "--out", index, *model)
         query = best_query(index, model, data, folder)
         searched = [query, "--index", index, "--topk", 12, "--other-cameras", *model]
-        tool("search.py", "query", *searched, "--html", folder / "result.html")
+        tool("search.py", "query", *searched, *MATCHED, "--html", folder / "result.html")
         shoot_result(folder / "result.html", IMAGES / "search_result.png")
         shoot_app(index, query, IMAGES / "app.png")
-        tool("visualize.py", "ranks", query, "--index", index, "--other-cameras", "--out", IMAGES / "ranks.png", *model)
+        ranks = ["--other-cameras", "--topk", 8, "--out", IMAGES / "ranks.png"]
+        tool("visualize.py", "ranks", query, "--index", index, *ranks, *MATCHED, *model)
         tool("visualize.py", "masks", query, "--out", IMAGES / "masks.png", *model)
     views = ["augmentation", data / "bounding_box_train", "--limit", 3, "--out", IMAGES / "augmentation.png"]
     tool("visualize.py", *views)

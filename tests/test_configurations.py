@@ -78,6 +78,15 @@ def test_every_suite_is_planned_from_an_empty_folder(name: str) -> None:
     assert {job.state for job in plan_runs(suite, TOOLBOXES)} == {"new"}  # and no key is wrong
 
 
+@pytest.mark.parametrize("name", sorted(config_files("suites")))
+def test_suites_report_float32(name: str) -> None:
+    """bfloat16 moves Rank-1 by up to two points."""
+    suite = load_suite(name)
+    for method in suite.methods:
+        keys = TOOLBOXES[method.host].resolve(method.config, suite.options(method))
+        assert not keys.get("TEST.AMP"), method.name
+
+
 def test_a_suite_names_configurations_beside_it(empty_folder: Path) -> None:
     (empty_folder / "own").mkdir()
     (empty_folder / "own" / "method.yml").write_text("SEED: 1\n")

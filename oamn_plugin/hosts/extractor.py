@@ -25,7 +25,7 @@ class Extractor(EncoderExtractor):
     Args:
         model: ``packaged`` (the small model that ships with the package), the folder of a run of fastreid, a weight
             file (with ``config``), a name of ``oamn weights list``, or an :class:`ImageEncoder`.
-        device: such as ``cpu`` or ``cuda``; None: where the network is, the CPU for files.
+        device: such as ``cpu`` or ``cuda``; None: where the network is.
         half: mixed precision.
         batch_size: crops at a time.
         config: YAML file of fastreid or torchreid that a weight file belongs to.

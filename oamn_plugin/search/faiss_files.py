@@ -4,21 +4,22 @@ Descriptors lie in lists around centroids (Jegou et al., TPAMI 2011), each as on
 SIGMOD 2024). They are rotated at random first: the axes of learned descriptors differ in variance, and without it a bit
 of an axis that hardly varies would count as much as one that tells people apart. The lists nearest to a query are
 looked into, and the candidates that the codes name are compared by the exact formula on the descriptors themselves,
-which stay on disk. What is quantised are the un-occluded images alone, whatever the unification: docs/search.md says
-why.
+which stay on disk. Each occlusion type that is compared has a copy of its own: docs/search.md says why.
 
-The copy can be made again from the index at any time. Images that it does not hold yet are candidates of every query.
+The copies can be made again from the index at any time. Images that they do not hold yet are candidates of every query.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, replacing, signature, write_json
 from oamn_plugin.search.tuning import TOP, Trial, TuningSet, best, tried
@@ -49,7 +50,7 @@ def check_possible(images: int) -> None:
 
 
 class Quantised:
-    """The quantised copy that belongs to an index.
+    """The quantised copies that belong to an index, one for each type that is compared.
 
     Args:
         folder: of the index.
@@ -57,9 +58,8 @@ class Quantised:
     """
 
     def __init__(self, folder: Path, dim: int) -> None:
-        self.dim = dim
-        self._path, self._settings = folder / "approximate.faiss", folder / "approximate.json"
-        self._loaded: tuple[tuple[int, ...], Any, np.ndarray] | None = None
+        self.dim, self._folder, self._settings = dim, folder / "approximate", folder / "approximate.json"
+        self._codes: dict[str, Codes] = {}
         self._chosen: tuple[tuple[int, ...], Trial] | None = None
 
     @property
@@ -70,7 +70,7 @@ class Quantised:
             IndexFileError: damaged.
         """
         found = signature(self._settings)
-        if not found or not self._path.exists():
+        if not found or not self.types:
             return None
         if self._chosen is None or self._chosen[0] != found:
             try:
@@ -82,21 +82,99 @@ class Quantised:
             self._chosen = found, trial
         return self._chosen[1]
 
-    def build(self, rows: Rows) -> None:
-        """Makes the copy.
+    @property
+    def types(self) -> list[str]:
+        """The types that have a copy."""
+        return [name for name in OCCLUSION_TYPES if self._of(name).path.exists()]
+
+    def build(self, sides: Mapping[str, Rows]) -> None:
+        """Makes the copies of some types.
 
         Raises:
             GalleryIndexError: too few images, or faiss is missing.
         """
-        check_possible(len(rows.numbers))
+        for name, rows in sides.items():
+            check_possible(len(rows.numbers))
+            self._of(name).build(rows)
+
+    def update(self, sides: Mapping[str, Rows]) -> None:
+        """Takes in what has been added and takes out what has been removed, once it is more than a few images."""
+        for name, rows in sides.items():
+            self._of(name).update(rows)
+
+    def candidates(self, query: np.ndarray, known: np.ndarray, handicaps: Mapping[str, float], k: int) -> np.ndarray:
+        """Numbers of the images that may be among the k nearest, ascending.
+
+        Args:
+            query: (D,).
+            known: (G,) numbers of the images there are, ascending.
+            handicaps: the types that are compared, and what is added to a distance of each.
+            k: how many are wanted.
+        """
+        chosen = self.chosen
+        if chosen is None:
+            raise GalleryIndexError("there is no quantised index: run index --approximate")
+        return self._candidates(query, known, handicaps, chosen.probes, chosen.candidates * -(-k // TOP))
+
+    def tune(self, target_recall: float, known: np.ndarray, tuning: TuningSet) -> list[Trial]:
+        """Tries settings and keeps the cheapest that surely reaches the recall asked for, or else the best.
+
+        Returns:
+            The trials, by their cost.
+        """
+
+        def search(row: int, probes: int, candidates: int) -> np.ndarray:
+            return self._candidates(tuning.queries[row], known, tuning.handicaps[row], probes, candidates)
+
+        trials = tried(search, max(self._of(name).lists for name in self.types), target_recall, tuning)
+        chosen = best(trials, target_recall)
+        rows = [list(asdict(trial).values()) for trial in trials]
+        write_json(self._settings, {"chosen": asdict(chosen), "target": target_recall, "trials": rows})
+        return trials
+
+    def _candidates(
+        self, query: np.ndarray, known: np.ndarray, handicaps: Mapping[str, float], probes: int, count: int
+    ) -> np.ndarray:
+        parts = [self._of(name).nearest(query, probes, count) for name in handicaps]
+        numbers = np.concatenate([found for found, _, _ in parts])
+        distances = np.concatenate([part[1] + added for part, added in zip(parts, handicaps.values(), strict=True)])
+        numbers = numbers[np.argsort(distances, kind="stable")]
+        first = np.unique(numbers, return_index=True)[1]  # an image's nearest variant stands for it
+        numbers = numbers[np.sort(first)[:count]]
+        uncovered = known[np.searchsorted(known, min(last for _, _, last in parts), side="right") :]
+        return np.union1d(numbers[is_in(numbers, known)], uncovered)
+
+    def _of(self, name: str) -> Codes:
+        return self._codes.setdefault(name, Codes(self._folder / f"{name}.faiss", self.dim))
+
+
+class Codes:
+    """The quantised descriptors of one type.
+
+    Args:
+        path: ``NAME.faiss``.
+        dim: numbers in a descriptor.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self.path, self.dim = path, dim
+        self._loaded: tuple[tuple[int, ...], Any, np.ndarray] | None = None
+
+    @property
+    def lists(self) -> int:
+        """How many inverted lists there are."""
+        return int(_inverted(self._load()[0]).nlist)
+
+    def build(self, rows: Rows) -> None:
+        """Makes the file."""
+        self.path.parent.mkdir(exist_ok=True)
         self._write(_filled(self._trained(rows.descriptors), rows, 0))
 
     def update(self, rows: Rows) -> None:
-        """Takes in what has been added and takes out what has been removed, once it is more than a few images."""
+        """Brings the file up to date once more than a few images differ; too few images are left without one."""
         index, numbers = self._load()
         if len(rows.numbers) < MIN_IMAGES:
-            self._settings.unlink(missing_ok=True)
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
             return
         gone = np.setdiff1d(numbers, rows.numbers, assume_unique=True)
         covered = int(np.searchsorted(rows.numbers, numbers[-1], side="right")) if len(numbers) else 0
@@ -110,43 +188,13 @@ class Quantised:
             index.remove_ids(gone)
         self._write(_filled(index, rows, covered))
 
-    def candidates(self, query: np.ndarray, known: np.ndarray, k: int) -> np.ndarray:
-        """Numbers of the images that may be among the k nearest, ascending.
-
-        Args:
-            query: (D,).
-            known: (G,) numbers of the images there are, ascending.
-            k: how many are wanted.
-        """
-        chosen = self.chosen
-        if chosen is None:
-            raise GalleryIndexError("there is no quantised index: run index --approximate")
-        return self._candidates(query, known, chosen.probes, chosen.candidates * -(-k // TOP))
-
-    def tune(self, target_recall: float, tuning: TuningSet) -> list[Trial]:
-        """Tries settings and keeps the cheapest that surely reaches the recall asked for, or else the best.
-
-        Returns:
-            The trials, by their cost.
-        """
-        index, known = self._load()
-
-        def search(query: np.ndarray, probes: int, candidates: int) -> np.ndarray:
-            return self._candidates(query, known, probes, candidates)
-
-        trials = tried(search, _inverted(index).nlist, target_recall, tuning)
-        chosen = best(trials, target_recall)
-        rows = [list(asdict(trial).values()) for trial in trials]
-        write_json(self._settings, {"chosen": asdict(chosen), "target": target_recall, "trials": rows})
-        return trials
-
-    def _candidates(self, query: np.ndarray, known: np.ndarray, probes: int, count: int) -> np.ndarray:
+    def nearest(self, query: np.ndarray, probes: int, count: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Numbers and estimated distances of what is nearest by the codes, and the largest number there is."""
         index, numbers = self._load()
         lists = _inverted(index)
         lists.nprobe, lists.qb = min(probes, lists.nlist), _QUERY_BITS
-        found = index.search(np.ascontiguousarray(query[None], np.float32), min(count, index.ntotal))[1][0]
-        uncovered = known[np.searchsorted(known, numbers[-1], side="right") :]
-        return np.concatenate([np.sort(found[is_in(found, known)]), uncovered])
+        distances, found = index.search(np.ascontiguousarray(query[None], np.float32), min(count, index.ntotal))
+        return found[0], distances[0], int(numbers[-1]) if len(numbers) else -1
 
     def _trained(self, descriptors: np.ndarray) -> Any:
         lists = _lists(len(descriptors))
@@ -160,15 +208,15 @@ class Quantised:
 
     def _load(self) -> tuple[Any, np.ndarray]:
         """The faiss index and the numbers of its images, ascending."""
-        found = signature(self._path)
+        found = signature(self.path)
         if self._loaded is None or self._loaded[0] != found:
-            index = read(self._path, self.dim)
+            index = read(self.path, self.dim)
             self._loaded = found, index, _numbers_in(index)
         return self._loaded[1:]
 
     def _write(self, index: Any) -> None:
         faiss = _faiss()
-        with replacing(self._path) as aside:
+        with replacing(self.path) as aside:
             faiss.write_index(index, str(aside))
 
 

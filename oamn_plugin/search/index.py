@@ -33,7 +33,7 @@ from oamn_plugin.search.nearest import (
     ranked,
     variants_of,
 )
-from oamn_plugin.search.tuning import Trial, tuning_set
+from oamn_plugin.search.tuning import Trial, handicaps_of, tuning_set
 from oamn_plugin.search.workers import follow, leading, rank_and_size
 
 
@@ -222,13 +222,16 @@ class GalleryIndex:
         """
         check_possible(len(self))
         matching = self.unification.matching() if self.unification.kind == "matched" else None
-        names = matching.types if matching else (NONE,)
+        names: Sequence[str] = (NONE,)
+        if self.unification.kind != "none":
+            names = matching.types if matching else self.types
         for name in {NONE, *names}:  # before the lock is taken: what is missing is built under it
             self._ensure(name)
         with self._files.writing():
             self._resume()
-            self._quantised.build(self._side(NONE))
-            return self._quantised.tune(target_recall, tuning_set(self._all_sides(names), matching))
+            sides = dict(zip(names, self._all_sides(names), strict=True))
+            self._quantised.build(sides)
+            return self._quantised.tune(target_recall, self._files.numbers, tuning_set(sides, matching))
 
     def search(
         self,
@@ -260,15 +263,16 @@ class GalleryIndex:
         known, own = self._files.known, own_pairs(leave_out, len(queries.types))
         counts = Counter((one.image.pid, one.image.camid) for one in known.values()) if any(own) else Counter()
         many = k + max((counts[pair] for pair in own if pair), default=0)
-        quick = self.approximate is not None and not exact and many < len(self)
+        quick = self._quantised.types if self.approximate is not None and not exact and many < len(self) else []
         matching = None if plain or self.unification.kind != "matched" else self.unification.matching()
         found: list[list[Match]] = [[] for _ in own]
         for names, rows in compared_groups(self.unification, queries, plain):
             sides = self._all_sides(names)
             query = queries.descriptors[rows].numpy()
-            nearest = (
-                self._quick(query, sides, matching, many) if quick else exact_nearest(query, sides, matching, many)
-            )
+            if set(names) <= set(quick):
+                nearest = self._quick(query, names, sides, matching, many)
+            else:
+                nearest = exact_nearest(query, sides, matching, many)
             for row, one, (numbers, distances) in zip(rows, query, nearest, strict=True):
                 images = [known[number].image for number in numbers.tolist()]
                 kept = [n for n, image in enumerate(images) if own[row] != (image.pid, image.camid)][:k]
@@ -331,11 +335,12 @@ class GalleryIndex:
         return evaluate_ranking(queries.descriptors, gallery, *labels, query_types=names)
 
     def _quick(
-        self, query: np.ndarray, sides: Sequence[Rows], matching: Matching | None, k: int
+        self, query: np.ndarray, names: Sequence[str], sides: Sequence[Rows], matching: Matching | None, k: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Numbers and distances of the nearest of the candidates that the quantised index names for each query."""
+        handicaps = handicaps_of(names, matching)
         for one in query:
-            numbers = self._quantised.candidates(one, self._files.numbers, k)
+            numbers = self._quantised.candidates(one, self._files.numbers, handicaps, k)
             common = numbers[np.logical_and.reduce([is_in(numbers, side.numbers) for side in sides])]
             yield ranked(one, common, variants_of(sides, common), matching, k)
 
@@ -361,8 +366,8 @@ class GalleryIndex:
         return sides
 
     def _update_quantised(self) -> None:
-        if self.approximate is not None and NONE in self.types:
-            self._quantised.update(self._side(NONE))
+        if self.approximate is not None:
+            self._quantised.update({name: self._side(name) for name in self._quantised.types if name in self.types})
 
     def _ensure(self, name: str) -> None:
         if name in self.types:

@@ -4,7 +4,7 @@ index.json        weights, settings, dimension and model
 images.json       what is known of every image, by number; written last, an image is in the index once it is here
 unreadable.json   path to reason
 types/NAME.npy    descriptors for each occlusion type that is built, see :mod:`oamn_plugin.search.descriptor_files`
-approximate.*     quantised copy for quick searches, see :mod:`oamn_plugin.search.faiss_files`
+approximate*      quantised copies for quick searches, see :mod:`oamn_plugin.search.faiss_files`
 pending/          the change that is being made, see :mod:`oamn_plugin.search.index_plan`
 
 An image's number is never given to another one, so that whoever holds an older state finds too little, never the wrong

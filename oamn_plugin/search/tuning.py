@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,8 +22,8 @@ CANDIDATES = (50, 100, 200, 400, 800)
 _SURE = 1.645  # standard errors below a mean that its true value lies above with a probability of 95 %
 _FINE = 1.15  # ratio of a number of lists that suffices and one that does not
 
-CandidateSearch = Callable[[np.ndarray, int, int], np.ndarray]
-"""``search(query (D,), probes, candidates)`` gives numbers of images, ascending."""
+CandidateSearch = Callable[[int, int, int], np.ndarray]
+"""``search(row of the query, probes, candidates)`` gives numbers of images, ascending."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +52,52 @@ class TuningSet(NamedTuple):
     """(Q, D)."""
     own: np.ndarray
     """(Q,) numbers of the queries themselves, which do not count as found."""
+    handicaps: list[Mapping[str, float]]
+    """The types that each is compared under, see :func:`handicaps_of`."""
     truth: list[np.ndarray]
     """Numbers of the ten nearest images of each, the query itself left out."""
     rank: Callable[[int, np.ndarray], np.ndarray]
     """Query row and candidates to the numbers of the nearest ten, by the exact formula."""
 
 
-def tuning_set(sides: Sequence[Rows], matching: Matching | None) -> TuningSet:
+def handicaps_of(names: Sequence[str], matching: Matching | None) -> dict[str, float]:
+    """What is added to the distance under each type before an image's nearest variant is chosen.
+
+    A matched distance is a soft minimum over the types, of distances less ``temperature * log(prior)``.
+    """
+    if matching is None:
+        return dict.fromkeys(names, 0.0)
+    shares = (-matching.temperature * matching.log_prior()).reshape(-1, len(names))[0].tolist()
+    return dict(zip(names, shares, strict=True))
+
+
+def tuning_set(sides: Mapping[str, Rows], matching: Matching | None) -> TuningSet:
     """Queries spread over the gallery, in turn as they are and as the occlusion types cover them.
 
     Args:
         sides: descriptors of the types that are compared, all of the same images.
-        matching: None: plain distances to the only side.
+        matching: None: each query is compared under the type that covers it.
     """
-    numbers = sides[0].numbers[:: -(-len(sides[0].numbers) // TUNING_QUERIES)]
-    places = np.searchsorted(sides[0].numbers, numbers).tolist()
-    query = np.stack([sides[row % len(sides)].descriptors[place] for row, place in enumerate(places)])
-    nearest = exact_nearest(query, sides, matching, TOP + 1)
-    truth = [near[near != own][:TOP] for own, (near, _) in zip(numbers, nearest, strict=True)]
+    names, rows = list(sides), list(sides.values())
+    numbers = rows[0].numbers[:: -(-len(rows[0].numbers) // TUNING_QUERIES)]
+    places = np.searchsorted(rows[0].numbers, numbers)
+    turns = np.arange(len(numbers)) % len(names)
+    query = np.stack([rows[turn].descriptors[place] for turn, place in zip(turns, places.tolist(), strict=True)])
+    groups = [(np.arange(len(numbers)), names)]
+    if matching is None:
+        groups = [(np.flatnonzero(turns == turn), [name]) for turn, name in enumerate(names) if turn in turns]
+    truth: list[np.ndarray] = [numbers] * len(numbers)
+    compared: list[list[str]] = [names] * len(numbers)
+    for members, own in groups:
+        near = exact_nearest(query[members], [sides[name] for name in own], matching, TOP + 1)
+        for row, (found, _) in zip(members, near, strict=True):
+            truth[row], compared[row] = found[found != numbers[row]][:TOP], own
 
     def rank(row: int, found: np.ndarray) -> np.ndarray:
-        return ranked(query[row], found, variants_of(sides, found), matching, TOP)[0]
+        variants = variants_of([sides[name] for name in compared[row]], found)
+        return ranked(query[row], found, variants, matching, TOP)[0]
 
-    return TuningSet(query, numbers, truth, rank)
+    return TuningSet(query, numbers, [handicaps_of(own, matching) for own in compared], truth, rank)
 
 
 def tried(search: CandidateSearch, lists: int, target_recall: float, tuning: TuningSet) -> list[Trial]:
@@ -120,8 +143,8 @@ def best(trials: Sequence[Trial], target_recall: float) -> Trial:
 
 def _try(search: CandidateSearch, probes: int, candidates: int, tuning: TuningSet) -> Trial:
     found, start = [], time.process_time()
-    for row, query in enumerate(tuning.queries):
-        numbers = search(query, probes, candidates)
+    for row in range(len(tuning.queries)):
+        numbers = search(row, probes, candidates)
         found.append(tuning.rank(row, numbers[numbers != tuning.own[row]]))
     milliseconds = 1000 * (time.process_time() - start) / len(found)
     hits = np.array([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, tuning.truth, strict=True)])

@@ -306,6 +306,14 @@ def test_an_open_index_notices_the_changes_of_another_process(small, tmp_path, e
     assert {m.image.path for m in found[0]} == {image.path for image in small.images}
 
 
+def test_a_path_is_the_same_however_it_is_written(small, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    name = Path(small.images[0].path).name
+    assert small.add(read_gallery("../gallery")) == 0
+    assert small.remove([f"../gallery/{name}"]) == 1
+
+
 def test_numbers_are_never_used_again(small, tmp_path):
     numbers = set(small._files.known)
     last = small.images[-1]
@@ -401,7 +409,8 @@ def test_wrong_types_in_records_are_one_message(small, tmp_path, encoder, querie
     path = small.folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content))
-    (small.folder / "approximate.faiss").touch()
+    (small.folder / "approximate").mkdir(exist_ok=True)
+    (small.folder / "approximate" / "none.faiss").touch()
 
     def use() -> None:
         index = GalleryIndex(small.folder, encoder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
@@ -36,6 +37,8 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
         raise ConfigError("no weight file was given")
     if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.TEST.UNIFICATION:
         cfg = altered(cfg, {"TEST.UNIFICATION": "matched"})
+    if not torch.cuda.is_available():  # what was trained on a GPU is of use on any machine
+        cfg = altered(cfg, {"MODEL.DEVICE": "cpu"})
     model = build_model(cfg)
     load_weights(model, weights)
     return encoder_of(cfg, model, weights)

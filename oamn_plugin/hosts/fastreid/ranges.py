@@ -147,9 +147,8 @@ def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
 def idle_settings(cfg: CfgNode) -> list[str]:
     """A line for each setting of the training that another one makes ineffective."""
     oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
-    plain = preset(cfg.MODEL.OAMN.PRESET)
-    options = oamn_options(cfg) if oamn else None
-    found = idle_occlusion("INPUT.OCCLUSION.", cfg.INPUT.OCCLUSION, "MODEL.OAMN.", options, plain)
+    options = (oamn_options(cfg), preset(cfg.MODEL.OAMN.PRESET)) if oamn else None
+    found = idle_occlusion("INPUT.OCCLUSION.", cfg.INPUT.OCCLUSION, "MODEL.OAMN.", options)
     if oamn and cfg.INPUT.REA.ENABLED and cfg.INPUT.PIPELINE == "device":
         found.append("INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device: its views are not erased")
     return found

@@ -56,7 +56,7 @@ def too_small_batch(key: str, images: int) -> list[str]:
 
 
 def idle_occlusion(
-    keys: str, settings: Mapping[str, Any], method: str, options: Options | None, plain: Options
+    keys: str, settings: Mapping[str, Any], method: str, options: tuple[Options, Options] | None
 ) -> list[str]:
     """A finding for each setting of the occlusion in training that another one makes ineffective.
 
@@ -64,8 +64,7 @@ def idle_occlusion(
         keys: prefix of the occlusion's own keys, ``INPUT.OCCLUSION.`` or ``occlusion.``.
         settings: these keys.
         method: prefix of the method's keys.
-        options: of an OAMN; None: any other model.
-        plain: the options of its preset.
+        options: of an OAMN, and those of its preset; None: any other model.
     """
     case = case_of(keys)
     prob, black, cut, objects = (case(name) for name in ("prob", "black_share", "cut_share", "objects"))
@@ -75,14 +74,14 @@ def idle_occlusion(
     axes, covered = method + case("axes"), method + case("occluded_share")
     found = [
         f"{method}{case(name)} does nothing with {axes} above 0: it is drawn for one view an image alone"
-        for name in without_effect(options, plain)
+        for name in without_effect(*options)
     ]
     if settings[prob] or settings[black] or settings[cut]:
         found.append(
             f"{keys[:-1]}, but for {objects}, is for other methods: OAMN's views are set by {covered}, {black}, {cut} "
             f"and {case('patch_source')}"
         )
-    if settings[objects] and options.axes:
+    if settings[objects] and options[0].axes:
         found.append(f"{keys}{objects} is for one view an image: {axes} must be 0")
     return found
 

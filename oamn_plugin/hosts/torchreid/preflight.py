@@ -125,8 +125,9 @@ def _wrong_occlusion(cfg: CfgNode) -> list[str]:
             "people to cut patches from; take it out and set occlusion.prob, which occludes whole batches"
         )
     found += shared.wrong_objects("occlusion.objects", cfg.occlusion.objects)
-    options = oamn_options(cfg) if cfg.model.name.startswith(PREFIX) else None
-    return found + shared.idle_occlusion("occlusion.", cfg.occlusion, "oamn.", options, preset(cfg.oamn.preset))
+    is_oamn = cfg.model.name.startswith(PREFIX)
+    options = (oamn_options(cfg), preset(cfg.oamn.preset)) if is_oamn else None
+    return found + shared.idle_occlusion("occlusion.", cfg.occlusion, "oamn.", options)
 
 
 def _missing_files(cfg: CfgNode) -> list[str]:

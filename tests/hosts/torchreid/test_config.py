@@ -174,3 +174,8 @@ def test_missing_data_is_a_message_of_the_reader(tmp_path: Path) -> None:
     register_from(cfg)
     with pytest.raises(ValueError, match="Occluded-DukeMTMC was not found"):
         build_datamanager(cfg)
+
+
+def test_the_default_folder_of_runs_is_not_committed() -> None:
+    ignored = (CONFIGS.parents[1] / ".gitignore").read_text().splitlines()
+    assert f"/{load_config().data.save_dir}/" in ignored
