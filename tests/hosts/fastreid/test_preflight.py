@@ -90,6 +90,14 @@ def test_a_run_that_can_work_passes(
             {"INPUT__PIPELINE": "list", "INPUT__TRANSFORMS": ["OcclusionAugmentation"]},
             "take it out and set INPUT.OCCLUSION.PROB",
         ),
+        (
+            {"TEST__UNIFICATION": "matched", "TEST__RERANK__ENABLED": True},
+            "re-ranking compares gallery images with each other, which matched unification does not define",
+        ),
+        (
+            {"TEST__UNIFICATION": "matched", "TEST__AQE__ENABLED": True},
+            "query expansion joins descriptors of one type, but matched unification compares all types",
+        ),
         ({"TEST__FLIP__ENABLED": True}, "TEST.FLIP.ENABLED does not go with occlusion unification"),
     ],
 )
