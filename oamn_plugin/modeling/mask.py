@@ -62,11 +62,12 @@ class SpatialRelationMask(nn.Module):
         self.phi = embedding(channels, inner)
         self.gx = embedding(channels, inner)
         self.relation = embedding(2 * positions, related)
+        embed = embedding(joined, hidden, 0.1 if wide else 0.0)  # before the last layer: the order draws its weights
         last = nn.Conv2d(hidden, 1, kernel_size=1, bias=wide)
         if wide:
             nn.init.normal_(last.weight, std=0.01)
             nn.init.constant_(last.bias, math.log(VISIBLE_SHARE / (1 - VISIBLE_SHARE)))  # type: ignore[arg-type]
-        self.weigh = nn.Sequential(*embedding(joined, hidden, 0.1 if wide else 0.0), last)
+        self.weigh = nn.Sequential(*embed, last)
         if not wide:
             self.weigh.append(nn.BatchNorm2d(1))
 

@@ -75,7 +75,10 @@ def test_a_run_that_can_work_passes(
         ({"INPUT__SIZE_TEST": [128, 32]}, "INPUT.SIZE_TEST [128, 32] must be INPUT.SIZE_TRAIN [64, 32]"),
         ({"SOLVER__SCHED": "OAMNSteps", "SOLVER__WARMUP_ITERS": 5}, "it goes with SOLVER.WARMUP_ITERS 0 only"),
         ({"DATASETS__VALIDATION__NUM_IDS": 3}, "the held-out identities would never be evaluated"),
-        ({"INPUT__OCCLUSION__PROB": 0.5}, "is for other methods: OAMN's views are set by MODEL.OAMN."),
+        (
+            {"INPUT__OCCLUSION__PROB": 0.5},
+            "INPUT.OCCLUSION, but for OBJECTS, is for other methods: OAMN's views are set by MODEL.OAMN.",
+        ),
         ({"INPUT__REA__ENABLED": True}, "INPUT.REA.ENABLED does nothing for OAMN with INPUT.PIPELINE device"),
         ({"MODEL__OAMN__OCCLUDED_SHARE": 0.0}, "MODEL.OAMN.OCCLUDED_SHARE does nothing with MODEL.OAMN.AXES above 0"),
         ({"MODEL__OAMN__CUT_SHARE": 0.2}, "MODEL.OAMN.CUT_SHARE does nothing with MODEL.OAMN.AXES above 0"),
