@@ -30,12 +30,16 @@ def embedded_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The cases of ``make torture`` as the table of docs/reliability.md."""
-    rows = []
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for state in ("passed", "failed", "skipped"):
         for report in terminalreporter.getreports(state):
             if "torture" in getattr(report, "keywords", ()):  # a skipped module's report has none
                 case = report.nodeid.split("::test_")[-1].replace("_", " ")
-                reason = report.longrepr[2] if state == "skipped" else ""
-                rows.append(f"| {case} | {state} | {dict(report.user_properties).get('seen', reason)} |")
+                seen = report.longrepr[2] if state == "skipped" else dict(report.user_properties).get("seen", "")
+                alike.setdefault((case.split("[")[0], state, str(seen)), []).append(case)
+    rows = [
+        f"| {cases[0] if len(cases) == 1 else f'{name}, {len(cases)} cases'} | {state} | {seen} |"
+        for (name, state, seen), cases in alike.items()
+    ]
     if rows:
         terminalreporter.write_line("\n".join(["", "| case | outcome | seen |", "|---|---|---|", *rows]))
