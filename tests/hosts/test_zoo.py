@@ -105,10 +105,15 @@ def of_torchreid(name: str, path: Path) -> Zoo:
     return Zoo(source, path, "", words({"model.name": name, **TORCHREID}), oamn)
 
 
-@pytest.fixture(
-    scope="module",
-    params=["bagtricks_R50", "SBS_R50", "AGW_R50", "MGN_R50", "osnet_x1_0", "resnet50", "osnet_ain_x1_0"],
+SEVEN = ("bagtricks_R50", "SBS_R50", "AGW_R50", "MGN_R50", "osnet_x1_0", "resnet50", "osnet_ain_x1_0")
+QUICK = ("bagtricks_R50", "osnet_x1_0")
+each = pytest.mark.parametrize("zoo", SEVEN, indirect=True)
+each_two_quickly = pytest.mark.parametrize(
+    "zoo", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SEVEN], indirect=True
 )
+
+
+@pytest.fixture(scope="module")
 def zoo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     torch.manual_seed(0)
     register(SIZE, embedded_size="tiny")
@@ -161,6 +166,7 @@ def crops(root: Path, part: str) -> list[str]:
     return [str(path) for path in sorted(folder.glob("*.jpg"))]
 
 
+@each
 def test_it_starts_oamn(zoo: Zoo) -> None:
     found = initialise(zoo.oamn, state_of(load_checkpoint(zoo.path), zoo.path), zoo.path.name)
     assert_same_backbone(zoo.oamn, zoo.source)
@@ -169,6 +175,7 @@ def test_it_starts_oamn(zoo: Zoo) -> None:
     assert ("feat_bn" in found.taken) == (zoo.in_fastreid and zoo.path.stem != "MGN_R50")
 
 
+@each
 def test_it_starts_its_own_baseline(zoo: Zoo) -> None:
     if zoo.in_fastreid:
         itself = fastreid_model(zoo.path.stem)
@@ -182,6 +189,7 @@ def test_it_starts_its_own_baseline(zoo: Zoo) -> None:
         assert name.endswith(COUNTER) or torch.equal(value, expected[name]), name
 
 
+@each_two_quickly
 def test_it_is_evaluated_as_in_its_host(zoo: Zoo, told: Any, embedded_root: Path, tmp_path: Path) -> None:
     if zoo.in_fastreid:
         own = {"MODEL.WEIGHTS": zoo.path, "DATASETS.ROOT": embedded_root, "OUTPUT_DIR": tmp_path}
@@ -195,6 +203,7 @@ def test_it_is_evaluated_as_in_its_host(zoo: Zoo, told: Any, embedded_root: Path
         assert scores[name] == pytest.approx(told[0][name], abs=1e-5), name
 
 
+@each_two_quickly
 def test_it_is_extracted_with(zoo: Zoo, told: Any, embedded_root: Path) -> None:
     extractor = Extractor(zoo.path, config=zoo.config, opts=zoo.opts)
     found = extractor(crops(embedded_root, "query")).descriptors
@@ -202,6 +211,7 @@ def test_it_is_extracted_with(zoo: Zoo, told: Any, embedded_root: Path) -> None:
     assert (found[0] - found[1]).abs().max() > 1e-3
 
 
+@each_two_quickly
 def test_it_is_searched_with(zoo: Zoo, embedded_root: Path, tmp_path: Path) -> None:
     encoder = load_model(zoo.config, str(zoo.path), zoo.opts)
     gallery = read_gallery(next(embedded_root.glob(f"{SET}-tiny*")) / "bounding_box_test")[:3]
@@ -214,6 +224,7 @@ def test_it_is_searched_with(zoo: Zoo, embedded_root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@each
 def test_it_is_exported(zoo: Zoo, embedded_root: Path, tmp_path: Path) -> None:
     query = str(Path(crops(embedded_root, "query")[0]).parent)
     model = ["--weights", str(zoo.path), "--opts", *zoo.opts] + (["--config-file", zoo.config] if zoo.config else [])
