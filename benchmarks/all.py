@@ -136,24 +136,30 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Puts text between the markers of a document.
 
     Raises:
         ValueError: the document has not both markers, in order.
     """
     content = path.read_text(encoding="utf-8")
-    start, end = content.find(BEGIN), content.find(END)
-    if not 0 <= start < end:
-        raise ValueError(f"{path} needs the lines {BEGIN} and {END}, in this order")
-    path.write_text(f"{content[: start + len(BEGIN)]}\n{text}\n{content[end:]}", encoding="utf-8")
+    start, stop = content.find(begin), content.find(end)
+    if not 0 <= start < stop:
+        raise ValueError(f"{path} needs the lines {begin} and {end}, in this order")
+    path.write_text(f"{content[: start + len(begin)]}\n{text}\n{content[stop:]}", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
     command = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     names = [job.script.removesuffix(".py") for job in JOBS]
     command.add_argument("--full", action="store_true", help="sizes of MSMT17 and of a million descriptors")
-    command.add_argument("--only", nargs="+", choices=names, default=names, help="some of the benchmarks; no file then")
+    command.add_argument(
+        "--only",
+        nargs="+",
+        choices=names,
+        default=names,
+        help="some of the benchmarks; one alone is written to a block of its name, where the page has one",
+    )
     command.add_argument("--root", default="", help="for data_pipeline.py: folder of Market-1501")
     command.add_argument("--doc", type=Path, default=DOCUMENT, help="document whose table is written")
     arguments = command.parse_args(argv)
@@ -174,6 +180,8 @@ def main(argv: list[str] | None = None) -> int:
     print(text)
     if arguments.only == names:
         write(arguments.doc, text)
+    elif len(arguments.only) == 1 and f"<!-- {arguments.only[0]}:begin -->" in arguments.doc.read_text("utf-8"):
+        write(arguments.doc, text, *(f"<!-- {arguments.only[0]}:{side} -->" for side in ("begin", "end")))
     return int(any(row.measured.startswith("failed") for row in rows))
 
 
