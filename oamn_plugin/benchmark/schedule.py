@@ -216,6 +216,8 @@ class _Planner:
             return str(error)
         if record and record.weights not in ("", self._weights(method, seed)):
             return f"the weights of {method.weights_of} are of another configuration"
+        if not wanted.get(counted := HOSTS[method.host].counted):
+            used[counted] = wanted.get(counted)
         told = [f"{key} {used.get(key)} then, {wanted.get(key)} now" for key in sorted({*used, *wanted})
                 if used.get(key) != wanted.get(key)]  # fmt: skip
         return "; ".join([*told[:3], *([f"and {len(told) - 3} more"] if len(told) > 3 else [])]) or None

@@ -22,16 +22,18 @@ class Host:
 
     Attributes:
         output, seed, tests, weights: its ``KEY VALUE`` options.
+        counted: the key that a training sets from its data where it is 0.
     """
 
     output: str
     seed: str
     tests: str
     weights: str
+    counted: str = ""
 
 
 HOSTS = {
-    "fastreid": Host("OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS"),
+    "fastreid": Host("OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS", "MODEL.HEADS.NUM_CLASSES"),
     "torchreid": Host("data.save_dir", "train.seed", "data.targets", "model.load_weights"),
 }
 

@@ -99,6 +99,17 @@ def test_a_changed_default_kept_stale_results(suite: Suite, monkeypatch: pytest.
     assert (changed.state, changed.reason) == ("changed", "U  then, other now")
 
 
+def test_the_classes_that_a_training_has_counted_are_no_change(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, key = plan_runs(suite)[0], "MODEL.HEADS.NUM_CLASSES"
+    start(suite, job, finished=True)
+    path = job.folder / "config.yaml"
+    path.write_text(path.read_text() + f"{key}: 150\n")
+    monkeypatch.setitem(DEFAULTS, key, 0)
+    assert plan_runs(suite)[0].state == "finished"
+    monkeypatch.setitem(DEFAULTS, key, 99)
+    assert plan_runs(suite)[0].state == "changed"
+
+
 def test_words_that_say_the_same_retrain_nothing(suite: Suite) -> None:
     start(suite, plan_runs(suite)[0], finished=True)
     Path(suite.methods[0].config).write_text("A: 1  # a comment\nL: 0\n")

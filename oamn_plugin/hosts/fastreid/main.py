@@ -61,6 +61,7 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 
 
 def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
+    cfg = resolved(cfg)
     _set_up(args, cfg)
     cfg = set_seed(cfg, args.resume)
     if args.eval_only:
@@ -78,7 +79,7 @@ def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 def _set_up(args: Namespace, cfg: CfgNode) -> None:
     """The host's set-up, which would log the file beside the whole configuration; our own loggers join its log."""
     words = {("config" if name == "config_file" else name): value for name, value in vars(args).items()}
-    default_setup(resolved(cfg), Namespace(**words))
+    default_setup(cfg, Namespace(**words))
     ours = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="oamn_plugin")
     ours.setLevel(logging.INFO)
     ours.propagate = True
