@@ -10,7 +10,6 @@ import torch
 from oamn_plugin.hosts.encoder import ModelChoiceError, load_model
 from oamn_plugin.search.encoder import BATCH, ImageEncoder
 from oamn_plugin.search.extractor import EncoderExtractor
-from oamn_plugin.weights import catalogue, entry_of
 
 PACKAGED = "packaged"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -59,8 +58,6 @@ class Extractor(EncoderExtractor):
         pixel_mean: Sequence[float] = IMAGENET_MEAN,
         pixel_std: Sequence[float] = IMAGENET_STD,
     ) -> None:
-        if not model_name and isinstance(model, str) and model in catalogue() and entry_of(model).host == "torchreid":
-            model_name, model_path = entry_of(model).config, model
         if model_name:
             from oamn_plugin.hosts.torchreid.inference import load_named
 

@@ -128,7 +128,7 @@ def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> 
 
 
 def test_a_report_is_written_without_the_picture_of_an_example_that_cannot_be_drawn(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, seeds=[0], example="ours")
+    suite = write_suite(tmp_path, seeds=[0], example="ours", protocols=["OccludedPedestrians"])
     assert benchmark(suite).code == 0
     (tmp_path / "runs" / "ours" / "seed0" / "model_final.pth").write_bytes(b"damaged")
     result = benchmark(suite, "--report-only")

@@ -12,7 +12,7 @@ from PIL import Image
 import oamn_plugin
 from oamn_plugin.cli.extract import main
 from oamn_plugin.errors import ExpectedError
-from oamn_plugin.hosts.encoder import ModelChoiceError, load_stored
+from oamn_plugin.hosts.encoder import ModelChoiceError, load_index_model
 from oamn_plugin.search.extractor import EncoderExtractor
 
 
@@ -58,7 +58,7 @@ def test_a_model_of_torchreid_gives_what_its_own_extractor_gives(
     (tmp_path / "model.pth.tar").rename(tmp_path / "osnet_x0_25_market.pth")
     named = oamn_plugin.Extractor("osnet_x0_25_market")
     assert torch.allclose(named(path).descriptors, ours.descriptors, atol=1e-6)
-    again = load_stored({"source": named.encoder.source, "unification": {}})  # as an index loads its model
+    again = load_index_model({"source": named.encoder.source, "unification": {}})  # as an index loads its model
     assert torch.equal(oamn_plugin.Extractor(again)(path).descriptors, named(path).descriptors)
 
 

@@ -67,7 +67,7 @@ def test_typed_queries_are_searched_among_their_type(world, tmp_path):
     typed.unification = Unification("typed")
     index = GalleryIndex(tmp_path / "typed", typed)
     index.add(images[:1000], ["none", "left_half"])
-    index.quantise(0.9)
+    index.quantise(0.97)
     half = described._replace(types=torch.ones_like(described.types))
     assert index.search_types(half) == ["left_half"] * len(half.types)
     assert recall(index, half) > 0.8

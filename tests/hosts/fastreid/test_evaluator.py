@@ -283,7 +283,7 @@ def test_results_hold_the_documented_keys_and_every_query(embedded_root: Path, t
     cfg, model = build("OAMN", embedded_root, tmp_path, DATASETS__TESTS=tests)
     Trainer.test(cfg, model, note={"weights": "none"})
     results = json.loads((tmp_path / "results.json").read_text())
-    truth = {"mask_auc", "mask_iou", "type_accuracy", "side_accuracy"}
+    truth = {"mask_auc", "mask_iou", "type_accuracy", "side_accuracy", "scorer_side_accuracy"}
     assert list(results) == tests
     assert set(results[tests[0]]) == KEYS | truth
     assert set(results[tests[1]]) >= KEYS

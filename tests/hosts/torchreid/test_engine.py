@@ -379,7 +379,7 @@ def test_a_test_alone_reranks_and_leaves_no_weights(embedded_root: Path, tmp_pat
     engine = build(embedded_root)
     engine.run(save_dir=str(tmp_path), test_only=True, rerank=True)
     assert not (tmp_path / "model_final.pth").exists()
-    with pytest.raises(ConfigError, match=r"tools/visualize\.py ranks"):
+    with pytest.raises(ConfigError, match=r"oamn visualize ranks"):
         engine.test(visrank=True)
     with pytest.raises(ConfigError, match=r"test\.dist_metric must be one of euclidean, cosine"):
         engine.test(dist_metric="manhattan")

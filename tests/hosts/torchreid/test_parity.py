@@ -112,7 +112,8 @@ def test_a_checkpoint_moves_there_and_back_and_nothing_changes(pair: str, embedd
 
 def assert_same_descriptors(cfg: Any, theirs: Any, engine: Any) -> None:
     """Each host decodes, resizes and normalises the same files by its own means."""
-    batches = list(engine._batches("OccludedPedestrians", "query"))
+    queries = engine._image_set("OccludedPedestrians", "query")
+    batches = list(queries.load(0, len(queries.records)))
     everyone = engine._image_set("OccludedPedestrians", "query").records
     records = [everyone[place] for batch in batches for place in batch.indices]
     pixels = torch.cat([images for _, images, _ in build_test_loader(cfg, records)])
