@@ -88,7 +88,7 @@ def use(oamn: Path, folder: Path) -> None:
     command("train", "OAMN", *TINY)
     assert (work / "logs/oamn/results.json").is_file()
     (work / "suite.yml").write_text(SUITE.format(opts=", ".join(f'"{word}"' for word in TINY)), encoding="utf-8")
-    assert "bagtricks" in command("benchmark", "demo", "--dry-run")
+    assert "runs to do" in command("benchmark", "suite.yml", "--dry-run")
     command("benchmark", "suite.yml")
     assert (work / "logs/tiny/report/report.md").is_file()
     left = sorted(path.name for path in work.iterdir())
