@@ -87,7 +87,12 @@ def _sampled(images: Tensor, theta: Tensor) -> Tensor:
     rows = theta[:, :, 1, None] * along + theta[:, :, 2, None]
     grid = (columns.transpose(1, 2)[:, None] + rows.transpose(1, 2)[:, :, None]).contiguous()
     out = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return out.to(images.dtype) if images.dtype.is_floating_point else out.round_().to(images.dtype)
+    return in_dtype(out, images.dtype)
+
+
+def in_dtype(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float pixels in a dtype, rounded (in place) where it is of whole numbers."""
+    return (pixels if dtype.is_floating_point else pixels.round_()).to(dtype)
 
 
 def _sampling_matrix(flipped: Tensor, shift: Tensor, angle: Tensor, height: int, width: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from oamn_plugin.augmentation.geometry import ATTEMPTS, in_dtype
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.occlusion import SIDES
 
@@ -25,7 +26,6 @@ SHARE_RANGE = (0.15, 0.6)
 _ASPECT_JITTER = 1.3  # height over width is multiplied by up to this, or divided
 _BRIGHTNESS = (0.6, 1.4)
 _BEYOND = 0.4  # share of an object without a straight side that may lie outside the image
-_ATTEMPTS = 10
 _OPAQUE = 128
 
 
@@ -56,8 +56,9 @@ class CutOuts:
         self._by_side: dict[str, list[tuple[Tensor, bool]]] = {side: [] for side in SIDES}
         for path in paths:
             own = next((side for side in SIDES if side in re.split(r"[_.]", path.name)), "")
+            picture = _read(path)
             for side in [own] if own else SIDES:
-                self._by_side[side].append((_read(path), bool(own)))
+                self._by_side[side].append((picture, bool(own)))
         self.count = len(paths)
 
     def __repr__(self) -> str:
@@ -79,7 +80,7 @@ class CutOuts:
             return None
         picture, straight = choices[int(torch.randint(len(choices), (), generator=generator))]
         filled = float((picture[3] >= _OPAQUE).float().mean())
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             draws = torch.rand(7, generator=generator).tolist()
             share = SHARE_RANGE[0] + draws[0] * (SHARE_RANGE[1] - SHARE_RANGE[0])
             aspect = picture.shape[1] / picture.shape[2] * _ASPECT_JITTER ** (2 * draws[1] - 1)
@@ -98,8 +99,7 @@ class CutOuts:
 def paste(image: Tensor, layer: Tensor) -> Tensor:
     """A (3, H, W) image under a layer of :meth:`CutOuts.draw`, in the image's dtype."""
     layer = layer.to(image.device)
-    out = image.float() * (1 - layer[3]) + layer[:3] * layer[3]
-    return (out if image.dtype.is_floating_point else out.round_()).to(image.dtype)
+    return in_dtype(image.float() * (1 - layer[3]) + layer[:3] * layer[3], image.dtype)
 
 
 def _place(side: str, size: tuple[int, int], image: tuple[int, int], beyond: float, along: float) -> tuple[int, int]:
@@ -135,13 +135,12 @@ def _read(path: Path) -> Tensor:
     """(4, H, W) uint8, cut to what is not transparent."""
     try:
         with Image.open(path) as file:
-            if "A" not in file.getbands() and "transparency" not in file.info:
-                raise CutOutError(f"{path} has no transparency, and so no outline: an RGBA picture is needed")
+            transparent = "A" in file.getbands() or "transparency" in file.info
             pixels = np.asarray(file.convert("RGBA"))
-    except CutOutError:
-        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CutOutError(f"{path} cannot be read: {error}") from error
+    if not transparent:
+        raise CutOutError(f"{path} has no transparency, and so no outline: an RGBA picture is needed")
     opaque = pixels[..., 3] >= _OPAQUE
     if not opaque.any():
         raise CutOutError(f"{path} shows nothing: none of its pixels is opaque")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oamn_plugin.augmentation.geometry import ATTEMPTS, CACHED
+from oamn_plugin.augmentation.geometry import ATTEMPTS, CACHED, in_dtype
 from oamn_plugin.augmentation.objects import CutOuts, paste
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES, TYPE_INDEX, Strip, rest, split_type, strip
 from oamn_plugin.presets import PATCH_SOURCES, Options
@@ -256,7 +256,7 @@ def _cut_away(image: Tensor, type_name: str) -> Tensor:
     top, left, rows, columns = rest(type_name, *image.shape[-2:])
     kept = image[None, :, top : top + rows, left : left + columns].float()
     out = F.interpolate(kept, image.shape[-2:], mode="bilinear", align_corners=False)[0]
-    return (out if image.dtype.is_floating_point else out.round_()).to(image.dtype)
+    return in_dtype(out, image.dtype)
 
 
 def _paste(views: Tensor, boxes: Tensor, patches: Patches) -> None:
@@ -294,7 +294,7 @@ def _stretched(patches: Patches, chosen: list[int], size: tuple[int, int], dtype
     if black.any():  # else a whole pass over the donors for nothing
         donors[black.to(pool.device)] = 0
     out = F.grid_sample(donors, grid.to(pool.device), mode="bilinear", padding_mode="border", align_corners=False)
-    return (out if dtype.is_floating_point else out.round_()).to(dtype)
+    return in_dtype(out, dtype)
 
 
 def _check_batch(images: Tensor) -> None:

@@ -37,12 +37,20 @@ class OcclusionUnifiedEvaluator:
         name: data set, the name of the result.
         query, gallery: records as the host has them, ``(path, pid, camid)``.
         occluder: occludes query images (generated occlusion of a validation split).
+        judged: compare masks and occlusion types with what hides the queries, where that is known: the queries are then
+            encoded once more.
     """
 
     def __init__(
-        self, cfg: CfgNode, name: str, query: Sequence[Any], gallery: Sequence[Any], occluder: Any = None
+        self,
+        cfg: CfgNode,
+        name: str,
+        query: Sequence[Any],
+        gallery: Sequence[Any],
+        occluder: Any = None,
+        judged: bool = True,
     ) -> None:
-        self.cfg, self.name, self.occluder = cfg, name, occluder
+        self.cfg, self.name, self.occluder, self.judged = cfg, name, occluder, judged
         self.query, self.gallery = [Record(*r[:3]) for r in query], [Record(*r[:3]) for r in gallery]
         if not self.query or not self.gallery:
             raise ConfigError(f"{name} has {len(self.query)} queries and {len(self.gallery)} gallery images")
@@ -72,8 +80,9 @@ class OcclusionUnifiedEvaluator:
         evaluation = evaluate(embedding.model, query, gallery, evaluation_settings(self.cfg, embedding))
         scores = OrderedDict(evaluation.scores)
         if comm.is_main_process():
-            batches = query.load(0, len(self.query))
-            scores.update(truth_scores(embedding.model, evaluation, batches, self.occluder))
+            if self.judged:
+                batches = query.load(0, len(self.query))
+                scores.update(truth_scores(embedding.model, evaluation, batches, self.occluder))
             if reasons := evaluation.skipped:
                 logger.warning(
                     "%d images could not be read and were left out:\n  %s", len(reasons), "\n  ".join(reasons)

@@ -198,7 +198,7 @@ class Trainer(DefaultTrainer):
         """Scores on the held-out training identities, their queries occluded."""
         occluder = QueryOccluder([record.path for record in self.held_out.train], self.cfg.DATASETS.VALIDATION.SEED)
         evaluator = EVALUATOR_REGISTRY.get(self.cfg.TEST.EVALUATOR)(
-            self.cfg, data.VALIDATION, self.held_out.query, self.held_out.gallery, occluder=occluder
+            self.cfg, data.VALIDATION, self.held_out.query, self.held_out.gallery, occluder=occluder, judged=False
         )
         return evaluator.run(self.bare_model)
 
