@@ -99,7 +99,7 @@ JOBS = (
     Job("sharding.py", ("--queries", "2900")),
     Job("scale.py", ("--sizes", "10000", "100000"), (), read_scale),
     Job("startup.py"),
-    Job("matched.py", ("--queries", "2900"), ("--rounds", "5")),
+    Job("matched.py", ("--queries", "2900"), ("--rounds", "3")),
 )
 GPU = Job("training_step.py", ("--device", "cuda", "--amp", "--images", "64", "--loader"))
 

@@ -1,6 +1,6 @@
 """What matched unification costs: describing a gallery in nine ways and ranking it, against doing both once.
 
-    python benchmarks/matched.py [--queries 11659 --ranked 82161 --dim 512 --images 48 --rounds 3]
+    python benchmarks/matched.py [--queries 11659 --ranked 82161 --dim 512 --images 128 --batch 64 --rounds 3]
 
 Describing: ResNet-50, cut at stride 16, strips blanked on the features, with the last stride 2 and 1, nine types and
 five, against one encoding an image. Ranking: nine variants on disk against one, in processes of their own; memory is
@@ -129,8 +129,8 @@ def rank(side: str, folder: Path) -> dict[str, float]:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     command = parser(__doc__)
     command.add_argument("--size", type=int, nargs=2, default=[256, 128], metavar=("HEIGHT", "WIDTH"))
-    command.add_argument("--images", type=int, default=48)
-    command.add_argument("--batch", type=int, default=16)
+    command.add_argument("--images", type=int, default=128)
+    command.add_argument("--batch", type=int, default=64)
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("--queries", type=int, default=11659)
     command.add_argument("--ranked", type=int, default=82161)
