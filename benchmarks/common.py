@@ -16,6 +16,8 @@ from statistics import median
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads must not take processor time from others
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""Environment in which glibc gives buffers back at once: peak memory is then what is in use, run after run."""
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # runs from a clone without installation
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Row, finish, in_own_process, parser, peak_memory
+from common import GIVE_BACK, Row, finish, in_own_process, parser, peak_memory
 from ranking import make_descriptors
 
 FASTER, LESS = 1.7, 0.55
@@ -56,7 +56,7 @@ def together(folder: Path, count: int) -> list[dict[str, Any]]:
 
     def start(number: int) -> dict[str, Any]:
         arguments = ["--folder", str(folder), "--number", str(number), "--processes", str(count)]
-        found: dict[str, Any] = in_own_process("sharding.py", arguments, {"OMP_NUM_THREADS": "1"})
+        found: dict[str, Any] = in_own_process("sharding.py", arguments, {"OMP_NUM_THREADS": "1", **GIVE_BACK})
         return found
 
     with ThreadPoolExecutor(count) as pool:

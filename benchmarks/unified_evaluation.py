@@ -15,12 +15,10 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from common import Row, alternate, finish, in_own_process, parser, peak_memory, ratio
+from common import GIVE_BACK, Row, alternate, finish, in_own_process, parser, peak_memory, ratio
 
 TARGET, GROWTH = 1.05, 0.25
 """To reach: time over that of encoding; memory added by eight more types, as a share of one type's descriptors."""
-GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
-"""glibc gives buffers back at once: the peak is what is in use, where it would differ by a tenth between runs."""
 
 
 def evaluate(model: Any, query: list[Any], gallery: Any, rows: int) -> Any:
