@@ -58,7 +58,7 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "code.pth")
     torch.save({"other": torch.zeros(1)}, tmp_path / "plain.pth")
     (tmp_path / "empty.pth").touch()
-    torch.save({"TaskNet": {"weight": torch.rand(99)}, "MaskNet": {}}, tmp_path / "damaged.pth")
+    torch.save({"TaskNet": {"weight": torch.rand(9000)}, "MaskNet": {}}, tmp_path / "damaged.pth")
     damage(tmp_path / "damaged.pth", "one bit", random.Random(0))
     for name in ("empty.pth", "text.pth", "code.pth", "plain.pth", "damaged.pth", "absent.pth"):
         for flags in ([], ["--reverse"]):
