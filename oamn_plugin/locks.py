@@ -39,8 +39,11 @@ class BusyError(ExpectedError, RuntimeError):
 
 
 @contextlib.contextmanager
-def holding(path: Path) -> Iterator[None]:
+def holding(path: Path) -> Iterator[int]:
     """Inside, a lock file belongs to this process, not to those that it forks.
+
+    Yields:
+        the open file; a command that is started with it (``pass_fds``) holds the lock too, for as long as it lives.
 
     Raises:
         BusyError: another process holds it.
@@ -62,7 +65,7 @@ def holding(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
             os.ftruncate(handle, 0)
             os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        yield
+        yield handle
     finally:
         _held.discard(handle)
         os.close(handle)  # gives the lock back

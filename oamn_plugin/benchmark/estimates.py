@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from oamn_plugin.benchmark.schedule import CONSOLE, TRAINED, Job
+from oamn_plugin.benchmark.schedule import CONSOLE, TRAINED, UNTESTED, Job
 from oamn_plugin.benchmark.suite import Suite
 
 _FREE = ("finished", "set aside", "wrong")
@@ -42,7 +42,7 @@ def makespan(costs: Sequence[float], jobs: int) -> float:
 
 
 def _estimate(suite: Suite, job: Job, jobs: Sequence[Job]) -> tuple[float | None, str]:
-    if job.state == "untested":
+    if job.state in UNTESTED:
         return None, "tested only"
     done = [other for other in jobs if other.state in TRAINED and other.record.seconds > 0]
     done = [other for other in done if bool(other.method.weights_of) == bool(job.method.weights_of)]  # tests are short

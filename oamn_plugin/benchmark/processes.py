@@ -51,9 +51,11 @@ class Child:
         command: program and arguments.
         log: file that its output is appended to, the command first.
         environment: its environment variables.
+        lock: open file of :func:`~oamn_plugin.locks.holding` that it shares, so that the lock outlives this process
+            with it. Windows cannot pass one on.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str], lock: int = -1) -> None:
         self.started = time.monotonic()
         with log.open("a", encoding="utf-8") as file:
             print("$", shlex.join(command), file=file, flush=True)
@@ -61,6 +63,7 @@ class Child:
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0), env=environment,
+                pass_fds=() if lock < 0 or os.name == "nt" else (lock,),
             )  # fmt: skip
 
     @property

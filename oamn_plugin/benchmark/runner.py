@@ -15,6 +15,7 @@ from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_
 from oamn_plugin.benchmark.schedule import (
     CONSOLE,
     TRAINED,
+    UNTESTED,
     Job,
     RunRecord,
     Toolbox,
@@ -22,6 +23,7 @@ from oamn_plugin.benchmark.schedule import (
     command_text,
     plan_run,
     plan_runs,
+    results_digest,
     testing_command,
     training_command,
     write_record,
@@ -67,7 +69,7 @@ class _Active:
 
     @property
     def testing(self) -> bool:
-        return self.job.state == "untested"
+        return self.job.state in UNTESTED
 
     def keep_time(self) -> None:
         """Seconds of training, over all starts, into the run's record."""
@@ -103,7 +105,7 @@ class _Runner:
         self.suite, self.toolboxes, self.only, self.out = suite, toolboxes, only, out
         self.outcome = Outcome()
         self.active: list[_Active] = []
-        self.held: dict[str, float] = {}  # when the folders of others were looked at last
+        self.held: dict[str, tuple[float, str]] = {}  # when the folders of others were looked at last, and whose
 
     def run(self) -> Outcome:
         with stopping_on_signals() as stop:
@@ -158,8 +160,11 @@ class _Runner:
         for place, job in left:
             if self._waits_for_weights(job, left) or self._waits_for_others(place, job):
                 continue
+            try:
+                self._begin(place, job)
+            except BusyError:  # another suite was quicker; the next look says which
+                continue
             left.remove((place, job))
-            self._begin(place, job)
             return True
         return False
 
@@ -169,21 +174,26 @@ class _Runner:
         return (job.method.weights_of, job.seed) in [(other.method.name, other.seed) for other in others]
 
     def _waits_for_others(self, place: str, job: Job) -> bool:
-        """Whether another process holds the run's folder, which is told once."""
-        if time.monotonic() - self.held.get(place, 0.0) < _HELD_S:
+        """Whether another process holds the run's folder; each is told once."""
+        looked, told = self.held.get(place, (0.0, ""))
+        if time.monotonic() - looked < _HELD_S:
             return True
         owner = holder(job.folder / LOCK) or holder(_lock_of(job.folder))
-        if owner and place not in self.held:
+        if owner and owner != told:
             self._tell(f"{place}: waits for {owner}, which is at work in {job.folder}")
         if owner:
-            self.held[place] = time.monotonic()
+            self.held[place] = time.monotonic(), owner
         return bool(owner)
 
     def _begin(self, place: str, job: Job) -> None:
-        """Starts a run under its lock, if nothing stands in the way and nobody has finished it meanwhile."""
+        """Starts a run under its lock, if nothing stands in the way and nobody has finished it meanwhile.
+
+        Raises:
+            BusyError: another process has the lock.
+        """
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(holding(_lock_of(job.folder)))
+                lock = stack.enter_context(holding(_lock_of(job.folder)))
                 job = plan_run(self.suite, self.toolboxes, job.method, job.seed)
                 if job.kept:
                     self._take_back(place, job)
@@ -195,12 +205,21 @@ class _Runner:
                     self._fail(place, job, lacking)
                     return
                 check_run(self.suite, self.toolboxes, job)  # before anything of an earlier run is moved
-            except (BusyError, ExpectedError) as error:
+            except BusyError:
+                raise
+            except ExpectedError as error:
                 self._fail(place, job, str(error))
                 return
             words = _WORDS[job.state].format(reason=job.reason)
             self._tell(f"{place}: {words}{self._hint(job)}; log in {job.folder / CONSOLE}")
-            self.active.append(_start(self.suite, place, job, stack.pop_all()))
+            if job.state == "changed":
+                _set_aside(job.folder)
+            write_record(job.folder, job.record)
+            child = Child(self._command(job), job.folder / CONSOLE, child_environment(self.suite.jobs), lock)
+            self.active.append(_Active(place, job, job.record, child, job.record.seconds, stack.pop_all()))
+
+    def _command(self, job: Job) -> list[str]:
+        return testing_command(self.suite, job) if job.state in UNTESTED else training_command(self.suite, job)
 
     def _take_back(self, place: str, job: Job) -> None:
         """Puts a finished run that was set aside into its place again, in exchange for what is there."""
@@ -236,7 +255,8 @@ class _Runner:
             self.outcome.failed[job.label] = f"{reason}\n{_last_lines(job.folder / CONSOLE)}"
             self._tell(f"{run.place}: failed: {reason}")
             return
-        run.record.finished, run.record.tested = True, sorted({*run.record.tested, *self.suite.protocols})
+        run.record.finished, run.record.tested = True, sorted(self.suite.protocols)
+        run.record.results = results_digest(job.folder)
         write_record(job.folder, run.record)
         self.outcome.finished.append(job.label)
         self._tell(f"{run.place}: finished in {duration(run.child.seconds)}")
@@ -321,11 +341,14 @@ def report_suite(
 
     jobs = plan_runs(suite, toolboxes)
     folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
+    notes: list[str] = []
     for job in jobs:
-        if job.state in TRAINED:
+        if job.state in ("finished", "untested"):
             folders[job.method.name].append(job.folder)
-    missing = [job.label for job in jobs if job.state not in TRAINED]
-    notes = [f"{label}: failed" if label in failed else f"{label}: not run yet" for label in missing]
+        elif job.state == "overwritten":
+            notes.append(f"{job.label}: left out, its results.json is of another test: run the suite to test it again")
+        else:
+            notes.append(f"{job.label}: failed" if job.label in failed else f"{job.label}: not run yet")
     return write_comparison(
         folders,
         suite.report,
@@ -344,22 +367,13 @@ _WORDS = {
     "interrupted": "goes on",
     "changed": "its configuration changed ({reason}), starts afresh",
     "untested": "tested on new protocols",
+    "overwritten": "its results.json is of another test, tested again",
 }
 
 
 def _lock_of(folder: Path) -> Path:
     """The lock of a suite on a run: beside the folder, which may be renamed."""
     return folder.with_name(f".{folder.name}.lock")
-
-
-def _start(suite: Suite, place: str, job: Job, lock: contextlib.ExitStack) -> _Active:
-    """Starts a run; its record says at every moment how far it is."""
-    if job.state == "changed":
-        _set_aside(job.folder)
-    write_record(job.folder, job.record)
-    command = testing_command(suite, job) if job.state == "untested" else training_command(suite, job)
-    child = Child(command, job.folder / CONSOLE, child_environment(suite.jobs))
-    return _Active(place, job, job.record, child, job.record.seconds, lock)
 
 
 def _set_aside(folder: Path) -> None:

@@ -18,17 +18,16 @@ from typing import Any, Protocol
 from oamn_plugin.benchmark.suite import HOSTS, Method, Suite
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.files import write_atomically
+from oamn_plugin.reporting.runs import CONFIGURATION, TEST_CONFIGURATION
 
 RECORD = "benchmark.json"
 """File in a run folder that says which command it belongs to and how far it came."""
-TRAINED = ("finished", "untested")
+UNTESTED = ("untested", "overwritten")
+"""States of a run that is trained and whose figures are missing, or no longer there."""
+TRAINED = ("finished", *UNTESTED)
 """States of a run that has come to its end."""
 CONSOLE = "console.txt"
 """File in a run folder with everything that the training printed."""
-
-
-CONFIGURATIONS = ("config.yaml", "test_config.yaml")
-"""Files in a run folder, of a training and of torchreid's evaluation, with every value that the run used."""
 
 
 class Toolbox(Protocol):
@@ -53,13 +52,15 @@ class Toolbox(Protocol):
 class RunRecord:
     """What the runner knows of a run folder: whether the run ended well, seconds spent, protocols it was tested on.
 
-    ``weights`` stands for the configuration that trained the weights which a run of ``weights_of`` has tested.
+    ``weights`` stands for the configuration that trained the weights which a run of ``weights_of`` has tested, and
+    ``results`` for the content of ``results.json`` that this test wrote.
     """
 
     finished: bool = False
     seconds: float = 0.0
     tested: list[str] = field(default_factory=list)
     weights: str = ""
+    results: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Job:
         folder: where.
         state: ``new``, ``interrupted`` (goes on with ``--resume``), ``changed`` (a run of another configuration is
             there: starts afresh), ``set aside`` (finished in a folder that was kept, which is taken back), ``untested``
-            (trained, but not tested on every protocol), ``finished``, or ``wrong`` (a mistake in the configuration).
+            (trained, but not tested on every protocol), ``overwritten`` (trained, but its results.json is of another
+            test than the suite's), ``finished``, or ``wrong`` (a mistake in the configuration).
         record: what is known of it.
         reason: for ``changed`` what differs, for ``wrong`` the message.
         kept: the folder of a run that is ``set aside``.
@@ -127,8 +129,8 @@ def training_command(suite: Suite, job: Job) -> list[str]:
 
 
 def testing_command(suite: Suite, job: Job) -> list[str]:
-    """The command that tests a trained run on every protocol of the suite, into its ``evaluation`` folder."""
-    return _testing(suite, job.method, job.seed, job.folder / "evaluation")
+    """The command that tests a trained run on every protocol of the suite."""
+    return _testing(suite, job.method, job.seed, job.folder)
 
 
 def _testing(suite: Suite, method: Method, seed: int, folder: Path) -> list[str]:
@@ -168,6 +170,11 @@ def read_record(folder: Path) -> RunRecord | None:
         return None
 
 
+def results_digest(folder: Path) -> str:
+    """Stands for the content of a run's results.json; its timings differ from one test to the next."""
+    return _digest((folder / "results.json").read_bytes())
+
+
 def write_record(folder: Path, record: RunRecord) -> None:
     """Writes the record so that a kill leaves the old one or the new one, never half of it."""
     write_atomically(folder / RECORD, (json.dumps(asdict(record), indent=2) + "\n").encode())
@@ -201,12 +208,14 @@ class _Planner:
     def _state(self, folder: Path, record: RunRecord | None) -> str:
         if record is None or not record.finished or not (folder / "results.json").is_file():
             return "interrupted"
+        if record.results not in ("", results_digest(folder)):
+            return "overwritten"
         return "finished" if set(self.suite.protocols) <= set(record.tested) else "untested"
 
     def _difference(self, method: Method, seed: int, folder: Path, record: RunRecord | None) -> str | None:
         """Why what is in a folder is no run of a method; None where it is one."""
         wanted = self._resolved(method, seed)
-        files = [folder / name for name in CONFIGURATIONS if (folder / name).is_file()]
+        files = [folder / name for name in (CONFIGURATION, TEST_CONFIGURATION) if (folder / name).is_file()]
         if not files:
             begun = record is not None and not record.finished  # stopped before it wrote its configuration
             return None if begun else "there is no configuration in it"
@@ -226,7 +235,7 @@ class _Planner:
         if not method.weights_of:
             return ""
         trained = self._resolved(self.suite.source(method), seed)
-        return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest(json.dumps(trained, sort_keys=True).encode())
 
     def _resolved(self, method: Method, seed: int) -> dict[str, Any]:
         """Every key and value that a run of a method has today, those apart that say only where and what to test."""
@@ -240,6 +249,10 @@ class _Planner:
         host = HOSTS[method.host]
         aside = {host.output, host.tests, *((host.weights, "test.evaluate") if method.weights_of else ())}
         return {key: value for key, value in values.items() if key not in aside}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _number(folder: Path) -> int:

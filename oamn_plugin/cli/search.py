@@ -93,7 +93,8 @@ def run_index(args: argparse.Namespace) -> int:
         added = index.add(images, args.types)
     if not first:
         return 0
-    print(f"{index.folder}: {len(index)} images, {added} of them new; types: {', '.join(index.types)}")
+    known = f"identities of {sum(bool(image.pid) for image in index.images)} known"
+    print(f"{index.folder}: {len(index)} images, {added} of them new, {known}; types: {', '.join(index.types)}")
     if index.changes.replaced or index.changes.relabelled:
         print(f"{index.changes.replaced} replaced files encoded anew, {index.changes.relabelled} images labelled anew")
     if index.vanished:

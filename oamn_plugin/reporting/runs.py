@@ -12,6 +12,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+CONFIGURATION, TEST_CONFIGURATION = "config.yaml", "test_config.yaml"
+"""Files of a run folder with every value that its training used, and that its last evaluation alone used."""
 _CORE = ("ap", "first_rank", "valid")
 
 
@@ -69,7 +71,7 @@ class Run:
     Attributes:
         path: the run folder.
         seed: its SEED, None where unknown.
-        config: contents of ``config.yaml``.
+        config: contents of ``config.yaml``, or of ``test_config.yaml`` where nothing was trained.
         metrics: lines of ``metrics.json``, one dict an iteration, in order.
         results: data set name to its scores (percent) and counts.
         queries: data set name to the scores of every query.
@@ -98,14 +100,16 @@ def read_run(path: str | Path) -> Run:
     """Reads a run folder; whatever is missing or unreadable becomes a note, never an error.
 
     Args:
-        path: the run folder. Results of later evaluations in its ``evaluation/`` folder are read too.
+        path: the run folder. What earlier versions left in its ``evaluation/`` folder is read too.
     """
     folder = Path(path)
     notes: list[str] = []
-    config = _read(folder / "config.yaml", lambda file: yaml.safe_load(file.read_text(encoding="utf-8")), notes)
+    tested = not (folder / CONFIGURATION).is_file() and (folder / TEST_CONFIGURATION).is_file()
+    file = folder / (TEST_CONFIGURATION if tested else CONFIGURATION)
+    config = _read(file, lambda file: yaml.safe_load(file.read_text(encoding="utf-8")), notes)
     results: dict[str, dict[str, Any]] = {}
     queries: dict[str, QueryScores] = {}
-    for place in (folder, folder / "evaluation"):
+    for place in (folder / "evaluation", folder):
         optional = place != folder
         results |= _mapping(_read(place / "results.json", _load_json, notes, optional=optional))
         queries |= _read_queries(place / "per_query", notes)

@@ -18,6 +18,7 @@ from oamn_plugin.benchmark.processes import (
     wait_for_any,
 )
 from oamn_plugin.environment import processors
+from oamn_plugin.locks import holder, holding
 
 STUBBORN = """
 import pathlib, signal, sys, time
@@ -72,6 +73,17 @@ def test_a_second_request_kills_what_does_not_end(tmp_path: Path) -> None:
     end_all([stubborn], stop)
     thread.join()
     assert stubborn.code == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows passes no open file on")
+def test_a_run_that_outlives_its_suite_keeps_the_suites_lock_until_it_ends(tmp_path: Path) -> None:
+    """A suite that was killed and started again at once began a second training while the first was still loading."""
+    with holding(tmp_path / "lock") as lock:
+        left = Child([sys.executable, "-c", STUBBORN, str(tmp_path)], tmp_path / "log.txt", os.environ, lock)
+    assert holder(tmp_path / "lock")
+    left.process.kill()
+    left.process.wait()
+    assert holder(tmp_path / "lock") is None
 
 
 def test_signals_are_counted_inside_and_as_before_outside() -> None:

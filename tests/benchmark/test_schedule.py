@@ -17,6 +17,7 @@ from oamn_plugin.benchmark.schedule import (
     RunRecord,
     command_text,
     read_record,
+    results_digest,
     training_command,
     write_record,
 )
@@ -121,6 +122,15 @@ def test_a_record_of_an_earlier_version_is_read(suite: Suite) -> None:
     start(suite, job, finished=True)
     (job.folder / RECORD).write_text('{"fingerprint": "0123", "finished": true, "seconds": 5.0, "tested": ["A", "B"]}')
     assert plan_runs(suite)[0].state == "finished"
+
+
+def test_results_of_another_test_were_taken_for_the_suites(suite: Suite) -> None:
+    job = plan_runs(suite)[0]
+    start(suite, job, finished=True)
+    write_record(job.folder, replace(read_record(job.folder) or RunRecord(), results=results_digest(job.folder)))
+    assert plan_runs(suite)[0].state == "finished"
+    (job.folder / "results.json").write_text('{"A": {"Rank-1": 99.0}}')  # an evaluation by hand, with other options
+    assert plan_runs(suite)[0].state == "overwritten"
 
 
 def test_what_is_trained_comes_first(suite: Suite) -> None:

@@ -263,6 +263,24 @@ def test_new_protocol_tests_finished_runs_without_training_them_again(tmp_path: 
     assert benchmark(suite).out.count("finished before") == 2
 
 
+def test_an_evaluation_by_hand_made_a_finished_run_a_changed_one(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, seeds=[0], protocols=["OccludedPedestrians"])
+    assert benchmark(suite).code == 0
+    folder = tmp_path / "runs" / "ours" / "seed0"
+    scores = (folder / "results.json").read_text()
+    words = ["--eval-only", "--config-file", str(tmp_path / "method.yml"), "OUTPUT_DIR", str(folder), "SEED", "0"]
+    by_hand = [*words, *map(str, OPTS), "SOLVER.BASE_LR", "0.1"]
+    assert subprocess.run([sys.executable, str(TRAINING), *by_hand], check=False).returncode == 0
+    assert (folder / "results.json").read_text() != scores
+    benchmark(suite, "--report-only")
+    report = (tmp_path / "runs" / "report" / "report.md").read_text()
+    assert "ours, seed 0: left out, its results.json is of another test" in report
+    assert "ours, seed 0: its results.json is of another test, tested again" in benchmark(suite).out
+    assert (folder / "results.json").read_text() == scores
+    assert benchmark(suite).out.count("finished before") == 2
+    assert not list((tmp_path / "runs").rglob("*.old-*"))
+
+
 def test_dry_run_runs_nothing_and_estimates_from_finished_runs(tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
     listed = benchmark(suite, "--dry-run")

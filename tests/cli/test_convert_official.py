@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 import torch
+from run_checks import damage
 from run_tool import Result, run_tool
 
 from oamn_plugin.modeling import OAMN
@@ -56,9 +58,12 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "code.pth")
     torch.save({"other": torch.zeros(1)}, tmp_path / "plain.pth")
     (tmp_path / "empty.pth").touch()
-    for name in ("empty.pth", "text.pth", "code.pth", "plain.pth", "absent.pth"):
+    torch.save({"TaskNet": {"weight": torch.rand(9000)}, "MaskNet": {}}, tmp_path / "damaged.pth")
+    damage(tmp_path / "damaged.pth", "one bit", random.Random(0))
+    for name in ("empty.pth", "text.pth", "code.pth", "plain.pth", "damaged.pth", "absent.pth"):
         for flags in ([], ["--reverse"]):
             result = run(*flags, tmp_path / name, tmp_path / "out.pth")
             assert result.code == 2, name
             assert result.err.startswith("oamn convert-official: ")
             assert len(result.err.strip().splitlines()) == 1, result.err
+            assert name != "damaged.pth" or "is damaged" in result.err

@@ -92,7 +92,7 @@ def test_names_without_identities_are_not_scored_a_hundred_percent(world, tmp_pa
         for number, path in enumerate(sorted((data / part).glob("*.jpg"))[:4]):
             shutil.copy(path, tmp_path / part / (path.name if number == 3 else f"image{number}.jpg"))
     index = ["index", tmp_path / "bounding_box_test", "--out", tmp_path / "i", "--types", "none", *model_options(run)]
-    assert run_tool("search.py", *index).code == 0
+    assert "4 images, 4 of them new, identities of 1 known" in run_tool("search.py", *index).out
     result = run_tool("search.py", "query", tmp_path / "query", "--index", tmp_path / "i", "--evaluate")
     assert result.code == 2
     assert "identities are known of 1 of 4 query images and 1 of 4 gallery images" in result.err
@@ -213,7 +213,7 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
     index = ["index", tmp_path / "list.csv", "--out", tmp_path / "i", "--types", "none", *model_options(run)]
     first = run_tool("search.py", *index)
     assert first.code == 0, first.err
-    assert f"{len(names) - 1} images" in first.out
+    assert f"{len(names) - 1} images, {len(names) - 1} of them new, identities of {len(names) - 1} known" in first.out
     assert f"1 images could not be read and are left out:\n  {tmp_path / 'gallery' / names[0]}" in first.out
     assert " 0 of them new" in run_tool("search.py", *index).out
     image = next((data / "query").glob("*.jpg"))
@@ -234,8 +234,8 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
         (["query", "{image}", "--index", "{index}", "--weights", "w.pth"], "--weights needs --config-file too"),
         (["query", "{image}", "--index", "{index}", "--topk", "0"], "--topk must be at least 1, got 0"),
         (["query", "{image}", "--index", "{index}", "--topk", "-3"], "--topk must be at least 1, got -3"),
-        (["query", "{image}", "--index", "{index}", "--html", "{tmp}/no/r.html"], "No such file or directory"),
-        (["query", "{image}", "--index", "{index}", "--json", "{tmp}"], "Is a directory"),
+        (["query", "{image}", "--index", "{none}", "--html", "{tmp}/no/r.html"], "No such file or directory"),
+        (["query", "{image}", "--index", "{none}", "--json", "{tmp}"], "Is a directory"),
         (["calibrate", "--index", "{index}"], "cannot tell a false-match rate of 0.01"),
         (["remove", "{image}", "--index", "{index}"], "nothing was removed"),
         (["query", "{image}", "--index", "{index}", "+other"], "was built with another model"),

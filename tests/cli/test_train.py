@@ -65,6 +65,21 @@ def test_train_resume_and_evaluate(embedded_root: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "test" / "model_final.pth").exists()
 
 
+def test_a_full_disk_was_a_traceback(embedded_root: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))  # less than a checkpoint takes
+    try:
+        done = train(*options(embedded_root, tmp_path / "run", train__max_epoch=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.code == 2
+    assert "cannot write" in done.err
+    assert "File too large" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
 def test_a_stopped_run_says_how_to_go_on(embedded_root: Path, tmp_path: Path) -> None:
     words = ["--config-file", CONFIG, *options(embedded_root, tmp_path / "run", train__max_epoch=500)]
     process = subprocess.Popen(

@@ -36,7 +36,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         if "--eval-only" not in flags:
             stack.enter_context(holding(folder / LOCK))
-        write_configuration(folder, options)
+        write_configuration(folder / ("test_config.yaml" if "--eval-only" in flags else "config.yaml"), options)
         if "--eval-only" not in flags:
             gate = Path(os.environ.get("GATE", __file__))
             train(folder, "--resume" in flags, int(options.get("SOLVER.MAX_EPOCH", 3)), gate)
@@ -44,7 +44,7 @@ def main() -> int:
     return 0
 
 
-def write_configuration(folder: Path, options: dict[str, str]) -> None:
+def write_configuration(path: Path, options: dict[str, str]) -> None:
     """What this run used, as the toolbox would write it: its file, the bases of that, and the options."""
     content: dict[str, Any] = {}
     chain = [Path(sys.argv[sys.argv.index("--config-file") + 1])]
@@ -60,7 +60,7 @@ def write_configuration(folder: Path, options: dict[str, str]) -> None:
         for group in groups:
             node = node.setdefault(group, {})
         node[name] = list(value) if isinstance(value, tuple) else value
-    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content))
 
 
 def train(folder: Path, resume: bool, steps: int, gate: Path) -> None:

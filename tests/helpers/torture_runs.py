@@ -5,6 +5,7 @@ A server process has imported everything and forks: a start takes a fraction of 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,14 @@ def kill_one_child(parent: int) -> None:
     os.kill(max(children), signal.SIGKILL)
 
 
+def kill_those_about(folder: Path) -> None:
+    """SIGKILL to every process whose command names a folder of the test (Linux)."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if os.fsencode(folder) in (place / "cmdline").read_bytes():
+                os.kill(int(place.name), signal.SIGKILL)
+
+
 def mount(*arguments: str) -> None:
     """Calls mount, which needs the rights for it; the test is skipped without them."""
     if shutil.which("mount") is None:
@@ -108,7 +116,7 @@ def mount(*arguments: str) -> None:
         pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
     """A file system of ``size`` bytes in memory, for the length of the block."""
     folder.mkdir(parents=True)

@@ -10,19 +10,23 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from run_checks import DAMAGES, assert_same_run, damage
 from tiny_fastreid import TINY
-from torture_runs import Run, end, kill, kill_one_child, mount, small_disk
+from torture_runs import LIMIT, ROOT, Run, end, kill, kill_one_child, kill_those_about, mount, small_disk
 
+from oamn_plugin.benchmark.schedule import CONSOLE, read_record
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, step_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]
-KILLS = 20
+KILLS, SUITE_KILLS = 20, 4
 STEPS = 24
 OPTIONS = TINY | {
     "MODEL.BACKBONE.NAME": "build_mobilenetv2_backbone",
@@ -82,6 +86,53 @@ def test_sigkill_anywhere(number: int, options: list[str], reference: Path, tmp_
         kill(process)
     steps = re.findall(r"step (\d+)/", run.told())
     see(f"killed after step {steps[-1] if steps else 0}, {resume(run, reference)}")
+
+
+def suite_of(folder: Path, options: list[str]) -> subprocess.Popen[str]:
+    """A suite that trains the reference's configuration twice, one after the other."""
+    config = str(ROOT / "configs" / "Base-OAMN.yml")
+    keys = {"output": str(folder / "runs"), "baseline": "a", "protocols": ["OccludedPedestrians"], "opts": options}
+    methods = [{"name": name, "config": config} for name in "ab"]
+    (folder / "suite.yml").write_text(yaml.safe_dump({**keys, "methods": methods}))
+    command = [sys.executable, "-m", "oamn_plugin", "benchmark", str(folder / "suite.yml")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture(scope="module")
+def suite_seconds(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a suite takes that nothing happens to."""
+    start = time.monotonic()
+    process = suite_of(tmp_path_factory.mktemp("suite"), options)
+    told, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, told
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("number", range(SUITE_KILLS))
+def test_suite_killed_anywhere(
+    number: int, options: list[str], reference: Path, suite_seconds: float, tmp_path: Path, see: See
+) -> None:
+    """Every second time its trainings die too, as when the machine goes down; else the first one is left behind."""
+    share, alone = random.Random(f"suite {number}").random(), number % 2 == 0
+    process = suite_of(tmp_path, options)
+    time.sleep(share * suite_seconds)
+    process.kill() if alone else kill_those_about(tmp_path)
+    process.communicate()
+    folders = [tmp_path / "runs" / name / "seed0" for name in "ab"]
+    finished = [folder for folder in folders if (record := read_record(folder)) and record.finished]
+    weights = [(folder / "model_final.pth").stat() for folder in finished]
+    again = suite_of(tmp_path, options)
+    told, _ = again.communicate(timeout=LIMIT)
+    assert again.returncode == 0, told
+    assert [(folder / "model_final.pth").stat() for folder in finished] == weights, "a finished run was touched"
+    for folder in folders:
+        assert_same_run(folder, reference)
+        assert "belongs to a training that runs" not in (folder / CONSOLE).read_text(), "a second training was begun"
+        assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["seed0"], "a run was moved away"
+        assert not list(folder.glob("before_*"))
+    waited = ", the training it left waited for" if ": waits for process" in told else ""
+    left = f"{'alone' if alone else 'with its trainings'} after {share:.0%} of the time, {len(finished)} of 2 runs done"
+    see(f"killed {left}{waited}; all equal")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=lambda sign: sign.name)

@@ -31,6 +31,8 @@ def test_a_run_that_tests_given_weights_need_not_have_trained(run_folder: Path) 
     for text in ("MODEL: {WEIGHTS: a.pth}", "model: {load_weights: a.pth}"):
         (run_folder / "config.yaml").write_text(text)
         assert read_run(run_folder).notes == []
+    (run_folder / "config.yaml").rename(run_folder / "test_config.yaml")
+    assert read_run(run_folder).notes == []
 
 
 def test_missing_parts_become_notes(tmp_path: Path) -> None:
@@ -64,12 +66,12 @@ def test_resumed_run_keeps_the_later_line_and_drops_the_cut_one(run_folder: Path
     assert values.tolist() == [1, 5]
 
 
-def test_later_evaluation_is_read_too(run_folder: Path) -> None:
+def test_later_evaluation_of_an_earlier_version_is_read_too(run_folder: Path) -> None:
     paths = [f"/d/query/{i}.jpg" for i in range(9)]
-    make_run(run_folder / "evaluation", paths, data_sets=("Stations",))
+    make_run(run_folder / "evaluation", paths, data_sets=("Streets", "Stations"))
     run = read_run(run_folder)
     assert set(run.results) == {"Streets", "Stations"}
-    assert len(run.queries["Stations"]) == 9
+    assert (len(run.queries["Streets"]), len(run.queries["Stations"])) == (50, 9)
 
 
 def test_scores_by_query_against_a_loop() -> None:

@@ -19,6 +19,7 @@ from oamn_plugin.retrieval import evaluate_distances, evaluate_ranking
 from oamn_plugin.retrieval.counting import WHOLE, Shard
 from oamn_plugin.retrieval.distances import distance_blocks
 from oamn_plugin.retrieval.matching import Matching
+from oamn_plugin.retrieval.rerank import Reranking
 
 
 def straight(distances, q_pids, g_pids, q_camids, g_camids):
@@ -310,6 +311,18 @@ def test_errors_say_what_is_wrong():
         evaluate_ranking(query, np.ones((4, 4)), *args)
     with pytest.raises(ValueError, match="contain NaN"):
         evaluate_distances(np.full((2, 3), np.nan), *args)
+
+
+@pytest.mark.parametrize("rerank", [None, Reranking(k1=2, k2=1)], ids=["plain", "re-ranked"])
+def test_norms_near_the_limit_of_float32_gave_distances_that_are_no_numbers(rerank):
+    rng = np.random.default_rng(0)
+    query, gallery = (unit(rng.standard_normal((n, 8))).astype(np.float32) for n in (4, 9))
+    args = labels(rng, 4, 9)
+    scores = evaluate_ranking(query, gallery, *args, rerank=rerank)
+    long = evaluate_ranking(query * 1e18, gallery * 1e18, *args, rerank=rerank)
+    np.testing.assert_array_equal(long.ap, scores.ap)
+    with pytest.raises(ValueError, match="too long to be compared, the first at row 0"):
+        evaluate_ranking(query * 1.5e19, gallery * 1.5e19, *args, rerank=rerank)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

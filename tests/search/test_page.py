@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -105,13 +106,15 @@ def test_a_comment_too_long_for_jpeg_does_not_break_the_page(tmp_path):
 def test_escapes_in_names_reach_neither_terminal_nor_page(tmp_path):
     encoder = plain_encoder()
     paths = make_crops(tmp_path / "crops", 4)
-    evil = tmp_path / "crops" / "\x1b[2J\u202egnp.<b>.png"
+    evil = tmp_path / "crops" / "\x1b[2J\u202e\udce9gnp.<b>.png"  # a byte that is no UTF-8 among them
     shutil.copy(paths[0], evil)
     index = GalleryIndex(tmp_path / "index", encoder)
     index.add(read_gallery(tmp_path / "crops"))
     queries, pictures, _ = read_pictures(read_gallery(evil))
     results, _ = search(index, encoder, queries, pictures)
+    json.dumps(to_document(results, index, encoder, {}, {})).encode()
     for text in (to_text(results), render_search(results, encoder, "t", "l")):
+        assert text.encode()
         assert "\x1b" not in text
         assert "\u202e" not in text
         assert "\\x1b[2J" in text

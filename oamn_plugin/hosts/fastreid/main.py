@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from fastreid.config import CfgNode
-from fastreid.engine import default_setup
 from fastreid.utils import comm
+from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
 from oamn_plugin.files import clear_write_errors
@@ -25,7 +25,7 @@ from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
 from oamn_plugin.hosts.shared.results import results_table
-from oamn_plugin.hosts.shared.run_folder import holding_run
+from oamn_plugin.hosts.shared.run_folder import holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.signals import answering
 
@@ -77,12 +77,15 @@ def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 
 
 def _set_up(args: Namespace, cfg: CfgNode) -> None:
-    """The host's set-up, which would log the file beside the whole configuration; our own loggers join its log."""
-    words = {("config" if name == "config_file" else name): value for name, value in vars(args).items()}
-    default_setup(cfg, Namespace(**words))
+    """Log and record of the configuration; the host's would log it twice and take a test's for the training's."""
+    log = setup_logger(cfg.OUTPUT_DIR, comm.get_rank())
     ours = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="oamn_plugin")
     ours.setLevel(logging.INFO)
     ours.propagate = True
+    log.info("Environment:\n%s\nCommand line: %s\nConfiguration:\n%s", collect_env_info(), args, cfg)
+    if comm.is_main_process():
+        write_configuration(Path(cfg.OUTPUT_DIR), cfg.dump(), train=not args.eval_only)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
 
 
 def set_seed(cfg: CfgNode, resume: bool = False) -> CfgNode:

@@ -12,6 +12,7 @@ from pathlib import Path
 from oamn_plugin.files import WriteError, remove_leftovers, write_atomically
 from oamn_plugin.hosts.shared.checkpoint import FOLDER, step_files
 from oamn_plugin.locks import LOCK, BusyError, holding
+from oamn_plugin.reporting.runs import CONFIGURATION, TEST_CONFIGURATION
 
 logger = logging.getLogger(__name__)
 METRICS = "metrics.json"
@@ -37,6 +38,15 @@ def holding_run(folder: Path) -> Iterator[None]:
 def busy(folder: Path, owner: str) -> str:
     """The message about a folder that somebody else holds."""
     return f"{folder} belongs to a training that runs, {owner}: wait for its end, stop it, or choose another folder"
+
+
+def write_configuration(folder: Path, text: str, train: bool) -> None:
+    """Writes what a run uses; an evaluation leaves alone what says how the weights in a folder were trained.
+
+    Raises:
+        WriteError: the folder cannot be written to.
+    """
+    write_atomically(folder / (CONFIGURATION if train else TEST_CONFIGURATION), text.encode())
 
 
 def set_aside(folder: Path) -> None:

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
-from oamn_plugin.hosts.shared.run_folder import holding_run
+from oamn_plugin.hosts.shared.run_folder import holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import host_module
@@ -58,10 +58,7 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
     Returns:
         data set to scores in percent.
     """
-    folder = Path(cfg.data.save_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = "test_config.yaml" if cfg.test.evaluate else "config.yaml"
-    (folder / name).write_text(resolved(cfg).dump(), encoding="utf-8")
+    write_configuration(Path(cfg.data.save_dir), resolved(cfg).dump(), train=not cfg.test.evaluate)
     host_module("utils").set_random_seed(cfg.train.seed)
     datamanager = build_datamanager(cfg)
     check_data(cfg, datamanager)
@@ -151,7 +148,7 @@ def _logged(path: Path, append: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(path, "a" if append else "w", encoding="utf-8", buffering=1))
         stack.enter_context(contextlib.redirect_stdout(_Tee(sys.stdout, file)))  # type: ignore[type-var]
-        print(f"torch {torch.__version__}, seed and settings in config.yaml")
+        print(f"torch {torch.__version__}")
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -188,6 +189,31 @@ def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(traine
     files[0].write_bytes(files[0].read_bytes()[:-100])
     main(arguments(resume=True), config("bagtricks", embedded_root, trained, SOLVER__MAX_EPOCH=1))
     assert all(torch.equal(value, before[key]) for key, value in final_weights(trained).items())
+
+
+def test_an_evaluation_in_the_folder_of_a_training_overwrote_what_the_training_used(
+    trained: Path, embedded_root: Path
+) -> None:
+    """A suite then took the run for another configuration's and trained it again."""
+    before, told = (trained / "config.yaml").read_bytes(), Told()
+    weights = {"MODEL__WEIGHTS": str(trained / "model_final.pth"), "TEST__CHUNK_SIZE": 7}
+    logging.getLogger("fastreid").addHandler(told)
+    main(arguments(eval_only=True), config("bagtricks", embedded_root, trained, **weights))
+    logging.getLogger("fastreid").removeHandler(told)
+    assert (trained / "config.yaml").read_bytes() == before
+    assert "CHUNK_SIZE: 7" in (trained / "test_config.yaml").read_text()
+    assert "".join(told.texts).count("MAX_EPOCH:") == 1, "the configuration was logged twice"
+
+
+class Told(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 def test_weights_of_another_model_are_refused_with_what_differs(

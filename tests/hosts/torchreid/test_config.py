@@ -163,7 +163,9 @@ def test_queries_that_nothing_can_find(embedded_root: Path, tmp_path: Path, caps
     parts = manager.test_dataset["OccludedPedestrians"]
     parts["query"] = [("lost.jpg", 999, 0, 0), *parts["query"]]
     check_data(cfg, manager)
-    assert "1 of 13 queries have no match under another camera" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 of 13 queries have no match under another camera" in told
+    assert ["OccludedPedestrians", "train", "12", "48", "4"] in [line.split() for line in told.splitlines()], told
     parts["query"] = parts["query"][:1]
     with pytest.raises(PreflightError, match="no query has its identity in the gallery under another camera"):
         check_data(cfg, manager)

@@ -464,10 +464,11 @@ def test_training_by_configuration_gives_what_its_weights_give_again(embedded_ro
     cfg = tiny_config(embedded_root, tmp_path / "run", train__max_epoch=1)
     register_from(cfg)
     trained = train_or_test(cfg)
-    again = tiny_config(
-        embedded_root, tmp_path / "again", model__load_weights=tmp_path / "run" / "model_final.pth", test__evaluate=True
-    )
-    tested = train_or_test(again)
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    weights = {"model__load_weights": tmp_path / "run" / "model_final.pth"}
+    tested = train_or_test(tiny_config(embedded_root, tmp_path / "run", test__evaluate=True, **weights))
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+    assert "evaluate: true" in (tmp_path / "run" / "test_config.yaml").read_text()
     for name in TARGETS:
         assert trained[name]["mAP"] == tested[name]["mAP"]
         assert trained[name]["query_types"] == tested[name]["query_types"]

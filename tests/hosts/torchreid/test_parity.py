@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_checks import damage
 from run_tool import run_tool
 from tiny_torchreid import ROOT, SIZE, TARGETS, liven, require_torchreid, tiny_config
 
@@ -152,4 +154,12 @@ def test_what_does_not_convert_is_one_message(content: Any, message: str, tmp_pa
     assert done.code == 2
     assert len(done.err.strip().splitlines()) == 1
     assert re.search(message, done.err)
+    assert not (tmp_path / "y.pth").exists()
+
+
+def test_a_damaged_file_was_converted_with_wrong_content(tmp_path: Path) -> None:
+    torch.save({"model": {"oamn.feat_bn.weight": torch.rand(9000)}}, tmp_path / "x.pth")
+    damage(tmp_path / "x.pth", "one bit", random.Random(0))
+    done = run_tool("convert_checkpoint.py", tmp_path / "x.pth", tmp_path / "y.pth")
+    assert (done.code, "x.pth is damaged" in done.err) == (2, True)
     assert not (tmp_path / "y.pth").exists()
