@@ -77,7 +77,7 @@ The torchreid adapter has lower-case keys of its own (`oamn.preset`, `oamn.mask_
 | `MODEL.LOSSES.NAME` | `GroupedTripletLoss` for every method; `MaskConsistencyLoss`, `OcclusionScoreLoss`, \
 `PositionLoss` for OAMN. A loss that OAMN's list leaves out has weight 0; an empty list is the preset's |
 | `SOLVER.SCHED` | `OAMNSteps`: the learning rates of the released OAMN code, stretched to `SOLVER.MAX_EPOCH` |
-| `DATASETS.NAMES`, `DATASETS.TESTS` | the names in [datasets.md](datasets.md) |
+| `DATASETS.NAMES`, `DATASETS.TESTS` | the names in [Data sets](datasets.md) |
 
 """
 OPTIONS_HEAD = """\
