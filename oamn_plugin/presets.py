@@ -100,6 +100,9 @@ class Options:
     """Scorer confidence above which a query counts as occluded over a quarter."""
     half_threshold: float = 0.75
     """Scorer confidence above which a query counts as occluded over a half."""
+    score_temperature: float = 0.0
+    """Temperature of the scorer's softmax, fitted with the thresholds on held-out people (``oamn held-out
+    --calibrate``); a search then tells what hides a query by the scorer. 0: not fitted, as published."""
 
     def __post_init__(self) -> None:
         _check_choice("pooling", self.pooling, ("max", "avg"))
@@ -114,7 +117,7 @@ class Options:
         _check_choice("axes", self.axes, (0, 1, 2))
         if self.axes and self.patch_source == "native":
             raise ValueError("patch_source native is for one view an image: axes must be 0")
-        for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
+        for name in (f.name for f in fields(self) if f.name.endswith(("_weight", "_temperature"))):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         shares = ("dropout", "label_smoothing", "occluded_share", "black_share", "cut_share")

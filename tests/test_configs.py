@@ -114,7 +114,8 @@ def test_every_method_of_the_embedded_suites_sees_as_many_image_views(monkeypatc
 
 def test_the_two_budgets_of_the_market_suite_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
-    budgets = {"market_cpu": {(60, 15, 1)}, "market_cpu_epochs": {(60, 4, 1), (60, 4, 3)}}  # images, epochs, views
+    # images, epochs, views
+    budgets = {"market_cpu": {(60, 15, 1), (12, 3, 5)}, "market_cpu_epochs": {(60, 4, 1), (60, 4, 3)}}
     for name, expected in budgets.items():
         suite, found = load_suite(CONFIGS / "suites" / f"{name}.yml"), set()
         for method in suite.methods:
@@ -122,3 +123,43 @@ def test_the_two_budgets_of_the_market_suite_are_what_they_say(monkeypatch: pyte
             views = oamn_options(cfg).num_views if cfg.MODEL.META_ARCHITECTURE == "OAMN" else 1
             found.add((cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_EPOCH, views))
         assert found == expected
+
+
+def test_methods_of_the_market_suite_differ_in_one_part_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    suite = load_suite(CONFIGS / "suites" / "market_cpu.yml")
+    loaded = {one.name: load_config(one.config, [*SMALL, *suite.opts, *one.opts]) for one in suite.methods}
+    trained = [one.name for one in suite.methods if not one.weights_of]
+    assert sorted(one.weights_of for one in suite.methods if one.weights_of) == sorted(trained)
+    assert len(trained) == 7
+    assert suite.seeds == (0, 1, 2)
+    for one in suite.methods:
+        cfg = loaded[one.name]
+        kind = "matched" if one.weights_of else "none"
+        assert kind == cfg.TEST.UNIFICATION
+        assert not cfg.SOLVER.AMP.ENABLED
+        assert not cfg.TEST.AMP
+        if one.weights_of:
+            assert _differing(cfg, loaded[one.weights_of]) == {"UNIFICATION"}
+    plus, maskless = (loaded[name] for name in ("OAMN plus", "OAMN plus without mask module"))
+    assert _differing(plus, maskless) == {"MASK_MODULE"}
+    assert Trainer.build_model(maskless).oamn.mask is None
+    options = oamn_options(plus)
+    augmentation = (options.occluded_share, options.patch_source, options.black_share, options.cut_share)
+    for name in (name for name in trained if "plus's augmentation" in name):
+        given = loaded[name].INPUT.OCCLUSION
+        stated = (given.PROB, given.PATCH_SOURCE, given.BLACK_SHARE, given.CUT_SHARE)
+        assert stated == augmentation, name
+    average = _differing(loaded["SBS + plus's augmentation"], loaded["SBS + plus's augmentation, average pooling"])
+    assert average == {"NECK_FEAT", "POOL_LAYER"}
+
+
+def _differing(first: Any, second: Any) -> set[str]:
+    """Last names of the keys whose values differ."""
+    names: set[str] = set()
+    for key in first:
+        if isinstance(first[key], dict):
+            names |= _differing(first[key], second[key])
+        elif first[key] != second[key]:
+            names.add(key)
+    return names

@@ -9,6 +9,9 @@ Queries stand behind crops of other people's images (crops), drawn cars, walls, 
 (sharp, blurred, black), are cut at one side (partial) or as they are (whole). Where something covers them, masks and
 sides are compared with it: mask_auc, side_accuracy (of the match, where there is one), scorer_side_accuracy. A mask
 that only knows blurred strips shows here. The scores are written to RUN_DIR/held_out/results.json too (--output).
+
+--calibrate fits the scorer's temperature and thresholds to these people instead, and stores them in the checkpoint: a
+search then says by the scorer what hides a query.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a run with DATASETS.VALIDATION.NUM_IDS")
     parser.add_argument("--only", action="append", metavar="NAME", help="this condition only; repeatable")
     parser.add_argument("--output", type=Path, help="folder of the scores (default: held_out in the run's folder)")
+    parser.add_argument("--calibrate", action="store_true", help="fit the scorer and store it with the weights")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration keys of testing")
     return parser
 
@@ -31,11 +35,15 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     args = build_parser().parse_intermixed_args(argv)  # keys may follow a flag
     import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
-    from oamn_plugin.hosts.fastreid.held_out import held_out_scores
+    from oamn_plugin.hosts.fastreid.held_out import calibrate_scorer, held_out_scores, judged_table
     from oamn_plugin.hosts.shared.results import results_table, write_results
 
+    if args.calibrate:
+        print(calibrate_scorer(args.run, args.opts))
+        return 0
     output = args.output or args.run / "held_out"
     scores = held_out_scores(args.run, args.only, args.opts, output)
     write_results(output, scores, {"opts": args.opts})
     print(results_table(scores))
+    print(judged_table(scores))
     return 0

@@ -9,14 +9,14 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from oamn_plugin.datasets.embedded.occluders import Occluder, paste, random_occluder
+from oamn_plugin.datasets.embedded.occluders import KINDS, Occluder, paste, random_occluder
 from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, COLUMNS, side_shares
 from oamn_plugin.datasets.folders import new_folder, only_maker
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
@@ -118,14 +118,20 @@ class ObjectOccluder:
 
     Args:
         seed: chooses occluders; another one than that of a test set.
+        kinds: only these, of :data:`KINDS`, such as those that no training has shown.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    def __init__(self, seed: int = 0, kinds: Sequence[str] = KINDS) -> None:
+        self.seed, self.kinds = seed, tuple(kinds)
 
     def __call__(self, image: Image.Image, path: str) -> Occluded:
         """Occludes the image that was read from ``path``."""
-        found, occluder = occlude_pixels(image.convert("RGB"), (self.seed, "held-out", os.path.basename(path)))
+        key: tuple[int | str, ...] = (self.seed, "held-out", os.path.basename(path))
+        found, occluder = occlude_pixels(image.convert("RGB"), key)
+        attempt = 0
+        while occluder.kind not in self.kinds:
+            attempt += 1
+            found, occluder = occlude_pixels(image.convert("RGB"), (*key, attempt))
         covered = occluder.rgba[..., 3] >= 128
         return Occluded(found, occluder.side, float(covered.mean()), covered)
 

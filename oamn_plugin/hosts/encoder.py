@@ -105,6 +105,7 @@ def load_index_model(model: Mapping[str, Any]) -> ImageEncoder:
         ModelChoiceError: damaged entries, or files that are no longer there.
         ExpectedError: see :func:`load_model`.
     """
+    from oamn_plugin.retrieval.scorer_fit import ScorerFit
     from oamn_plugin.search.network_file import InputCard
 
     try:
@@ -124,6 +125,8 @@ def load_index_model(model: Mapping[str, Any]) -> ImageEncoder:
             f"the model of the index is no longer at {', '.join(missing)}: say with --weights (and --config-file) where"
         )
     encoder = load_model(config_file, weights, opts, card)
+    # thresholds of the scorer are no matter of an index: the weights may have been calibrated since
+    settings = {name: value for name, value in settings.items() if name not in ScorerFit._fields}
     try:
         return unified_as(encoder, **settings)
     except TypeError as error:

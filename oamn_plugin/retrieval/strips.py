@@ -33,7 +33,7 @@ def fill_colour(
 
 
 def occlusion_types(
-    logits: Tensor, quarter_threshold: float = 0.5, half_threshold: float = 0.75
+    logits: Tensor, quarter_threshold: float = 0.5, half_threshold: float = 0.75, temperature: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Occlusion types from scorer logits.
 
@@ -44,6 +44,7 @@ def occlusion_types(
         logits: (N, 4), order left, right, bottom, top.
         quarter_threshold: confidence above which an image is occluded at all.
         half_threshold: confidence above which it is occluded over a half.
+        temperature: of the softmax, see :func:`side_probabilities`.
 
     Returns:
         types (N,) long, index in ``OCCLUSION_TYPES``, and confidence c (N,).
@@ -52,10 +53,15 @@ def occlusion_types(
     >>> types.tolist()
     [0, 6, 4]
     """
-    confidence, side = logits.softmax(dim=1).max(dim=1)
+    confidence, side = side_probabilities(logits, temperature).max(dim=1)
     half, quarter = 1 + side, 1 + len(SIDES) + side
     types = torch.where(confidence > half_threshold, half, quarter)
     return types.where(confidence > quarter_threshold, torch.zeros_like(types)), confidence
+
+
+def side_probabilities(logits: Tensor, temperature: float = 0.0) -> Tensor:
+    """Probabilities (N, 4) of the sides, of scorer logits (N, 4): their softmax, at a temperature if one was fitted."""
+    return (logits / (temperature or 1.0)).softmax(dim=1)
 
 
 def cover_strip(images: Tensor, type_name: str, colour: Tensor) -> Tensor:

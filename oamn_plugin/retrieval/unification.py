@@ -45,7 +45,8 @@ class Unification:
             type.
         none_prior: share of the prior that matched unification gives to ``none``; the others have equal parts of the
             rest. 1/9 with nine types is a uniform prior; more protects queries of whole people.
-        quarter_threshold, half_threshold: of typed unification: confidence above which the scorer's side counts.
+        quarter_threshold, half_threshold: confidence above which the scorer's side counts.
+        score_temperature: of the scorer's softmax where it was calibrated, else 0.
         clean_features: typed unification of the released code: clean features under the occluded image's mask.
 
     Raises:
@@ -60,6 +61,7 @@ class Unification:
     none_prior: float = 0.8
     quarter_threshold: float = 0.5
     half_threshold: float = 0.75
+    score_temperature: float = 0.0
     clean_features: bool = False
 
     def __post_init__(self) -> None:
@@ -90,9 +92,15 @@ class Unification:
             fill=fill or ("mean" if kind == "matched" else "black"),
             quarter_threshold=options.quarter_threshold,
             half_threshold=options.half_threshold,
+            score_temperature=options.score_temperature,
             clean_features=options.gallery_features == "clean",
             **settings,
         )
+
+    @property
+    def scoring(self) -> tuple[float, float, float]:
+        """What :func:`occlusion_types` reads types off logits by: both thresholds and the temperature."""
+        return self.quarter_threshold, self.half_threshold, self.score_temperature
 
     def matching(self) -> Matching:
         """Prior and temperature of matched unification.
@@ -168,7 +176,7 @@ def _describe_query(model: Any, images: Tensor, settings: Unification) -> tuple[
     else:
         mask, logits = model.attend(features)
         descriptors, logits = model.describe(model.apply_mask(features, mask)).float(), logits.float()
-    return descriptors, *occlusion_types(logits, settings.quarter_threshold, settings.half_threshold), logits
+    return descriptors, *occlusion_types(logits, *settings.scoring), logits
 
 
 def describe_gallery(

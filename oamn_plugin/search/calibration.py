@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from oamn_plugin.errors import ExpectedError
+from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.faiss_files import IndexFileError
 from oamn_plugin.search.gallery import GalleryImage
@@ -168,8 +169,8 @@ def load_threshold(index: GalleryIndex) -> Threshold | None:
 
 def outdated(threshold: Threshold, index: GalleryIndex) -> str:
     """Why a threshold says nothing about searches in an index as it is now; empty if it does."""
-    now = asdict(index.unification)
-    differing = [name for name in now if threshold.unification.get(name) != now[name]]
+    now, then = asdict(index.unification), asdict(Unification()) | threshold.unification
+    differing = [name for name in now if then[name] != now[name]]
     if differing:
         return f"it was calibrated with another {', '.join(differing)} of the unification"
     if not 1 / _GROWTH <= len(index) / threshold.gallery <= _GROWTH:

@@ -128,8 +128,7 @@ class EncoderExtractor:
         descriptors = torch.nn.functional.normalize(described.float()).cpu()
         found = Crops(descriptors, None, None, torch.tensor(places), unreadable)
         if mask is not None and logits is not None:
-            how = self.encoder.unification
-            types, _ = occlusion_types(logits.float(), how.quarter_threshold, how.half_threshold)
+            types, _ = occlusion_types(logits.float(), *self.encoder.unification.scoring)
             found.visible = mask.float().mean((1, 2, 3)).cpu()
             found.types = [OCCLUSION_TYPES[index] for index in types.tolist()]
         return found

@@ -159,4 +159,5 @@ def describe_graphs(encoder: ImageEncoder, suffix: str, takes: str, scored: bool
     if scored:
         card["logits"] = list(SIDES)
         card["thresholds"] = {"quarter": how.quarter_threshold, "half": how.half_threshold}
+        card["temperature"] = how.score_temperature or 1.0
     return card

@@ -97,13 +97,12 @@ def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
             _cards(result, result.plain, unified_ranks, "unified", encoder),
         ),
     ]
-    judge = "nearest matches" if result.searched_as == "matched" else "scorer"
     bars = [
         ("nothing" if name == NONE else name.replace("_", " "), share)
         for name, share in result.probabilities.items()
-        if share >= LEAST_SHARE or judge == "scorer"
+        if share >= LEAST_SHARE or result.judge == "scorer"
     ]
-    return Panel(query, describe_type(result), describe_nobody(result), judge, bars, rankings)
+    return Panel(query, describe_type(result), describe_nobody(result), result.judge, bars, rankings)
 
 
 def _covered(result: SearchResult) -> str:

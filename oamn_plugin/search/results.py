@@ -14,6 +14,7 @@ from torch import Tensor
 from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
 from oamn_plugin.retrieval.matching import EXPLAINING
+from oamn_plugin.retrieval.strips import side_probabilities
 from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.calibration import Threshold
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
@@ -28,8 +29,8 @@ class SearchResult:
     Attributes:
         query: the query image.
         picture: its pixels as they were read.
-        type_name: how it is occluded: as its nearest matches explain it where they were matched, else as the scorer
-            says; ``none`` without either.
+        type_name: how it is occluded: as the scorer says where it was calibrated or nothing was matched, else as its
+            nearest matches explain it; ``none`` without either.
         confidence: that type's mean share in the nearest matches, or the scorer's largest probability.
         probabilities: share of each occlusion type in the nearest matches, or the scorer's probability of each side;
             empty without either.
@@ -48,6 +49,13 @@ class SearchResult:
     unified: list[Match]
     plain: list[Match]
     threshold: Threshold | None = field(default=None, kw_only=True)
+
+    @property
+    def judge(self) -> str:
+        """Who says how it is occluded: ``scorer``, of sides, or ``nearest matches``, of types; empty for nobody."""
+        if not self.probabilities:
+            return ""
+        return "scorer" if set(self.probabilities) == set(SIDES) else "nearest matches"
 
     @property
     def nobody(self) -> bool | None:
@@ -118,10 +126,10 @@ def search(
     results = []
     for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):
         judged: tuple[str, float, dict[str, float]] = (NONE, 0.0, {})
-        if matched:
+        if encoder.has_scorer and (encoder.unification.score_temperature or not matched):
+            judged = _scored(described, row, encoder.unification.score_temperature)
+        elif matched:
             judged = _explained(unified)
-        elif encoder.has_scorer:
-            judged = _scored(described, row)
         results.append(SearchResult(query, picture, *judged, searched_as[row], unified, plain, threshold=threshold))
     return results, described
 
@@ -135,9 +143,9 @@ def _explained(matches: Sequence[Match]) -> tuple[str, float, dict[str, float]]:
     return best, mean.get(best, 0.0), mean
 
 
-def _scored(described: QueryDescriptors, row: int) -> tuple[str, float, dict[str, float]]:
+def _scored(described: QueryDescriptors, row: int, temperature: float) -> tuple[str, float, dict[str, float]]:
     """The same, as the scorer says, for sides."""
-    sides = dict(zip(SIDES, described.logits[row].softmax(0).tolist(), strict=True))
+    sides = dict(zip(SIDES, side_probabilities(described.logits[row : row + 1], temperature)[0].tolist(), strict=True))
     return described.type_names[row], float(described.confidence[row]), sides
 
 
@@ -158,6 +166,7 @@ def results_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
             "pid": result.query.pid,
             "type": result.type_name,
             "confidence": round(result.confidence, 6),
+            "judge": result.judge,
             "probabilities": {name: round(share, 6) for name, share in result.probabilities.items()},
             "searched_as": result.searched_as,
             **({} if result.nobody is None else {"nobody": result.nobody}),

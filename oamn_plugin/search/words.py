@@ -30,11 +30,12 @@ def describe_type(result: SearchResult) -> str:
     >>> describe_type(SearchResult(query, picture, "left_half", 0.83, {"left_half": 0.83}, "matched", [], []))
     'left half hidden, 0.83'
     """
-    words = result.type_name.replace("_", " ")
+    words = "nothing" if result.type_name == NONE else result.type_name.replace("_", " ")
     if not result.probabilities:
         return "compared as it is"
     if result.searched_as == "matched":
-        return f"{'nothing' if result.type_name == NONE else words} hidden, {result.confidence:.2f}"
+        of_a_side = result.judge == "scorer" and result.type_name == NONE
+        return f"{words} hidden" if of_a_side else f"{words} hidden, {result.confidence:.2f}"
     if result.type_name == NONE:
         return f"not occluded (no side above the threshold, the largest has {result.confidence:.2f})"
     return f"{words} occluded, confidence {result.confidence:.2f}"

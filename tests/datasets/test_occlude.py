@@ -121,3 +121,11 @@ def test_held_out_queries_get_an_object_each_always_the_same() -> None:
     assert len({np.asarray(one.image).tobytes() for one in found.values()}) == 3
     other = ObjectOccluder(6)(image, f"a/{QUERIES[0]}")
     assert not np.array_equal(other.image, found[QUERIES[0]].image)
+
+
+def test_only_kinds_that_no_training_has_shown() -> None:
+    image = Image.new("RGB", (32, 64), "grey")
+    chosen, signs = ObjectOccluder(5), ObjectOccluder(5, ["sign"])
+    for name in QUERIES:
+        assert signs(image, name).side == "top", "a sign hangs from there"
+    assert {chosen(image, str(number)).side for number in range(8)} != {"top"}

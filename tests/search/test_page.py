@@ -11,13 +11,14 @@ from index_crops import SIZE, make_crops, make_encoder
 from PIL import Image
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from oamn_plugin.occlusion import SIDES
 from oamn_plugin.search.calibration import Threshold
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
 from oamn_plugin.search.page import render_fragment, render_search
 from oamn_plugin.search.results import read_pictures, results_json, search, to_document
-from oamn_plugin.search.words import to_text
+from oamn_plugin.search.words import describe_type, to_text
 
 
 def plain_encoder():
@@ -68,6 +69,25 @@ def test_the_posterior_of_a_query_is_in_words_and_adds_up(found):
     document = to_document(results, index, encoder, {}, {})
     assert document["model"]["name"] == encoder.name
     assert document["model"]["unification"]["kind"] == encoder.unification.kind
+
+
+@pytest.mark.parametrize(("threshold", "said"), [(0.25, "half hidden, 0."), (1.0, "nothing hidden")])
+def test_a_calibrated_scorer_says_what_hides_a_matched_query(tmp_path, threshold, said):
+    fit = {"score_temperature": 20.0, "quarter_threshold": threshold, "half_threshold": threshold}
+    encoder = make_encoder(unification="matched", **fit)
+    make_crops(tmp_path / "crops", 8)
+    index = GalleryIndex(tmp_path / "index", encoder)
+    index.add(read_gallery(tmp_path / "crops"))
+    queries, pictures, _ = read_pictures(index.images[:2])
+    results, described = search(index, encoder, queries, pictures, 4)
+    for row, (result, plain) in enumerate(zip(results, results_json(results), strict=True)):
+        assert said in describe_type(result)
+        assert said in to_text([result])
+        shares = (described.logits[row] / 20).softmax(0)
+        assert list(plain["probabilities"].values()) == pytest.approx(shares.tolist(), abs=1e-5)
+        assert (plain["judge"], plain["searched_as"]) == ("scorer", "matched")
+        assert plain["type"] == (f"{SIDES[int(shares.argmax())]}_half" if threshold < 1 else "none")
+    assert "as the scorer says" in render_search(results, encoder, "t", "l")
 
 
 def test_nobody_is_said_everywhere(found):

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+from fastreid.config import CfgNode
+from tabulate import tabulate
+from torch import nn
+
+from oamn_plugin.datasets.embedded.occluders import KINDS
+from oamn_plugin.datasets.embedded.truth import nearest_type
+from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.occlude import ObjectOccluder
-from oamn_plugin.datasets.validation import QueryCutter, QueryOccluder, StripOccluder
+from oamn_plugin.datasets.validation import HeldOut, QueryCutter, QueryOccluder, StripOccluder
 from oamn_plugin.hosts.fastreid.config import altered, load_config
+from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.inference import without_training
+from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.truth import OccludeQuery
-from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.hosts.shared.weights import SCORER_FIT, load_weights
+from oamn_plugin.occlusion import NONE
+from oamn_plugin.retrieval.scorer_fit import ScorerFit, fit_scorer, types_right
+from oamn_plugin.retrieval.unification import describe_queries, has_scorer
 
+logger = logging.getLogger("fastreid.oamn")
 CONDITIONS = ("crops", "objects", *(f"{kind} strips" for kind in StripOccluder.kinds), "partial", "whole")
 """Queries behind crops of other people's images, drawn objects or strips, cut at one side, and as they are."""
+BARS = {"mask_auc": 85.0, "scorer_side_accuracy": 80.0}
+"""What a mask and a scorer are to reach, in percent, on :data:`UNSEEN`."""
+UNSEEN = ("objects", "sharp strips")
+"""Conditions that a mask which only knows blurred strips fails."""
+_COLUMNS = {"mask AUC": "mask_auc", "scorer's side": "scorer_side_accuracy", "match's side": "side_accuracy"}
+
+
+class _Run(NamedTuple):
+    """A run's configuration, model and weights, its held-out people, and what hides them in each condition."""
+
+    cfg: CfgNode
+    model: nn.Module
+    weights: Path
+    people: HeldOut
+    occluders: Mapping[str, OccludeQuery | None]
 
 
 def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[str], output: Path) -> dict[str, Any]:
@@ -41,6 +72,64 @@ def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[
     conditions = conditions or CONDITIONS
     if unknown := [name for name in conditions if name not in CONDITIONS]:
         raise ConfigError(f"there is no condition {unknown[0]!r}: choose of {', '.join(CONDITIONS)}")
+    cfg, model, _, people, occluders = _open(run, opts)
+    cfg = altered(cfg, {"OUTPUT_DIR": str(output)})
+    evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
+    return {
+        name: evaluator(cfg, name, people.query, people.gallery, occluder=occluders[name]).run(model)
+        for name in conditions
+    }
+
+
+def calibrate_scorer(run: Path, opts: Sequence[str]) -> str:
+    """Fits a run's scorer to its held-out people, whole and hidden in all ways but cut, and stores it with the weights.
+
+    Returns:
+        what was found and where it is, in a sentence.
+
+    Raises:
+        ConfigError: as :func:`held_out_scores`, or a model without a scorer.
+    """
+    cfg, model, weights, people, occluders = _open(run, opts)
+    embedding = embedding_of(cfg, model.eval())
+    if not has_scorer(embedding.model):
+        raise ConfigError(f"{run} has no scorer to calibrate: that is an OAMN's, trained with its mask module")
+    logits, truth = [], []
+    for name, occluder in occluders.items():
+        if name == "partial":  # nothing covers a cut image, and a part is missing all the same
+            continue
+        for places, images, _ in build_test_loader(cfg, people.query, occluder):
+            paths = [people.query[place].path for place in places]
+            logits.append(describe_queries(embedding.model, [embedding.normalise(images)]).logits)
+            truth += [NONE if occluder is None else _hidden(occluder, path) for path in paths]
+    every = torch.cat(logits)
+    fit = fit_scorer(every, truth)
+    save_checkpoint(weights, load_checkpoint(weights) | {SCORER_FIT: fit._asdict()})
+    before, after = (100 * types_right(every, truth, one) for one in (ScorerFit(), fit))
+    return (
+        f"scorer: temperature {fit.score_temperature:.3f}, a quarter above {fit.quarter_threshold:.3f}, a half above "
+        f"{fit.half_threshold:.3f}; it names {after:.0f} % of the types, {before:.0f} % before; stored in {weights}"
+    )
+
+
+def judged_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is known of mask and sides in each condition, and whether :data:`BARS` are reached; empty without either."""
+    columns = {title: key for title, key in _COLUMNS.items() if any(key in one for one in scores.values())}
+    rows = [[name, *(_judged(name, key, one.get(key)) for key in columns.values())] for name, one in scores.items()]
+    bars = ", ".join(f"{title} at least {BARS[key]:.0f}" for title, key in columns.items() if key in BARS)
+    told = f"\n{' and '.join(UNSEEN)}: {bars}" if bars else ""
+    return tabulate(rows, ["condition", *columns], stralign="right", disable_numparse=True) + told if columns else ""
+
+
+def _judged(condition: str, key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if condition not in UNSEEN or key not in BARS:
+        return f"{value:.1f}"
+    return f"{value:.1f} {'reached' if value >= BARS[key] else 'missed'}"
+
+
+def _open(run: Path, opts: Sequence[str]) -> _Run:
     if moved := [key for key in opts[::2] if key.startswith("DATASETS.") and key != "DATASETS.ROOT"]:
         raise ConfigError(f"{moved[0]} would change whom the run held out: only DATASETS.ROOT can be given")
     cfg = load_config(str(run / "config.yaml"), opts)
@@ -48,20 +137,32 @@ def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[
         raise ConfigError(f"{run} held out nobody: train with DATASETS.VALIDATION.NUM_IDS, 160 for example")
     if findings := check_settings(cfg, train=False):
         raise ConfigError("; ".join(findings))
-    held_out = Trainer.build_held_out(cfg)
-    cfg = altered(without_training(cfg), {"OUTPUT_DIR": str(output)})
+    people = Trainer.build_held_out(cfg)
+    cfg = without_training(cfg)
     model = Trainer.build_model(cfg)
     best = run / "model_best.pth"
-    load_weights(model, best if best.is_file() else run / "model_final.pth")
-    occluders = _occluders(cfg.DATASETS.VALIDATION.SEED, [record.path for record in held_out.train])
-    evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
-    return {
-        name: evaluator(cfg, name, held_out.query, held_out.gallery, occluder=occluders[name]).run(model)
-        for name in conditions
-    }
+    weights = best if best.is_file() else run / "model_final.pth"
+    load_weights(model, weights)
+    return _Run(cfg, model, weights, people, _occluders(cfg, [record.path for record in people.train]))
 
 
-def _occluders(seed: int, sources: Sequence[str]) -> Mapping[str, OccludeQuery | None]:
+def _occluders(cfg: CfgNode, sources: Sequence[str]) -> Mapping[str, OccludeQuery | None]:
+    seed = cfg.DATASETS.VALIDATION.SEED
     strips = [StripOccluder(kind, sources, seed) for kind in StripOccluder.kinds]
-    found = (QueryOccluder(sources, seed), ObjectOccluder(seed), *strips, QueryCutter(seed), None)
-    return dict(zip(CONDITIONS, found, strict=True))
+    objects = ObjectOccluder(seed, _unseen_kinds(cfg.INPUT.OCCLUSION.OBJECTS))
+    return dict(zip(CONDITIONS, (QueryOccluder(sources, seed), objects, *strips, QueryCutter(seed), None), strict=True))
+
+
+def _unseen_kinds(cutouts: str) -> tuple[str, ...]:
+    """The kinds of drawn objects of which a run has no cut-outs (``KIND_SIDE_NUMBER.png``)."""
+    shown = {path.name.split("_")[0] for path in Path(cutouts).expanduser().glob("*")} if cutouts else set()
+    unseen = tuple(kind for kind in KINDS if kind not in shown)
+    if not unseen:
+        logger.warning("every kind of drawn object was trained on (%s): objects hide nothing unseen", cutouts)
+    return unseen or KINDS
+
+
+def _hidden(occluder: OccludeQuery, path: str) -> str:
+    covered = occluder(read_image(path), path).covered
+    assert covered is not None
+    return nearest_type(covered)

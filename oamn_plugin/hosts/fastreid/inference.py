@@ -9,19 +9,19 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
-from oamn_plugin.hosts.fastreid.config import altered, load_config
+from oamn_plugin.hosts.fastreid.config import altered, load_config, oamn_options, unification
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.weights import load_weights
+from oamn_plugin.hosts.shared.weights import SCORER_FIT, load_weights
 from oamn_plugin.search.encoder import ImageEncoder
 
 
 def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:
     """The model of a configuration, of any meta-architecture, with the weights of a checkpoint.
 
-    Its pixels are those of the evaluator. A model other than OAMN is matched unless ``TEST.UNIFICATION`` says
-    otherwise.
+    Its pixels are those of the evaluator; its scorer is calibrated where the checkpoint says how. A model other than
+    OAMN is matched unless ``TEST.UNIFICATION`` says otherwise.
 
     Args:
         config_file: YAML file, or the ``config.yaml`` of a run folder.
@@ -40,7 +40,11 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
     if not torch.cuda.is_available():  # what was trained on a GPU is of use on any machine
         cfg = altered(cfg, {"MODEL.DEVICE": "cpu"})
     model = build_model(cfg)
-    load_weights(model, weights)
+    fit = load_weights(model, weights).get(SCORER_FIT)
+    if fit and hasattr(model, "oamn") and unification(cfg).kind != "typed":  # which keeps the published thresholds
+        keys = {f"MODEL.OAMN.{name.upper()}": value for name, value in fit.items()}
+        cfg = altered(cfg, {key: value for key, value in keys.items() if key not in opts})
+        model.oamn.options = oamn_options(cfg)
     return encoder_of(cfg, model, weights)
 
 

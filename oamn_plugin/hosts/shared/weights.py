@@ -17,6 +17,8 @@ from oamn_plugin.modeling.initialise import InitialiseError, current_names, init
 from oamn_plugin.weights import catalogue, locate
 
 State = Mapping[str, Tensor]
+SCORER_FIT = "scorer_fit"
+"""Entry of a checkpoint: options of an OAMN that its scorer was calibrated to, by name."""
 _CLASSIFIER = re.compile(r"(^|\.)classifier|(^|[._])heads?\.weight$")
 
 

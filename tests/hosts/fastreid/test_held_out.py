@@ -1,17 +1,23 @@
-"""tools/held_out.py: a run scored on the people it held out, their queries hidden in four ways."""
+"""tools/held_out.py: a run scored on the people it held out, their queries hidden in seven ways."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_fastreid import tiny_config
 
 from oamn_plugin.cli.main import command
-from oamn_plugin.hosts.fastreid.held_out import CONDITIONS
+from oamn_plugin.datasets.embedded.occluders import KINDS
+from oamn_plugin.hosts.fastreid.held_out import CONDITIONS, _unseen_kinds, judged_table
+from oamn_plugin.hosts.fastreid.inference import load_encoder
 from oamn_plugin.hosts.fastreid.trainer import Trainer
+from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
+from oamn_plugin.retrieval.scorer_fit import ScorerFit
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,60 @@ def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys:
         known = {"mask_auc", "side_accuracy", "scorer_side_accuracy"} & set(scores)
         assert name == "whole" or len(known) == (0 if name == "partial" else 3), name
     assert len({scores["num_query"] for scores in found.values()}) == 1
+
+
+def test_shortcuts_are_told_from_masks() -> None:
+    scores = {
+        "objects": {"mask_auc": 85.0, "scorer_side_accuracy": 79.9, "side_accuracy": 10.0},
+        "sharp strips": {"mask_auc": 56.0, "scorer_side_accuracy": 80.0, "side_accuracy": 90.0},
+        "blurred strips": {"mask_auc": 99.0, "scorer_side_accuracy": 40.0, "side_accuracy": 20.0},
+        "whole": {},
+    }
+    rows = [line.split() for line in judged_table(scores).splitlines()]
+    assert rows[2:6] == [
+        ["objects", "85.0", "reached", "79.9", "missed", "10.0"],
+        ["sharp", "strips", "56.0", "missed", "80.0", "reached", "90.0"],
+        ["blurred", "strips", "99.0", "40.0", "20.0"],
+        ["whole", "-", "-", "-"],
+    ]
+    assert " ".join(rows[6]) == "objects and sharp strips: mask AUC at least 85, scorer's side at least 80"
+    assert judged_table({"whole": {}}) == ""
+    matched_alone = judged_table({"objects": {"side_accuracy": 30.0}})
+    assert "at least" not in matched_alone
+
+
+def test_objects_are_of_kinds_that_the_run_has_no_cut_outs_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for kind in KINDS[1:]:
+        (tmp_path / f"{kind}_left_0000.png").touch()
+    assert _unseen_kinds(str(tmp_path)) == KINDS[:1]
+    assert _unseen_kinds("") == KINDS
+    (tmp_path / f"{KINDS[0]}_left_0000.png").touch()
+    assert _unseen_kinds(str(tmp_path)) == KINDS
+    assert "every kind of drawn object was trained on" in caplog.text
+
+
+def test_a_scorer_is_calibrated_and_stored_with_the_weights(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.yaml", "model_best.pth"):
+        shutil.copy(run / name, tmp_path / name)
+    config, weights = str(tmp_path / "config.yaml"), str(tmp_path / "model_best.pth")
+    matched = ["TEST.UNIFICATION", "matched"]
+    assert load_encoder(config, weights, matched).unification.score_temperature == 0
+    assert score(tmp_path, "--calibrate") == 0
+    assert f"stored in {weights}" in capsys.readouterr().out
+    fit = ScorerFit(**load_checkpoint(weights)["scorer_fit"])
+    assert fit.score_temperature > 0
+    loaded = load_encoder(config, weights, matched)
+    assert loaded.unification.scoring == tuple(fit)
+    assert loaded.model.options.half_threshold == fit.half_threshold
+    assert load_encoder(config, weights, ["TEST.UNIFICATION", "typed"]).unification.scoring == tuple(ScorerFit())
+    own = load_encoder(config, weights, [*matched, "MODEL.OAMN.HALF_THRESHOLD", "1.0"]).unification
+    assert own.scoring == (fit.quarter_threshold, 1.0, fit.score_temperature)
+    before, after = (load_checkpoint(folder / "model_best.pth")["model"] for folder in (run, tmp_path))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert score(tmp_path, "--calibrate", "MODEL.OAMN.MASK_MODULE", "False") == 2
+    assert "does not fit" in capsys.readouterr().err
 
 
 def test_options_of_testing_and_single_conditions(run: Path, tmp_path: Path) -> None:
