@@ -5,17 +5,21 @@ The quick tests hand over objects of the shape that each package documents; thos
 
 from __future__ import annotations
 
+from inspect import signature
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from oamn_plugin import Extractor
 from oamn_plugin.search.extractor import Crops, EncoderExtractor
 from oamn_plugin.trackers import tracklab as tracklab_adapter
 from oamn_plugin.trackers.boxmot import BoxmotEncoder
+from oamn_plugin.trackers.reid import ReIDModel
 from oamn_plugin.trackers.supervision import add_descriptors
 
 BOXES = [np.array([[10, 5, 50, 100], [60.4, 20, 99.6, 110]]), np.array([[0, 0, 30, 80]])]
@@ -70,13 +74,26 @@ def test_supervision_carries_the_extractors_vectors(
         assert np.array_equal(detections.data["visible"], crops.visible.numpy())
 
 
+def test_the_place_of_roboflows_model_is_taken(
+    extractor: EncoderExtractor, frames: list[np.ndarray], expected: list[Crops], tmp_path: Path
+) -> None:
+    model = ReIDModel(extractor)
+    for frame, boxes, crops in zip(frames, BOXES, expected, strict=True):
+        found = model.extract_embeddings(SimpleNamespace(xyxy=boxes), bgr(frame), batch_size=1)
+        assert np.array_equal(found, crops.descriptors.numpy())
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    paths = [str(tmp_path / f"{number}.png") for number in range(len(frames))]
+    assert np.array_equal(model.extract_embeddings_from_paths(paths), extractor(frames).descriptors.numpy())
+
+
 def test_the_adapters_load_none_of_the_packages() -> None:
     import subprocess
     import sys
 
     code = (
-        "import sys, oamn_plugin.trackers.boxmot, oamn_plugin.trackers.supervision, oamn_plugin.trackers.tracklab\n"
-        "print(sorted({'boxmot', 'supervision', 'tracklab', 'pandas'} & set(sys.modules)))"
+        "import sys\nfrom oamn_plugin.trackers import boxmot, reid, supervision, tracklab\n"
+        "print(sorted({'boxmot', 'reid', 'supervision', 'tracklab', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -137,6 +154,20 @@ def test_supervision_and_trackers_keep_the_vectors(
         tracked = tracker.update(detections)
         order = [int(np.abs(boxes - box).sum(1).argmin()) for box in tracked.xyxy]
         assert np.array_equal(tracked.data["embeddings"], crops.descriptors.numpy()[order])
+
+
+@pytest.mark.trackers
+def test_roboflows_model_has_the_same_calls(
+    extractor: EncoderExtractor, frames: list[np.ndarray], expected: list[Crops]
+) -> None:
+    theirs = pytest.importorskip("reid").ReIDModel
+    supervision = pytest.importorskip("supervision")
+    for name in ("extract_embeddings", "extract_embeddings_from_paths"):
+        asked, given = (list(signature(getattr(one, name)).parameters) for one in (theirs, ReIDModel))
+        assert asked == given
+    detections = supervision.Detections(xyxy=BOXES[0].astype(np.float32))
+    found = ReIDModel(extractor).extract_embeddings(detections, bgr(frames[0]))
+    assert np.allclose(found, expected[0].descriptors.numpy(), atol=1e-6)
 
 
 @pytest.mark.trackers
