@@ -77,7 +77,7 @@ def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
 
 
 def _set_up(args: Namespace, cfg: CfgNode) -> None:
-    """The host's set-up, which would log the file beside the whole configuration; our own loggers join its log."""
+    """The host's set-up, without its log of the YAML file; this package's loggers write to the same log."""
     words = {("config" if name == "config_file" else name): value for name, value in vars(args).items()}
     default_setup(cfg, Namespace(**words))
     ours = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="oamn_plugin")
@@ -86,7 +86,7 @@ def _set_up(args: Namespace, cfg: CfgNode) -> None:
 
 
 def set_seed(cfg: CfgNode, resume: bool = False) -> CfgNode:
-    """Seeds every generator from ``SEED``; a negative one becomes the resumed run's own, or else a drawn one."""
+    """Seeds every generator from ``SEED``; a negative value means the seed of the resumed run, else a random one."""
     if cfg.SEED < 0:
         own = (load_newest(Path(cfg.OUTPUT_DIR)) or {}).get("seed") if resume else None
         cfg = altered(cfg, {"SEED": comm.shared_random_seed() % 2**31 if own is None else own})
