@@ -1,4 +1,4 @@
-"""roboflow's supervision, and its trackers, which keep the data that detections carry."""
+"""roboflow's supervision, its trackers, which keep the data that detections carry, and the call of its reid."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def add_descriptors(detections: Any, frame: np.ndarray, extractor: EncoderExtrac
         detections.data[VISIBLE] = crops.visible.numpy()
         detections.data[TYPES] = np.array(crops.types, dtype=np.str_)
     return detections
+
+
+class SupervisionEncoder:
+    """An extractor in the place of a ``ReIDModel`` of roboflow's reid.
+
+    Args:
+        extractor: such as ``oamn_plugin.Extractor()``.
+    """
+
+    def __init__(self, extractor: EncoderExtractor) -> None:
+        self.extractor = extractor
+
+    def extract_embeddings(self, detections: Any, frame: np.ndarray) -> np.ndarray:
+        """(N, D) float32 unit descriptors of ``supervision.Detections`` in a frame (H, W, 3) of BGR."""
+        return self.extractor.crops(frame[..., ::-1], detections.xyxy).descriptors.numpy()

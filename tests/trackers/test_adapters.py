@@ -5,6 +5,7 @@ The quick tests hand over objects of the shape that each package documents; thos
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from oamn_plugin import Extractor
 from oamn_plugin.search.extractor import Crops, EncoderExtractor
 from oamn_plugin.trackers import tracklab as tracklab_adapter
 from oamn_plugin.trackers.boxmot import BoxmotEncoder
-from oamn_plugin.trackers.supervision import add_descriptors
+from oamn_plugin.trackers.supervision import SupervisionEncoder, add_descriptors
 
 BOXES = [np.array([[10, 5, 50, 100], [60.4, 20, 99.6, 110]]), np.array([[0, 0, 30, 80]])]
 
@@ -62,7 +63,10 @@ def test_boxmot_gets_the_extractors_vectors(
 def test_supervision_carries_the_extractors_vectors(
     extractor: EncoderExtractor, frames: list[np.ndarray], expected: list[Crops]
 ) -> None:
+    encoder = SupervisionEncoder(extractor)
     for frame, boxes, crops in zip(frames, BOXES, expected, strict=True):
+        found = encoder.extract_embeddings(SimpleNamespace(xyxy=boxes), bgr(frame))
+        assert np.array_equal(found, crops.descriptors.numpy())
         for given, swapped in ((bgr(frame), True), (frame, False)):
             detections = add_descriptors(SimpleNamespace(xyxy=boxes, data={}), given, extractor, bgr=swapped)
             assert np.array_equal(detections.data["embeddings"], crops.descriptors.numpy())
@@ -137,6 +141,21 @@ def test_supervision_and_trackers_keep_the_vectors(
         tracked = tracker.update(detections)
         order = [int(np.abs(boxes - box).sum(1).argmin()) for box in tracked.xyxy]
         assert np.array_equal(tracked.data["embeddings"], crops.descriptors.numpy()[order])
+
+
+@pytest.mark.trackers
+def test_the_encoder_stands_in_for_a_model_of_roboflows_reid(
+    extractor: EncoderExtractor, frames: list[np.ndarray], expected: list[Crops]
+) -> None:
+    supervision = pytest.importorskip("supervision")
+    reid = pytest.importorskip("reid")
+
+    own, theirs = (inspect.signature(kind.extract_embeddings) for kind in (SupervisionEncoder, reid.ReIDModel))
+    assert list(own.parameters) == list(theirs.parameters)[: len(own.parameters)]
+    for frame, boxes, crops in zip(frames, BOXES, expected, strict=True):
+        detections = supervision.Detections(xyxy=boxes.astype(np.float32))
+        found = SupervisionEncoder(extractor).extract_embeddings(detections, bgr(frame))
+        assert np.array_equal(found, crops.descriptors.numpy())
 
 
 @pytest.mark.trackers
