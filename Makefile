@@ -39,7 +39,7 @@ test-browser: install  ## the search page in a headless Chromium
 
 test-trackers:  ## the adapters against boxmot (AGPL), supervision, trackers, reid and tracklab, in a .venv of their own
 	$(PYTHON) -m venv .venv-trackers
-	.venv-trackers/bin/python -m pip install --quiet --editable '.[dev]' boxmot supervision trackers reid tracklab
+	.venv-trackers/bin/python -m pip install --quiet --editable '.[dev]' boxmot supervision trackers reid==0.1.0rc1 tracklab
 	.venv-trackers/bin/python -m pytest -m trackers tests/trackers
 
 wheel-test: install  ## wheel and sdist, checked, and the wheel used from an empty folder

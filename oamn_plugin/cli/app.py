@@ -2,7 +2,7 @@
 
 oamn app                     the packaged model on the embedded data set
 oamn app --index INDEX...    galleries of your own, each with the model that it was built with
-oamn app --run RUN_DIR...    models of your own on the embedded data set, or of galleries that name none
+oamn app --run RUN_DIR...    models of your own, on the embedded data set or for indexes that do not name their model
 
 Only this computer can reach the page. It reads the uploaded image and the galleries it was started with, nothing else.
 Needs the extra: pip install oamn_plugin[app]
@@ -42,7 +42,7 @@ CSS = """
 footer { display: none !important; }
 """
 WELCOME = "<div class='note'>Drop an image of a person, occluded or not. The gallery is ranked twice: unified, every \
-gallery image covered the way the query is, and plain.</div>"
+gallery image covered where the query is covered, and plain.</div>"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", nargs="+", default=[], metavar="RUN_DIR", help=runs)
     parser.add_argument("--size", default="demo", help="size of the embedded set without --index (default demo)")
     parser.add_argument("--port", type=int, default=7860, help="default 7860; 0: any free one")
-    parser.add_argument("--host", default=LOOPBACK, help="another address lets others on the network in: take care")
+    parser.add_argument("--host", default=LOOPBACK, help="another address opens it to the network: take care")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser
 
@@ -79,7 +79,7 @@ def quiet_gradio() -> None:
 
 
 def model_loaders(runs: list[str]) -> dict[str, Callable[[], Any]]:
-    """What loads the model of each run, by name; of none, the packaged model."""
+    """Functions that load the model of each run, by its name; the packaged model if there are no runs."""
     from functools import partial
 
     from oamn_plugin.hosts.encoder import load_model
@@ -96,7 +96,7 @@ def model_loaders(runs: list[str]) -> dict[str, Callable[[], Any]]:
 
 
 def index_folders(args: argparse.Namespace, models: dict[str, Callable[[], Any]]) -> dict[str, Path]:
-    """Names of the galleries to choose from, and their folders; without any, the embedded set's for every model."""
+    """Names and folders of the galleries to choose from; without ``--index``, the embedded set's for every model."""
     found = distinct_names(args.index)
     for folder in found.values():
         if not (folder / "index.json").is_file():

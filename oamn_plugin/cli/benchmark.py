@@ -3,8 +3,8 @@
 oamn benchmark embedded --dry-run
 oamn benchmark embedded
 
-A suite that was stopped goes on where it stopped; finished runs are skipped as long as their configuration says what it
-said. One failed run does not stop the rest. With --jobs several run at a time, each on its share of the cores.
+A suite that was stopped resumes where it stopped; finished runs are skipped as long as their configuration has not
+changed. A failed run does not stop the others. With --jobs several run at a time, each on its share of the cores.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", metavar="SUITE.yml", help="what to run; see configs/suites/")
+    parser.add_argument("suite", metavar="SUITE.yml", help="suite file, or the name of one in configs/suites/")
     parser.add_argument(
         "--only", action="append", default=[], metavar="METHOD", help="run this method only; repeatable"
     )
-    parser.add_argument("--baseline", metavar="METHOD", help="write the suite's report against this method instead")
+    parser.add_argument("--baseline", metavar="METHOD", help="compare with this method instead of the suite's baseline")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="these seeds instead of the suite's")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the suite's, else 1)")
     parser.add_argument(
         "--dry-run", action="store_true", help="list the runs with their estimated cost, and check them all"
     )
-    parser.add_argument("--report-only", action="store_true", help="write the report of what is finished")
+    parser.add_argument("--report-only", action="store_true", help="run nothing, write the report of the finished runs")
     return parser
 
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def example(suite: Suite) -> list[Picture]:
-    """The rank lists that the suite's report opens with; none where it names no example, or that has no weights yet."""
+    """The rank lists at the top of the suite's report; empty if it names no example, or that has no weights yet."""
     method = next((one for one in suite.methods if one.name == suite.example), None)
     run = suite.run_folder(method, suite.seeds[0]) if method else None
     if run is None or not suite.protocols or not (run / "model_final.pth").is_file():

@@ -1,11 +1,11 @@
-"""Prints what completes the names of commands and their options in a shell.
+"""Prints a script that makes a shell complete commands and their options.
 
 bash:  eval "$(oamn completion bash)"        in ~/.bashrc
 zsh:   eval "$(oamn completion zsh)"         in ~/.zshrc, after compinit
 fish:  oamn completion fish > ~/.config/fish/completions/oamn.fish
 
-Configurations complete after `oamn train`, suites after `oamn benchmark`. The text is made once: nothing of Python runs
-when the Tab key is pressed.
+Configurations complete after `oamn train`, suites after `oamn benchmark`. The script is complete in itself: the Tab key
+does not start Python.
 """
 
 from __future__ import annotations

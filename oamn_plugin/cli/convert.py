@@ -1,9 +1,9 @@
-"""Takes a checkpoint of OAMN from fastreid to torchreid, or from torchreid to fastreid.
+"""Converts a checkpoint of OAMN from fastreid to torchreid, or from torchreid to fastreid.
 
 oamn convert logs/oamn/model_final.pth for_torchreid.pth
 oamn convert log/oamn_osnet_x1_0/model_final.pth for_fastreid.pth
 
-The toolbox is told from the file. The result is loaded with `model.load_weights` (torchreid) or `MODEL.WEIGHTS`
+The direction follows from the file. The result is loaded with `model.load_weights` (torchreid) or `MODEL.WEIGHTS`
 (fastreid) by a configuration with the same backbone, input size and preset.
 """
 
@@ -22,8 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pooling",
         choices=("ceil", "padded"),
-        help="stem of a ResNet from fastreid: ceil for fastreid's own ResNet, padded for its backbone 'torchvision'. "
-        "Read from config.yaml beside SOURCE where that is there, else ceil",
+        help="stem pooling of a fastreid ResNet: ceil for fastreid's own, padded for its backbone 'torchvision'. "
+        "Default: read from config.yaml beside SOURCE, or ceil if there is none",
     )
     return parser
 
@@ -51,7 +51,7 @@ def convert(source: Path, target: Path, pooling: str | None) -> str:
         stem = ""
         if conversion.is_resnet(result["state_dict"]):
             word = "fastreid's own" if conversion.CEIL_POOLING in result else "torchvision's"
-            stem = f" Taken for weights of {word} ResNet, see --pooling."
+            stem = f" Treated as weights of {word} ResNet, see --pooling."
         hint = f"for torchreid: model.load_weights {target}.{stem}"
     else:
         result = conversion.to_fastreid(content)
@@ -63,7 +63,7 @@ def convert(source: Path, target: Path, pooling: str | None) -> str:
 
 
 def pooling_of(source: Path) -> str:
-    """How a run of fastreid pooled the stem of its ResNet, by the configuration that it left."""
+    """How a run of fastreid pooled the stem of its ResNet, according to its ``config.yaml``."""
     import yaml
 
     config: Any = None

@@ -1,10 +1,10 @@
-"""Turns a checkpoint of the released OAMN code into one of this project, or back.
+"""Converts a checkpoint of the released OAMN code into one of this project, or back.
 
 oamn convert-official official.pth converted.pth
 oamn convert-official --reverse converted.pth official.pth
 
-The converted file serves `oamn train --eval-only --config-file configs/Market1501/oamn_official_R50.yml
-MODEL.WEIGHTS converted.pth`. Entries that only the released code has (its unused ImageNet classifier) travel along.
+To test it: `oamn train Market1501/oamn_official_R50 --eval-only MODEL.WEIGHTS converted.pth`. Entries that only the
+released code has (its unused ImageNet classifier) are kept for the way back.
 """
 
 from __future__ import annotations

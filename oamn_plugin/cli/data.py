@@ -55,14 +55,14 @@ def build_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_list)
 
     command = commands.add_parser(
-        "check", parents=[root], help="compare a data set with what was published, or look through your own"
+        "check", parents=[root], help="compare a data set with the published counts, or check your own"
     )
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="?", metavar="NAME", help="data set, such as OccludedDuke; see `list`")
     which.add_argument(
         "--config-file",
         metavar="FILE",
-        help="every data set of a fastreid configuration, and all that it would stop at",
+        help="check every data set of a fastreid configuration, and all else that would stop a training",
     )
     command.add_argument("--no-decode", action="store_true", help="count only, do not decode every image")
     command.set_defaults(run=_check)
@@ -134,7 +134,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _check_configuration(options: argparse.Namespace) -> int:
-    """One's own set, as a training would read it; the only command that loads a toolbox."""
+    """The sets of a configuration, as a training would read them; the only sub-command that loads a toolbox."""
     from oamn_plugin.datasets.records import Record, Split
     from oamn_plugin.hosts.fastreid.config import load_config
     from oamn_plugin.hosts.fastreid.data import build_dataset, data_root
@@ -177,7 +177,7 @@ def _print_counts(title: str, split: Any, published: Any = None) -> None:
 
 
 def _unreadable(splits: list[Any], no_decode: bool) -> list[str]:
-    """Decodes every image once and says how many of them cannot be."""
+    """Decodes every image once and prints how many cannot be decoded."""
     from oamn_plugin.datasets.images import find_bad_images
 
     if no_decode:

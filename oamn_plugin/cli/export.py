@@ -1,12 +1,12 @@
-"""Exports a model for other runtimes, and compares what they compute with torch on real images.
+"""Exports a model for other runtimes, and compares their results with those of torch on real images.
 
 oamn export onnx OUT [--images FOLDER]
 oamn export torch OUT
 
-Written are OUT/query.* (images to descriptor and, of a model with a scorer, its logits), OUT/gallery.* (images and
-occlusion type to descriptor), both with a batch of any size, and OUT/graphs.json, which says what goes in and comes
-out; the files hold the same. Images are RGB, resized to the input size: pixels in 0..255 with normalisation inside, or,
-with --input normalised, as a program gives them that normalises by itself.
+OUT/query.* turns images into descriptors and, for a model with a scorer, its logits; OUT/gallery.* turns images and
+occlusion types into descriptors. Both take a batch of any size. OUT/graphs.json describes inputs and outputs; the
+graphs hold the same as metadata. Images are RGB, resized to the input size: pixels in 0..255, which the graph
+normalises, or, with --input normalised, images that the calling program has normalised.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("out", type=Path, help="folder to write to")
     takes = "pixels in 0..255 (default), or images that the caller normalises"
     parser.add_argument("--input", choices=("pixels", "normalised"), default="pixels", help=takes)
-    gives = "of the query graph: descriptor and scorer logits if there are any (default), or the descriptor alone"
+    gives = "outputs of the query graph: descriptor and, if any, scorer logits (default), or the descriptor alone"
     parser.add_argument("--output", choices=("all", "descriptor"), default="all", help=gives)
-    parser.add_argument("--images", default="", help="folder of images to compare on (default: the embedded data set)")
+    parser.add_argument("--images", default="", help="images for the comparison (default: the embedded data set)")
     add_model_arguments(parser)
     return parser
 
@@ -61,7 +61,7 @@ def export(args: argparse.Namespace) -> int:
     encoder = model_of(args)
     print(f"model: {describe_model(encoder)}")
     if exported_unification(encoder) != encoder.unification:
-        print("strips are blanked on the image: a graph cannot stop this network half-way, as an index of it does")
+        print("strips are blanked on the image: unlike an index, a graph cannot blank the features of this network")
     pixels = read_pixels(encoder, args.images)
     args.out.mkdir(parents=True, exist_ok=True)
     write, load = (write_onnx, load_onnx) if args.format == "onnx" else (write_torch, load_torch)

@@ -1,14 +1,15 @@
-"""Scores a training run on the people it held out, their queries hidden in seven ways. Options are chosen by this.
+"""Scores a training run on the people it held out, with queries occluded in seven ways; made for choosing options.
 
 oamn train market_cpu/oamn_plus DATASETS.MAX_TRAIN_IDS 410 \\
     DATASETS.VALIDATION.NUM_IDS 160 SOLVER.MAX_EPOCH 8 TEST.EVAL_PERIOD 8 OUTPUT_DIR logs/held_out/plus
 oamn held-out logs/held_out/plus
 oamn held-out logs/held_out/plus --only partial --output /tmp/plain TEST.UNIFICATION none
 
-Queries stand behind crops of other people's images (crops), drawn cars, walls, plants and people (objects) or strips
-(sharp, blurred, black), are cut at one side (partial) or as they are (whole). Where something covers them, masks and
-sides are compared with it: mask_auc, side_accuracy (of the match, where there is one), scorer_side_accuracy. A mask
-that only knows blurred strips shows here. The scores are written to RUN_DIR/held_out/results.json too (--output).
+The conditions: queries are covered by crops of other people's images (crops), by drawn cars, walls, plants and people
+(objects) or by strips (sharp, blurred, black), cut at one side (partial), or left as they are (whole). Where the
+occluder is known, masks and predicted sides are compared with it: mask_auc, side_accuracy (of the matched type, if
+matched), scorer_side_accuracy. A mask that only knows blurred strips shows here. The scores are also written to
+RUN_DIR/held_out/results.json (--output).
 
 --calibrate fits the scorer's temperature and thresholds to these people instead, and stores them in the checkpoint: a
 search then says by the scorer what hides a query.
@@ -24,10 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a run with DATASETS.VALIDATION.NUM_IDS")
-    parser.add_argument("--only", action="append", metavar="NAME", help="this condition only; repeatable")
-    parser.add_argument("--output", type=Path, help="folder of the scores (default: held_out in the run's folder)")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only this condition; repeatable")
+    parser.add_argument("--output", type=Path, help="folder for the scores (default: RUN_DIR/held_out)")
     parser.add_argument("--calibrate", action="store_true", help="fit the scorer and store it with the weights")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="configuration keys of testing")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="keys for testing, such as TEST.UNIFICATION none")
     return parser
 
 

@@ -11,22 +11,22 @@ from oamn_plugin import __version__
 from oamn_plugin.errors import ExpectedError, MissingPackageError, did_you_mean
 
 COMMANDS = {
-    "train": "train a model of a configuration, or go on with a training",
-    "test": "test any model on named data sets",
+    "train": "train or test a model from a YAML configuration",
+    "test": "score any model, network files too, on known data sets",
     "search": "index a gallery of person images and search it",
     "extract": "write the descriptors of images",
     "benchmark": "train and test the methods of a suite and write one report",
     "data": "list, check and prepare data sets",
-    "weights": "list and fetch pretrained weights",
+    "weights": "list and download pretrained weights",
     "export": "export a model to ONNX or torch.export",
     "app": "open a search page on this computer",
     "visualize": "draw rank lists, masks and augmented views",
-    "convert": "take a checkpoint from one toolbox to the other",
-    "convert-official": "take a checkpoint of the released OAMN code, or give one back",
-    "held-out": "score a training on the people that it held out",
+    "convert": "convert a checkpoint of OAMN between fastreid and torchreid",
+    "convert-official": "convert a checkpoint of the released OAMN code, or back",
+    "held-out": "score a training on its held-out people",
     "package": "turn a training into a small model that needs no toolbox",
     "doctor": "print versions, toolboxes, data sets and devices, for a bug report",
-    "completion": "print what completes commands and options in bash, zsh or fish",
+    "completion": "print a completion script for bash, zsh or fish",
 }
 """Every command and what it does; ``held-out`` is ``oamn_plugin/cli/held_out.py``."""
 BAD_INPUT, INTERRUPTED = 2, 130

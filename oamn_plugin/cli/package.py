@@ -1,9 +1,9 @@
-"""Turns the folder of a training run into the small model that ships with the package.
+"""Makes a small model that needs no toolbox, such as the one that ships with the package, from a training run.
 
 oamn package RUN_DIR oamn_plugin/assets --on PartialREIDOccluded --command "oamn train market_cpu/oamn_plus"
 
 Writes OUT/oamn_small.safetensors (half precision, at most 6 MB) and OUT/oamn_small.json (its card). The stored weights
-are loaded again and scored, plain and unified; nothing is written if they rank worse than the run's own weights.
+are loaded and scored, plain and unified; nothing is written if they rank worse than the run's own weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", default="model_final.pth", help="file in the run folder (default model_final.pth)")
     parser.add_argument("--command", default="", help="the command that trained it, for the card")
     parser.add_argument("--on", nargs="+", default=[], metavar="SET", help="sets to score on (default: DATASETS.TESTS)")
-    parser.add_argument("--terms", default="", help="terms of the training images, for the card")
+    parser.add_argument("--terms", default="", help="terms of use of the training images, for the card")
     return parser
 
 
@@ -121,7 +121,7 @@ def transplant(source: Any, target: Any) -> Any:
 
 
 def scores(encoder: Any, data: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Scores in percent on data sets, unified as the model is and plain."""
+    """Scores in percent on data sets, with the model's unification and plain."""
     from oamn_plugin.cli.test import image_set
     from oamn_plugin.datasets.records import Record
     from oamn_plugin.hosts.shared.evaluation import EvaluationSettings, evaluate

@@ -26,31 +26,31 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    index = commands.add_parser("index", help="build an index, add to it, or carry on with an interrupted build")
+    index = commands.add_parser("index", help="build an index, add to it, or continue an interrupted build")
     index.add_argument("gallery", help="folder with images, or CSV file")
     index.add_argument(
-        "--out", required=True, metavar="INDEX", help="folder, or place in Milvus; what exists is added to"
+        "--out", required=True, metavar="INDEX", help="folder, or address in Milvus; an existing index is extended"
     )
-    types = "occlusion types to build; default: all nine, or those the index has; others on demand"
+    types = "occlusion types to build now (default: all nine, or those of the index); others are built when needed"
     index.add_argument("--types", nargs="+", metavar="TYPE", choices=OCCLUSION_TYPES, help=types)
     index.add_argument("--approximate", action="store_true", help="add a quick search, for large galleries")
-    index.add_argument("--target-recall", type=float, default=0.95, help="share of the ten nearest that it must find")
+    index.add_argument("--target-recall", type=float, default=0.95, help="of the ten nearest (default 0.95)")
     index.add_argument("--num-gpus", type=int, default=1, help="processes that share the encoding")
     query = commands.add_parser("query", help="search for images")
     query.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or CSV files")
     query.add_argument("--index", required=True, metavar="INDEX", help="folder, or place in Milvus")
-    query.add_argument("--topk", type=int, default=20, help="matches a query (default 20)")
+    query.add_argument("--topk", type=int, default=20, help="matches per query (default 20)")
     query.add_argument("--json", metavar="FILE", help="write the results as JSON; - for the terminal")
     query.add_argument("--html", metavar="FILE", help="write the results as one HTML page")
     query.add_argument("--max-pages", type=int, default=20, help="queries shown on the HTML page (default 20)")
     query.add_argument("--other-cameras", action="store_true", help="leave out the query's person in its own camera")
-    query.add_argument("--evaluate", action="store_true", help="score the queries by their identities and cameras")
-    strangers = "learn when to answer that nobody in the gallery is near enough"
+    query.add_argument("--evaluate", action="store_true", help="print Rank-1 and mAP; identities must be known")
+    strangers = "set the distance above which a query is answered with 'nobody in this gallery'"
     calibrate = commands.add_parser("calibrate", help=strangers)
-    own = "images like the queries to come, their people left out of the gallery; none: the gallery's own images"
+    own = "images like the queries to come (default: the gallery's own images)"
     calibrate.add_argument("images", nargs="*", metavar="IMAGE", help=own)
     calibrate.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
-    rate = "share of people who are not in the gallery that may be taken for somebody (default 0.01)"
+    rate = "share of queries of unknown people that may be matched with somebody (default 0.01)"
     calibrate.add_argument("--false-match-rate", type=float, default=0.01, metavar="RATE", help=rate)
     remove = commands.add_parser("remove", help="take images out of an index")
     remove.add_argument("images", nargs="+", metavar="IMAGE", help="paths of the images")
@@ -114,7 +114,7 @@ def run_index(args: argparse.Namespace) -> int:
 
 
 def check_approximate(index: Any, images: list[Any]) -> None:
-    """Refuses before the encoding what would be refused after it."""
+    """Raises before the encoding the errors of a quick search that would come after it."""
     from oamn_plugin.search.faiss_files import check_possible
     from oamn_plugin.search.milvus_index import MilvusIndex
 
@@ -125,7 +125,7 @@ def check_approximate(index: Any, images: list[Any]) -> None:
 
 
 def run_together(count: int, words: list[str]) -> int:
-    """Starts the same command in several processes that share the encoding."""
+    """Runs the same command in several processes that share the encoding."""
     import subprocess
 
     from oamn_plugin.benchmark.processes import child_environment
@@ -171,7 +171,7 @@ def run_query(args: argparse.Namespace) -> int:
 
 
 def run_calibrate(args: argparse.Namespace) -> int:
-    """Learns when nobody in the gallery is near enough, and keeps it with the index."""
+    """Calibrates the threshold for unknown people and stores it with the index."""
     from oamn_plugin.search.calibration import calibrate, own_images, save_threshold
 
     index, encoder = index_and_model(args)
@@ -235,7 +235,7 @@ def check_positive(args: argparse.Namespace, *names: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Fails now rather than after the work if a file cannot be written; leaves none behind."""
+    """Raises OSError if a file cannot be written, before the work is done; leaves no file behind."""
     new = not path.exists()
     with open(path, "ab"):
         pass

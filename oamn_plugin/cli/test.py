@@ -2,10 +2,10 @@
 
 oamn test --on PartialREIDOccluded PartialREID --root ~/datasets
 oamn test --on Market1501 --weights model.onnx --unification none matched
-oamn test --on PartialiLIDS --config-file configs/Market1501/SBS_R50.yml --weights model_final.pth
+oamn test --on PartialiLIDS --config-file Market1501/SBS_R50 --weights model_final.pth
 
-No toolbox is needed for the packaged model and for network files. The scores of every query go to
-OUTPUT/KIND/per_query, the means to OUTPUT/KIND/results.json.
+The packaged model and network files need no toolbox. Scores are written to OUTPUT/KIND/results.json, those of every
+query to OUTPUT/KIND/per_query, where KIND is the unification.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ oamn train market1501/oamn_R50 SOLVER.MAX_EPOCH 60         with another value of
 oamn train --config-file my.yml --resume                   a file of your own
 oamn train oamn --eval-only MODEL.WEIGHTS logs/oamn/model_final.pth
 
-The toolbox is told from the keys: fastreid's are in upper case, torchreid's in lower case.
+The keys tell which toolbox is meant: fastreid's are in upper case, torchreid's in lower case.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or the name of a configuration")
     parser.add_argument("--list", action="store_true", help="list the configurations of the package by name")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the output folder")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint of the run")
     parser.add_argument("--eval-only", action="store_true", help="only test the weights that the configuration names")
     parser.add_argument("--num-gpus", type=int, default=1, help="fastreid: processes on this machine (GPUs or CPU)")
     parser.add_argument(
-        "--dist-url", default="auto", help="fastreid: where the processes meet; auto: a free local port"
+        "--dist-url", default="auto", help="fastreid: address where processes meet (auto: a free local port)"
     )
     keys = "name of a configuration (or --config-file), then configuration keys and their values"
     parser.add_argument("opts", nargs="*", metavar="[CONFIG] KEY VALUE", help=keys)

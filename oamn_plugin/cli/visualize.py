@@ -1,8 +1,8 @@
 """Draws pictures for papers and for debugging.
 
-oamn visualize ranks IMAGE... --index INDEX --out ranks.png       rank lists, hits and misses framed
+oamn visualize ranks IMAGE... --index INDEX --out ranks.png       rank lists; right matches green, wrong ones red
 oamn visualize masks IMAGE... --out masks.png                     masks over an image for the nine types
-oamn visualize augmentation IMAGE... --out views.png              views that training makes of images
+oamn visualize augmentation IMAGE... --out views.png              augmented views, as training makes them
 
 IMAGE is an image file, a folder or a CSV file.
 """
@@ -27,19 +27,21 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     ranks = commands.add_parser("ranks", help="rank lists of queries")
     ranks.add_argument("--index", required=True, metavar="INDEX", help="folder that oamn search index wrote")
-    ranks.add_argument("--topk", type=int, default=10, help="matches a query (default 10)")
-    ranks.add_argument("--plain", action="store_true", help="without unification; default: both, one below the other")
+    ranks.add_argument("--topk", type=int, default=10, help="matches per query (default 10)")
+    ranks.add_argument(
+        "--plain", action="store_true", help="only without unification (default: both, one below the other)"
+    )
     ranks.add_argument("--other-cameras", action="store_true", help="leave out the query's person in its own camera")
     masks = commands.add_parser("masks", help="masks over images for the nine occlusion types")
     views = commands.add_parser("augmentation", help="augmented views; needs no model")
-    views.add_argument("--preset", default="paper", choices=PRESETS, help="reading of the method (default paper)")
+    views.add_argument("--preset", default="paper", choices=PRESETS, help="variant of the method (default paper)")
     views.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("H", "W"), help="default 256 128")
     views.add_argument("--seed", type=int, default=0)
     for command in (ranks, masks, views):
         command.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or CSV files")
         command.add_argument("--out", required=True, type=Path, metavar="FILE", help=".png, .jpg, .webp or .pdf")
-        command.add_argument("--limit", type=int, default=6, help="at most so many images (default 6)")
-        command.add_argument("--height", type=int, default=160, help="pixels of every picture (default 160)")
+        command.add_argument("--limit", type=int, default=6, help="draw at most this many images (default 6)")
+        command.add_argument("--height", type=int, default=160, help="height of every picture in pixels (default 160)")
         if command is not views:
             add_model_arguments(command)
     return parser

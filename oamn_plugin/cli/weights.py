@@ -1,10 +1,10 @@
-"""Lists pretrained weights and fetches them.
+"""Lists and downloads pretrained weights.
 
 oamn weights list
 oamn weights get market_bot_R50
 
-Files go to $OAMN_WEIGHTS (default ~/.cache/oamn/weights), or to the folder of --to; those that are there already need
-no network. MODEL.INIT, MODEL.WEIGHTS, model.init, model.load_weights and --weights take the same names.
+Files are kept in $OAMN_WEIGHTS (default ~/.cache/oamn/weights), or in the folder of --to; files that are there already
+are not downloaded. MODEL.INIT, MODEL.WEIGHTS, model.init, model.load_weights and --weights take the same names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="every name with data set, published scores and licence")
     get = commands.add_parser("get", help="download the files of a name, or find them in $OAMN_WEIGHTS")
     get.add_argument("names", nargs="+", metavar="NAME", help="as `oamn weights list` shows them")
-    get.add_argument("--to", type=Path, metavar="FOLDER", help="another folder, for files that a path names")
+    get.add_argument("--to", type=Path, metavar="FOLDER", help="another folder, for files that a configuration names")
     return parser
 
 

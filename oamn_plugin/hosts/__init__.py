@@ -1,1 +1,1 @@
-"""Adapters: one folder a toolbox. Nothing below this package imports a toolbox."""
+"""Adapters: one folder for each toolbox. Nothing below this package imports a toolbox."""

@@ -20,11 +20,11 @@ NETWORK_FILES = (".onnx", ".xml")
 
 
 class ModelChoiceError(ExpectedError, ValueError):
-    """Half of what names a model."""
+    """The arguments that name a model are incomplete or do not fit together."""
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds the arguments that name a model and say how it is unified, in one way or several, to a command."""
+    """Adds to a command the arguments that name a model and its unification (several kinds of it with ``several``)."""
     group = parser.add_argument_group("model", "none: the small model that ships with the package")
     group.add_argument(
         "--weights",
@@ -82,7 +82,7 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
 
 
 def index_model(index: str | Path) -> dict[str, Any] | None:
-    """What an index says of the model it was built with; None where there is no index, or it does not say.
+    """What an index stores about the model it was built with; None without an index, or if it stores nothing.
 
     Raises:
         GalleryIndexError: a folder that is no index.
@@ -155,7 +155,7 @@ def unified_as(encoder: ImageEncoder, **settings: Any) -> ImageEncoder:
 
 
 def card_of(args: argparse.Namespace) -> dict[str, Any] | None:
-    """What the arguments say of the input of a network file; None: nothing.
+    """The input of a network file as the arguments describe it; None if they do not.
 
     Raises:
         ModelChoiceError: some of it and not all.

@@ -1,4 +1,4 @@
-"""The hosts as a benchmark suite asks them: what a configuration says, and whether it would work."""
+"""The toolboxes as a benchmark suite needs them: the values of a configuration, and whether it would work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class FastReID:
-    """fastreid, loaded when it is first asked."""
+    """fastreid, imported on first use."""
 
     def resolve(self, config: str, options: Sequence[str]) -> dict[str, Any]:
         """Every key with its value, the preset's options in full."""
@@ -19,7 +19,7 @@ class FastReID:
         return flat(resolved(load_config(config, options)))
 
     def check(self, config: str, options: Sequence[str], train: bool) -> None:
-        """The preflight of ``oamn train``; without ``train`` that of a test, its weights apart."""
+        """The checks of ``oamn train`` before a training; without ``train``, before a test, but not of its weights."""
         from oamn_plugin.hosts.fastreid.config import load_config
         from oamn_plugin.hosts.fastreid.preflight import check_data, check_settings, preflight
         from oamn_plugin.hosts.shared.preflight import refuse
@@ -33,7 +33,7 @@ class FastReID:
 
 
 class Torchreid:
-    """torchreid, loaded when it is first asked."""
+    """torchreid, imported on first use."""
 
     def resolve(self, config: str, options: Sequence[str]) -> dict[str, Any]:
         """Every key with its value, the preset's options in full."""

@@ -1,4 +1,4 @@
-"""Backbones that fastreid lacks, in its own registry, and pretrained weights for all of them that really fit.
+"""Backbones that fastreid lacks, in its registry; and for every backbone, pretrained weights that must fit.
 
 The host's builders read ``MODEL.BACKBONE.PRETRAIN_PATH`` with a bare ``torch.load`` and keep random weights where names
 or shapes differ. Each is wrapped: the file is read by this plugin's loader, and must hold every tensor.
@@ -63,7 +63,7 @@ def _download(name: str) -> dict[str, Any]:
 
 
 def with_fitting_weights(builder: Callable[[CfgNode], nn.Module]) -> Callable[[CfgNode], nn.Module]:
-    """A builder of the registry whose ``PRETRAIN_PATH`` must fit and whose downloads fail with one message.
+    """Wraps a builder: the file of ``PRETRAIN_PATH`` must fit, and a failed download is one message.
 
     The builder raises:
         CheckpointError: a file that is missing, damaged, hostile or of another backbone.

@@ -34,7 +34,7 @@ _MODULES = ("fastreid.engine", "fastreid.modeling", "fastreid.data", "fastreid.e
 
 @contextmanager
 def shims() -> Iterator[None]:
-    """The names that the host imports and a current stack no longer has, for the length of the import only."""
+    """Inside, the names exist that the host imports and current packages no longer have."""
     missing_mapping = not hasattr(collections, "Mapping")
     missing_six = importlib.util.find_spec("torch._six") is None
     if missing_mapping:

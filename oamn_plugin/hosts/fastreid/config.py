@@ -1,4 +1,4 @@
-"""Every configuration key of the plugin, each commented once, and the loader that explains a wrong one."""
+"""Every configuration key of the plugin, each with a comment, and the loader with its error messages."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _add_test_keys(cfg: CfgNode) -> None:
 
 
 def oamn_options(cfg: CfgNode) -> Options:
-    """The method's options as a configuration states them: its preset, the given keys, the losses it names.
+    """The method's options of a configuration: its preset, changed by the given keys and by the losses it names.
 
     Raises:
         ConfigError: unknown preset or a value out of range.
@@ -166,7 +166,7 @@ def oamn_options(cfg: CfgNode) -> Options:
 
 
 def resolved(cfg: CfgNode) -> CfgNode:
-    """The configuration with every option of OAMN stated, as a run keeps it: what a preset says may change later."""
+    """The configuration with every option of OAMN written out, as a run stores it: presets may change later."""
     if cfg.MODEL.META_ARCHITECTURE != "OAMN":
         return cfg
     cfg = cfg.clone()
@@ -186,7 +186,7 @@ def unification(cfg: CfgNode) -> Unification:
 
 
 def _options_of_losses(names: tuple[str, ...], options: Options, given: dict[str, Any]) -> dict[str, Any]:
-    """What a list of ``MODEL.LOSSES.NAME`` changes of the options: weights of 0, and the grouping of the triplets."""
+    """Options that a list in ``MODEL.LOSSES.NAME`` changes: weights become 0, and the grouping of the triplets."""
     unknown = set(names) - set(OAMN_LOSSES)
     if unknown:
         raise ConfigError(

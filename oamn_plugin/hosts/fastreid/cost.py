@@ -1,4 +1,4 @@
-"""What a network costs: its size and the work of one image; ``cost.json`` of a run folder."""
+"""The cost of a network: parameters and operations for one image; ``cost.json`` of a run folder."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from oamn_plugin.retrieval.unification import Unification
 
 
 class Embedding(NamedTuple):
-    """A model as retrieval speaks to it.
+    """A model with what retrieval needs to know of it.
 
     Attributes:
         model: the embedding model.

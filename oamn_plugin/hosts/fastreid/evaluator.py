@@ -109,7 +109,7 @@ EVALUATOR_REGISTRY.register(OcclusionUnifiedEvaluator)
 
 
 def evaluation_settings(cfg: CfgNode, embedding: Embedding) -> EvaluationSettings:
-    """What ``TEST`` says of an evaluation."""
+    """The settings of an evaluation in the section ``TEST``."""
     test = cfg.TEST
     expansion = {"k": test.AQE.QE_K, "alpha": test.AQE.ALPHA, "times": test.AQE.QE_TIME}
     return EvaluationSettings(

@@ -21,7 +21,7 @@ SHOWN, HEIGHT = 8, 160
 
 
 def rank_list_picture(run: Path, data_set: str) -> Picture:
-    """Rank lists of the query of a data set to whose first matches unification adds most.
+    """Rank lists of that query of a data set which gains most from unification in its first matches.
 
     Args:
         run: folder of a training, with ``config.yaml`` and ``model_final.pth``.

@@ -1,4 +1,4 @@
-"""Layers that rest at the start of a run (``MODEL.FREEZE_LAYERS``, ``SOLVER.FREEZE_ITERS``).
+"""Layers that are frozen at the start of a run (``MODEL.FREEZE_LAYERS``, ``SOLVER.FREEZE_ITERS``).
 
 The host's own way counts the steps inside the optimiser, so that a resumed run freezes anew, and matches the beginning
 of names, so that ``b1`` freezes ``b1_head`` too and nothing of MGN learns. Here the trainer's step counts, and names of
@@ -31,7 +31,7 @@ def in_layers(name: str, layers: Sequence[str]) -> bool:
 
 
 def mark_groups(groups: Sequence[dict[str, Any]], model: nn.Module, layers: Sequence[str]) -> None:
-    """Writes into parameter groups of one parameter each whether it rests.
+    """Marks each parameter group (of one parameter) as frozen or not.
 
     Raises:
         ConfigError: the model has no such layer; the message names the nearest.
@@ -63,7 +63,7 @@ class FreezeHook(HookBase):
         optimizer.register_step_pre_hook(self._drop_gradients)
 
     def before_step(self) -> None:
-        """Each time anew: a test in between puts the whole model back to training."""
+        """At every step, because a test in between sets the whole model back to training mode."""
         resting = self.trainer.iter < self.steps
         if resting or self.resting:
             for layer in self.layers:

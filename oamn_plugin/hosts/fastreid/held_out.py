@@ -1,4 +1,4 @@
-"""A trained run on the people that it held out, their queries hidden in seven ways: what options are chosen by."""
+"""A run scored on its held-out people, with queries occluded in seven ways; made for choosing options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes on CPUs or GPUs; one that dies takes all down, with its error on screen."""
+"""Several processes on CPUs or GPUs; if one dies, all end, and its error is shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GRACE = 20.0
 
 
 class ProcessDiedError(ExpectedError, RuntimeError):
-    """One of several processes ended without an error of its own; the message says which and by what."""
+    """One of several processes ended without a Python error; the message says which, and its signal or exit code."""
 
 
 class _Report(NamedTuple):
@@ -181,7 +181,7 @@ def _end(code: int) -> None:
 
 
 def _stop_with_parent() -> None:
-    """A parent that was killed can pass nothing on: its end is a request to stop, so that the state is saved."""
+    """Treats the end of the parent as a request to stop and save: a parent that was killed sends no signal."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

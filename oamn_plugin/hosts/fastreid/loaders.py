@@ -1,4 +1,4 @@
-"""Loaders: plain worker pipelines on any device, numbered draws for training, whole batches shared out for testing."""
+"""Data loaders for any device: numbered draws for training; for testing, whole batches divided among processes."""
 
 from __future__ import annotations
 

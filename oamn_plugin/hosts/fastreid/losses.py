@@ -1,4 +1,4 @@
-"""The loss registry, and how a fastreid baseline takes a loss that its own code does not know."""
+"""The loss registry, and the registered losses for fastreid's own meta-architectures."""
 
 from __future__ import annotations
 

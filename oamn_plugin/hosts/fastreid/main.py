@@ -89,7 +89,7 @@ def _set_up(args: Namespace, cfg: CfgNode) -> None:
 
 
 def set_seed(cfg: CfgNode, resume: bool = False) -> CfgNode:
-    """Seeds every generator from ``SEED``; a negative one becomes the resumed run's own, or else a drawn one."""
+    """Seeds every generator from ``SEED``; a negative value means the seed of the resumed run, else a random one."""
     if cfg.SEED < 0:
         own = (load_newest(Path(cfg.OUTPUT_DIR)) or {}).get("seed") if resume else None
         cfg = altered(cfg, {"SEED": comm.shared_random_seed() % 2**31 if own is None else own})

@@ -1,4 +1,4 @@
-"""Everything that would fail hours later, checked before the first step and told in one message."""
+"""Checks before the first step everything that would fail hours later; all findings are one message."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _wrong_pipeline(cfg: CfgNode) -> list[str]:
 
 
 def check_data(cfg: CfgNode, train: bool) -> list[str]:
-    """Findings in the data: missing folders, empty splits, queries that nothing can find, too large batches."""
+    """Findings in the data: missing folders, empty splits, queries without a match, too large batches."""
     found = shared.wrong_objects("INPUT.OCCLUSION.OBJECTS", cfg.INPUT.OCCLUSION.OBJECTS) if train else []
     parts: dict[tuple[str, str], list[Record]] = {}
     for name in cfg.DATASETS.TESTS:

@@ -12,7 +12,7 @@ logger = logging.getLogger("fastreid.oamn")
 
 
 class ProgressPrinter(EventWriter):
-    """Writes what a person wants to know of a running training.
+    """Prints losses, accuracy, throughput and the time left of a running training.
 
     Args:
         max_iter: optimiser steps of the whole run.

@@ -1,4 +1,4 @@
-"""What each number, word and list of a configuration may be; checked before any data is read.
+"""The valid range of each number, word and list of a configuration, checked before any data is read.
 
 yacs has checked the types by then; a key without a default takes anything and is checked in config.py.
 """
@@ -76,7 +76,7 @@ def wrong_ranges(cfg: CfgNode) -> list[str]:
 
 
 def wrong_choices(cfg: CfgNode) -> list[str]:
-    """A line for each word that is none of its key's."""
+    """A line for each word that is not valid for its key."""
     return [
         f"{key} must be one of {', '.join(choices)}, got {value_of(cfg, key)!r}"
         for key, choices in CHOICES.items()
@@ -139,13 +139,13 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
 
 
 def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
-    """What an evaluation would refuse, a line each."""
+    """A line for each setting that an evaluation would refuse."""
     rerank = Reranking() if cfg.TEST.RERANK.ENABLED else None
     return EvaluationSettings(settings, rerank=rerank, expansion={} if cfg.TEST.AQE.ENABLED else None).problems()
 
 
 def idle_settings(cfg: CfgNode) -> list[str]:
-    """A line for each setting of the training that another one makes ineffective."""
+    """A line for each training setting that has no effect because of another one."""
     oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
     options = (oamn_options(cfg), preset(cfg.MODEL.OAMN.PRESET)) if oamn else None
     found = idle_occlusion("INPUT.OCCLUSION.", cfg.INPUT.OCCLUSION, "MODEL.OAMN.", options)

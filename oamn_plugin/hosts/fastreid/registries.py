@@ -1,4 +1,4 @@
-"""Registries of the host's own kind for what the host has none: transforms, samplers, losses, evaluators.
+"""Registries, of the host's kind, for what the host has none: transforms, samplers, losses, evaluators.
 
 The host's entries are in them too, so that a YAML file names ours and the host's alike.
 """

@@ -20,7 +20,7 @@ logger = logging.getLogger("fastreid.oamn")
 
 
 def leave_now(number: int, frame: FrameType | None) -> None:
-    """Answers a request to stop where nothing is there to be saved; :class:`CheckpointHook` answers while training."""
+    """Ends the process on a request to stop while nothing is to be saved; in training :class:`CheckpointHook` does."""
     logger.warning("%s: stopped outside training; go on with --resume. Exit code %d", _name(number), INTERRUPTED)
     raise SystemExit(INTERRUPTED)
 
@@ -46,7 +46,7 @@ class WriterHook(PeriodicWriter):
 class SelectionHook(HookBase):
     """Every ``TEST.EVAL_PERIOD`` epochs: scores on held-out training identities; keeps the best weights.
 
-    Without held-out identities the test sets are scored instead, to be looked at; nothing is chosen by them.
+    Without held-out identities the test sets are scored for information; no weights are chosen by them.
     """
 
     trainer: Any
@@ -91,11 +91,11 @@ class CheckpointHook(HookBase):
         self._answering = contextlib.ExitStack()
 
     def before_train(self) -> None:
-        """Takes over the signals that ask a run to stop."""
+        """Installs handlers for the signals that ask a run to stop."""
         self._answering.enter_context(answering(self._ask))
 
     def after_step(self) -> None:
-        """Saves where the period says so, and saves and leaves when asked to; an epoch's last step is after_epoch's."""
+        """Saves at the period; saves and ends on a request to stop. ``after_epoch`` handles an epoch's last step."""
         trainer, cfg = self.trainer, self.trainer.cfg
         step = trainer.iter + 1
         if step % trainer.iters_per_epoch == 0:
@@ -122,7 +122,7 @@ class CheckpointHook(HookBase):
             self._leave(asked)
 
     def after_train(self) -> None:
-        """Gives the signals back."""
+        """Restores the earlier signal handlers."""
         self._answering.close()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

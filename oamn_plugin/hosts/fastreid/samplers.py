@@ -1,4 +1,4 @@
-"""Training order: the host's samplers by name, seeded, apart from every other random number, and numbered.
+"""Training order: the host's samplers by name, with a random generator of their own and numbered draws.
 
 Each index comes with the number of its draw, so that a worker seeds itself from the draw and the number of workers
 changes nothing, and so that a resumed run goes on at the very next image. With several processes each draws the whole

@@ -1,4 +1,4 @@
-"""Optimiser and learning rate: the host's own, on parameters that are really updated, and OAMN's schedule."""
+"""Optimiser and schedules of the host, on parameters that are really updated, and the schedule of OAMN."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _set_part_rates(groups: list[dict[str, Any]], model: nn.Module, backbone: fl
 
 
 def merge_groups(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One group for each set of equal settings, parameters in their order: the same mathematics, far fewer kernels."""
+    """Merges groups with equal settings, parameters in their order: the same result with far fewer kernel calls."""
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for group in groups:
         settings = {key: value for key, value in group.items() if key != "params"}

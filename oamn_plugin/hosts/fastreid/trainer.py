@@ -203,7 +203,7 @@ class Trainer(DefaultTrainer):
         return evaluator.run(self.bare_model)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as plain data."""
+        """The complete state of the training, as plain data."""
         scaler = self._trainer.grad_scaler
         return {
             "model": self.bare_model.state_dict(),
@@ -234,7 +234,7 @@ class Trainer(DefaultTrainer):
             trim_metrics(self.output, "iteration", step)
 
     def _start_from_weights(self) -> None:
-        """The weights of ``MODEL.WEIGHTS`` as they are, or whatever fits of those of ``MODEL.INIT``."""
+        """Loads all weights of ``MODEL.WEIGHTS``, or those of ``MODEL.INIT`` that fit."""
         if self.cfg.MODEL.WEIGHTS:
             load_weights(self.bare_model, self.cfg.MODEL.WEIGHTS)
             logger.info("Loaded weights from %s", self.cfg.MODEL.WEIGHTS)
@@ -242,7 +242,7 @@ class Trainer(DefaultTrainer):
             logger.info(start_from(self.bare_model, self.cfg.MODEL.INIT))
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
-        """Raises ConfigError where another step would follow than in the run that was stopped."""
+        """Raises ConfigError if the configuration would change the next step of the run that is resumed."""
         now = self._identity()
         changed = [f"{name} {state[name]} then, {now[name]} now" for name in now if state.get(name) != now[name]]
         if changed:
@@ -277,7 +277,7 @@ class Trainer(DefaultTrainer):
 
 
 def distribute(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model as one of several processes trains it: together they compute what one does, see distributed.py."""
+    """The model for distributed training that matches one process, see distributed.py."""
     apart = compute_as_one(model)
     if apart:
         logger.warning("%d layers normalise each process's share by itself, such as %s", len(apart), apart[0])

@@ -1,4 +1,4 @@
-"""A ``DataLoader`` whose workers neither hide an error nor live longer or shorter than the process they work for."""
+"""A ``DataLoader`` whose workers pass errors on as they are, ignore Ctrl-C, and end with their process."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _first_error_or(collate: Callable[[list[Any]], Any], batch: list[Any]) -> An
 
 @functools.cache
 def _end_workers_with_process(pid: int) -> None:
-    """Once a process: at its exit, workers that are left are killed; the SIGTERM they would get is one they ignore."""
+    """Once per process: kills remaining workers at its exit, since they ignore the SIGTERM that they would get."""
     multiprocessing.util.Finalize(None, _kill_workers, exitpriority=100)
 
 

@@ -1,1 +1,1 @@
-"""What adapters share and no toolbox is needed for: errors, checkpoints, evaluation, result files."""
+"""Code that both adapters use and that needs no toolbox: errors, checkpoints, evaluation, result files."""

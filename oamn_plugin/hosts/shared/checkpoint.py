@@ -1,4 +1,4 @@
-"""Checkpoints that survive: written aside, synced, renamed, with checksums inside; the newest whole one is found again.
+"""Checkpoints that survive crashes: written to a temporary file, synced, renamed; the newest undamaged one is loaded.
 
 The checksums are those of the zip file that ``torch.save`` writes (a CRC-32 of every entry), so that a file and its
 checksum cannot come apart; torch itself does not look at them when it loads.
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Torch's reason in our words: its own advise to load the file without ``weights_only``, which would run it."""
+    """Torch's reason, without its advice to load the file without ``weights_only``, which would run its code."""
     text = str(error)
     if "weights_only" not in text and "Weights only" not in text:
         return text.splitlines()[0] if text else type(error).__name__
@@ -84,7 +84,7 @@ def _reason(error: Exception) -> str:
 
 
 def _damage(content: bytes) -> str:
-    """What is wrong with the bytes of a file; nothing for formats without checksums (old ``torch.save``)."""
+    """How a file is damaged; empty if it is not, or if its format has no checksums (old ``torch.save``)."""
     if not content:
         return "the file is empty"
     if content[:2] != b"PK":
@@ -109,7 +109,7 @@ def _numpy_scalars() -> AbstractContextManager[None]:
 
 
 def require_keys(state: Mapping[str, Any], keys: Iterable[str], source: object) -> None:
-    """Raises CheckpointError where a resumable state lacks entries: a file of weights only, for one."""
+    """Raises CheckpointError if entries of a resumable state are missing, as in a file of weights alone."""
     lacking = [key for key in keys if key not in state]
     if lacking:
         raise CheckpointError(
@@ -124,7 +124,7 @@ def step_number(path: Path) -> int:
 
 
 def save_step(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
-    """Saves the resumable state of a step (or epoch); of the others only the newest before it stay, ``keep`` in all.
+    """Saves the resumable state of a step (or epoch); keeps only it and the newest before it, ``keep`` in all.
 
     Raises:
         WriteError: see :func:`oamn_plugin.files.write_atomically`; no older checkpoint is removed.
@@ -144,7 +144,7 @@ def step_files(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest whole checkpoint of a run, or None; a damaged one is named in a warning and the one before it used.
+    """The newest undamaged checkpoint of a run, or None if there is none; a warning names each damaged one.
 
     Raises:
         CheckpointError: there are checkpoints and none is whole. To start afresh then is a decision, not a default.

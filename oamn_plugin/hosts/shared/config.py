@@ -52,7 +52,7 @@ def config_file_of(name: str, beside: Path | None = None) -> str:
 
 
 def read_yaml(path: str) -> dict[Any, Any]:
-    """The keys of a YAML file, less those of earlier versions that say nothing; nothing in it is executed.
+    """The keys of a YAML file, without keys of earlier versions that have no effect; nothing in it is executed.
 
     Raises:
         ConfigError: missing, unreadable, no YAML, no mapping of keys, or a key that is gone with another value than
@@ -141,7 +141,7 @@ def stated_unification(section: Mapping[str, Any], prefix: str, options: Options
 
 
 def case_of(prefix: str) -> Callable[[str], str]:
-    """How a host writes its keys, told from a prefix of their full names: in upper or in lower case."""
+    """The function that gives keys the case of a prefix of their full names: upper or lower, as the host has it."""
     return str.upper if prefix.isupper() else str.lower
 
 

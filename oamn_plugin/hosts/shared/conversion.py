@@ -1,4 +1,4 @@
-"""OAMN's checkpoint from one toolbox to the other: the network is the core's in both, only its wrapping differs.
+"""Converts checkpoints of OAMN between toolboxes: the network is the same in both, only its wrapping differs.
 
 fastreid keeps ``{"model": {"oamn.<entry>": ...}}``, torchreid ``{"state_dict": {"<entry>": ...}}``. One thing the
 weights do not tell: fastreid's own ResNet pools its stem without padding (``ceil``), torchreid's and torchvision's pad
@@ -20,7 +20,7 @@ _STEM, _STAGE = "encoder_low.bn1.", "encoder_low.layer1."
 
 
 def host_of_checkpoint(content: Mapping[str, Any]) -> str:
-    """Which toolbox a checkpoint of OAMN is of: ``fastreid`` or ``torchreid``.
+    """The toolbox that wrote a checkpoint of OAMN: ``fastreid`` or ``torchreid``.
 
     Raises:
         CheckpointError: of neither, or of another model than OAMN.

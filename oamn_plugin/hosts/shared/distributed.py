@@ -53,7 +53,7 @@ def any_process(value: int) -> int:
 
 
 def gather_objects(content: Any) -> list[Any]:
-    """Something of every process, in their order."""
+    """An object from every process, in the order of their ranks."""
     if world_size() == 1:
         return [content]
     everywhere: list[Any] = [None] * world_size()
@@ -62,7 +62,7 @@ def gather_objects(content: Any) -> list[Any]:
 
 
 def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
-    """An array of every process, all of one shape and type."""
+    """An array from every process, in the order of their ranks; all have the same shape and type."""
     own = torch.from_numpy(np.ascontiguousarray(array))
     if dist.get_backend() == "nccl":
         own = own.cuda()

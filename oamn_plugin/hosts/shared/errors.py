@@ -1,4 +1,4 @@
-"""What a user can mend, whatever the toolbox: each message says what is wrong, where, and what to do."""
+"""Errors that a user can correct, in either toolbox: each message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 

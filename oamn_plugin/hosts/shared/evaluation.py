@@ -91,7 +91,7 @@ class EvaluationSettings:
     precision: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def problems(self) -> list[str]:
-        """What does not go together, a line each; empty where all is well."""
+        """A line for each combination of settings that is impossible; empty if there is none."""
         kind = self.unification.kind
         found = []
         if kind == "matched" and self.rerank is not None:

@@ -1,4 +1,4 @@
-"""Findings that every host can make before the first step; a host adds those of its own keys."""
+"""Checks before the first step that both hosts share; each host adds those of its own keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABEL_LIMIT = 2**63
 
 
 class PreflightError(ConfigError):
-    """What stands in the way of a run, one line a finding."""
+    """A run cannot start; the message has one line for each finding."""
 
 
 def refuse(findings: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ def too_small_batch(key: str, images: int) -> list[str]:
 def idle_occlusion(
     keys: str, settings: Mapping[str, Any], method: str, options: tuple[Options, Options] | None
 ) -> list[str]:
-    """A finding for each setting of the occlusion in training that another one makes ineffective.
+    """A finding for each setting of the training occlusion that has no effect because of another one.
 
     Args:
         keys: prefix of the occlusion's own keys, ``INPUT.OCCLUSION.`` or ``occlusion.``.
@@ -97,7 +97,7 @@ def unusable_folder(key: str, folder: str, train: bool) -> list[str]:
 
 
 def failure(check: Callable[[], object]) -> list[str]:
-    """The message of the expected error that a call ends with; nothing where it ends well."""
+    """The message of the :class:`ExpectedError` that a call raises; empty if it raises none."""
     try:
         check()
     except ExpectedError as error:

@@ -56,7 +56,7 @@ def set_random_state(state: Mapping[str, Any], generators: Mapping[str, torch.Ge
 
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
-    """What happens inside draws random numbers without changing those that come after."""
+    """Random numbers drawn inside do not change those drawn afterwards."""
     state = random_state({}, every_gpu=True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: ``results.json`` and, for intervals and tests, the figures of every query."""
+"""The files of an evaluation: ``results.json`` and, for intervals and tests, the scores of every query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a run: who holds it, what an earlier run left in it, and its file of metrics."""
+"""The folder of a run: its lock, the files of an earlier run, and ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METRICS = "metrics.json"
 
 @contextlib.contextmanager
 def holding_run(folder: Path) -> Iterator[None]:
-    """Inside, the run folder belongs to this process, and what killed writes left in it is gone.
+    """Holds the lock of the run folder and removes files that killed writes have left in it.
 
     Raises:
         BusyError: another training runs in it; the message says which process on which machine.

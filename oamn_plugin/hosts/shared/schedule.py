@@ -1,4 +1,4 @@
-"""The learning rate of the released OAMN code, and what a scheduler has to remember."""
+"""The learning rate of the released OAMN code, and the state of a scheduler."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def oamn_rate(epoch: int, max_epoch: int = 30) -> float:
 
 
 def scheduler_state(scheduler: Any) -> dict[str, Any]:
-    """What a learning rate scheduler has to remember, as plain data; empty without one."""
+    """The state of a learning rate scheduler, as plain data; empty without one."""
     names = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
     return {name: vars(scheduler)[name] for name in names if name in vars(scheduler)} if scheduler else {}

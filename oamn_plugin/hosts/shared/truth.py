@@ -1,4 +1,4 @@
-"""Mask and occlusion types against what really covers the person, where a program has put it there."""
+"""Scores of masks and occlusion types against the true occluder, for queries that were occluded by a program."""
 
 from __future__ import annotations
 
@@ -79,6 +79,6 @@ def _generated(query: Sequence[Record]) -> list[Known]:
 
 
 def _occluded(query: Sequence[Record], occluder: OccludeQuery) -> list[Known]:
-    """The truth of what an occluder does, which is the same every time; empty where it covers nothing."""
+    """The truth for queries covered by ``occluder``, which repeats itself exactly; empty if it covers nothing."""
     layers = [occluder(read_image(record.path), record.path).covered for record in query]
     return [Known(nearest_type(one), ~one, one) for one in layers if one is not None]

@@ -1,4 +1,4 @@
-"""Weights into a model, whatever toolbox wrote them: pure functions on state dicts, and the one that loads a file."""
+"""Loads weights of any toolbox into a model: pure functions on state dicts, and those that read files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def missing_entries(own: State, state: State) -> list[str]:
 
 
 def fitting(own: State, state: State, source: object) -> dict[str, Tensor]:
-    """What of a state goes into a model; its classifier may be of another size, the rest must fit.
+    """The entries of a state that go into a model; its classifier may have another size, the rest must fit.
 
     Args:
         own: the model's state dict.
@@ -122,7 +122,7 @@ def start_from(model: nn.Module, weights: str) -> str:
 
 @contextlib.contextmanager
 def fetching(what: str, advice: str) -> Iterator[None]:
-    """Inside, whatever a network or a hub raises becomes a ConfigError that names the weights and says what to do."""
+    """Turns any error of a download into a ConfigError that names the weights and says what to do."""
     try:
         yield
     except ExpectedError:

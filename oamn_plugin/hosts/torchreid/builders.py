@@ -1,4 +1,4 @@
-"""From a configuration to the host's parts: data, model, optimiser, learning rate, engine."""
+"""Builds the host's parts from a configuration: data, model, optimiser, learning rate, engine."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def build_datamanager(cfg: CfgNode) -> Any:
 
 
 def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
-    """The named model, on its device; weights of ImageNet only where it will be trained from them."""
+    """The named model, on its device; with ImageNet weights only if it will be trained from them."""
     pretrained = cfg.model.pretrained and not (
         cfg.model.init or cfg.model.load_weights or cfg.model.resume or cfg.test.evaluate
     )

@@ -60,7 +60,7 @@ def host_module(name: str) -> ModuleType:
 
 
 def model_factory() -> dict[str, Any]:
-    """The host's own dict from model name to builder, which it gives no function to add to.
+    """The host's dict from model name to builder; the host has no function to add to it.
 
     Raises:
         HostMissingError: this torchreid keeps its models elsewhere.

@@ -1,4 +1,4 @@
-"""Configuration: torchreid's own keys, those of this plugin beside them, and a loader that explains a wrong one."""
+"""Configuration: torchreid's keys and those of this plugin, and the loader with its error messages."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def oamn_options(cfg: CfgNode) -> Options:
 
 
 def resolved(cfg: CfgNode) -> CfgNode:
-    """The configuration with every option of OAMN stated, as a run keeps it: what a preset says may change later."""
+    """The configuration with every option of OAMN written out, as a run stores it: presets may change later."""
     if not cfg.model.name.startswith("oamn_"):
         return cfg
     cfg = cfg.clone()

@@ -60,7 +60,7 @@ class OccludedPedestrians(RecordDataset):
 
 
 class OccludedPedestriansHolistic(OccludedPedestrians):
-    """The same gallery, asked with whole people."""
+    """The same gallery, with queries of whole people."""
 
     holistic = True
 

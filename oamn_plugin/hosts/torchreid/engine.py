@@ -1,4 +1,4 @@
-"""The engines: OAMN's own, and the host's two with the core's tests and plain checkpoints."""
+"""The engines: one for OAMN, and the host's two with this package's evaluation and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oamn_plugin.modeling import OAMN
 
 
 class BatchTraining(CoreTraining):
-    """Mixed into an engine of the host, before it: what is random about its images is drawn for whole batches.
+    """Mixed into an engine of the host, before it: draws the random augmentation for whole batches.
 
     Attributes:
         transform: makes the views of a batch.
@@ -164,7 +164,7 @@ class ImageOAMNEngine(BatchTraining, torchreid.engine.Engine):
     def two_stepped_transfer_learning(
         self, epoch: int, fixbase_epoch: int, open_layers: Any, model: nn.Module | None = None
     ) -> None:
-        """The host's, which opens every parameter: those that the method never trains are closed again."""
+        """The host's, which makes every parameter trainable; those that the method never trains are frozen again."""
         super().two_stepped_transfer_learning(epoch, fixbase_epoch, open_layers, model)
         core: Any = self.bare_model
         if core.options.head == "bnneck":

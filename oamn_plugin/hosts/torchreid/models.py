@@ -1,4 +1,4 @@
-"""OAMN on the host's backbones, as the host's model factory builds and its engines use a model."""
+"""OAMN on the host's backbones, built by the host's model factory and usable in its engines."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def build_oamn(
 
 
 def plain_backbone(network: nn.Module) -> nn.Module:
-    """The host's network as the core can cut it: its own layers, those of the head left out, in one row."""
+    """The host's network as one sequence of layers, without those of the head, so that it can be split."""
     kind = type(network).__name__
     if kind == "DenseNet":  # the last ReLU is a function call between features and pooling
         network.features.add_module("last_relu", nn.ReLU())  # type: ignore[operator, union-attr]
@@ -149,7 +149,7 @@ def ceil_pooling(model: TorchreidOAMN) -> bool:
 
 
 def restore_pooling(model: nn.Module, content: Mapping[str, Any]) -> None:
-    """Lets a ResNet's stem pool as fastreid's own ResNet does, where a checkpoint says that its weights need it.
+    """Makes a ResNet's stem pool as fastreid's own ResNet does, if a checkpoint says that its weights need it.
 
     Raises:
         ConfigError: the backbone has no such pooling.

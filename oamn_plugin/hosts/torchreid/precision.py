@@ -1,4 +1,4 @@
-"""Mixed precision for the host's engines, which know none: inside the model, so that losses never see it."""
+"""Mixed precision for the host's engines, which have none: inside the model; losses stay in float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oamn_plugin.modeling.precision import as_float, keep_precise, mixed_precisi
 
 
 def train_in_bfloat16(model: nn.Module) -> nn.Module:
-    """Has a model compute its training steps in bfloat16 on a CPU that has it; changes in place.
+    """Makes a model train in bfloat16 on a CPU that supports it; changes it in place.
 
     Linear layers and their batch norms stay in float32, and so does what the losses get: three digits are too few for
     logits and distances. Evaluation, weights and their names are as they were.

@@ -1,4 +1,4 @@
-"""Everything that would fail hours later, checked before the first step and told in one message."""
+"""Checks before the first step everything that would fail hours later; all findings are one message."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _load_alone(cfg: CfgNode) -> None:
 
 
 def check_data(cfg: CfgNode, datamanager: Any) -> None:
-    """Checks what a data manager found: enough to train on, and queries that can be answered.
+    """Checks the data of a data manager: enough to train on, and queries with a match in the gallery.
 
     Raises:
         PreflightError: every finding in one message.
@@ -115,7 +115,7 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
 
 
 def _wrong_occlusion(cfg: CfgNode) -> list[str]:
-    """A line for each setting of the occlusion in training that is gone, or that another one makes ineffective."""
+    """A line for each setting of the training occlusion that was removed, or has no effect because of another."""
     if cfg.test.evaluate:
         return []
     found = []

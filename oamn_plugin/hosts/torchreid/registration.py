@@ -1,4 +1,4 @@
-"""One call that makes everything known to the host by name."""
+"""Registers models and data sets in the host, by name."""
 
 from __future__ import annotations
 

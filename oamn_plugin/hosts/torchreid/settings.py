@@ -1,4 +1,4 @@
-"""What the host's builders cannot be told: its functions take a name and nothing of the method."""
+"""Settings that the host's builders cannot take as arguments: its functions take a name only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oamn_plugin.datasets.labels import MARKET_PATTERN
 
 @dataclass
 class BuildSettings:
-    """Arguments of whatever the host builds by name after :func:`oamn_plugin.hosts.torchreid.register`.
+    """Arguments for everything that the host builds by name after :func:`oamn_plugin.hosts.torchreid.register`.
 
     Attributes:
         input_size: image height and width in pixels, which the mask module is bound to.

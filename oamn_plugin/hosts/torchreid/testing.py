@@ -1,4 +1,4 @@
-"""How every engine of this adapter tests: by the core's ranking."""
+"""Testing in every engine of this adapter: ranked and scored by this package."""
 
 from __future__ import annotations
 

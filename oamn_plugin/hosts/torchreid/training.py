@@ -1,4 +1,4 @@
-"""How every engine of this adapter trains: the host's loop, resumable checkpoints, checked losses, metrics."""
+"""Training in every engine of this adapter: the host's loop, resumable checkpoints, checked losses, metrics."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class CoreTraining(CoreTesting):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on, as plain data."""
+        """The complete state of the training, as plain data."""
         return {
             **model_state(self.bare_model),
             "epoch": self.epoch + 1,
@@ -146,7 +146,7 @@ class CoreTraining(CoreTesting):
         }
 
     def resume(self, state: dict[str, Any], source: str) -> int:
-        """Puts everything back where a checkpoint of :meth:`state_dict` left it.
+        """Restores the state of :meth:`state_dict` from a checkpoint.
 
         Args:
             state: the content of the checkpoint.
@@ -179,7 +179,7 @@ class CoreTraining(CoreTesting):
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
-    """``{"state_dict": ...}`` as the host keeps it, and what the weights do not say of the network."""
+    """``{"state_dict": ...}`` as the host stores it, and properties of the network that weights do not show."""
     state: dict[str, Any] = {"state_dict": dict(model.state_dict())}
     if isinstance(model, TorchreidOAMN) and ceil_pooling(model):
         state[CEIL_POOLING] = True
