@@ -19,14 +19,16 @@ from oamn_plugin.benchmark.schedule import (
     RunRecord,
     Toolbox,
     check_run,
+    code_state,
     command_text,
     plan_run,
     plan_runs,
+    read_record,
     testing_command,
     training_command,
     write_record,
 )
-from oamn_plugin.benchmark.suite import Suite
+from oamn_plugin.benchmark.suite import Method, Suite
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.locks import LOCK, BusyError, holder, holding
 from oamn_plugin.reporting.tables import Table, to_text
@@ -319,12 +321,7 @@ def report_suite(
     # loads plots and statistics, which running and listing do without
     from oamn_plugin.reporting.compare import write_comparison
 
-    jobs = plan_runs(suite, toolboxes)
-    folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
-    for job in jobs:
-        if job.state in TRAINED:
-            folders[job.method.name].append(job.folder)
-    missing = [job.label for job in jobs if job.state not in TRAINED]
+    folders, missing = _finished(suite, toolboxes)
     notes = [f"{label}: failed" if label in failed else f"{label}: not run yet" for label in missing]
     return write_comparison(
         folders,
@@ -337,6 +334,52 @@ def report_suite(
         notes=notes,
         stream=stream,
     )
+
+
+def write_docs(suite: Suite, toolboxes: Mapping[str, Toolbox], folder: Path, name: str) -> Path:
+    """Writes the page of a suite, from whatever is finished: ``<folder>/<name>.md``.
+
+    Raises:
+        ComparisonError: nothing is finished yet.
+    """
+    from oamn_plugin.reporting.suite_page import write_suite_page
+
+    found, missing = _finished(suite, toolboxes)
+    place = [method.name for method in suite.methods]  # a method and what tests its weights stand together
+    order = sorted(suite.methods, key=lambda one: (place.index(suite.source(one).name), place.index(one.name)))
+    mixed = any(_computes_mixed(suite, toolboxes, method) for method in suite.methods)
+    runs = [run for folders in found.values() for run in folders]
+    states = sorted({state for run in runs if (record := read_record(run)) for state in record.code or ["unknown"]})
+    lead = (
+        f"Written by `oamn benchmark {name} --docs {folder.as_posix()}` from {len(runs)} run folders, seeds "
+        f"{', '.join(map(str, suite.seeds))}, in {'mixed precision' if mixed else 'float32'}; "
+        f"{'one state' if len(states) == 1 else f'{len(states)} states'} of the code ({', '.join(states)})."
+    )
+    path = folder / f"{name}.md"
+    write_suite_page(
+        path, {method.name: found[method.name] for method in order}, suite.baseline, suite.name, lead, suite.parts,
+        {method.name: command_text(suite, method) for method in suite.methods},
+        [f"{label}: not run yet" for label in missing],
+    )  # fmt: skip
+    return path
+
+
+def _computes_mixed(suite: Suite, toolboxes: Mapping[str, Toolbox], method: Method) -> bool:
+    """Whether a configuration trains or tests in less than float32."""
+    values = toolboxes[method.host].resolve(method.config, suite.options(method))
+    return any(values.get(key) for key in ("SOLVER.AMP.ENABLED", "TEST.AMP", "train.amp", "test.amp"))
+
+
+def _finished(suite: Suite, toolboxes: Mapping[str, Toolbox]) -> tuple[dict[str, list[Path]], list[str]]:
+    """Folders of the finished runs by method, and the labels of the others."""
+    folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
+    missing = []
+    for job in plan_runs(suite, toolboxes):
+        if job.state in TRAINED:
+            folders[job.method.name].append(job.folder)
+        else:
+            missing.append(job.label)
+    return folders, missing
 
 
 _WORDS = {
@@ -356,6 +399,8 @@ def _start(suite: Suite, place: str, job: Job, lock: contextlib.ExitStack) -> _A
     """Starts a run; its record says at every moment how far it is."""
     if job.state == "changed":
         _set_aside(job.folder)
+    if (state := code_state()) not in job.record.code:
+        job.record.code.append(state)
     write_record(job.folder, job.record)
     command = testing_command(suite, job) if job.state == "untested" else training_command(suite, job)
     child = Child(command, job.folder / CONSOLE, child_environment(suite.jobs))
