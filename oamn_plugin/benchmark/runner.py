@@ -20,15 +20,17 @@ from oamn_plugin.benchmark.schedule import (
     RunRecord,
     Toolbox,
     check_run,
+    code_state,
     command_text,
     plan_run,
     plan_runs,
+    read_record,
     results_digest,
     testing_command,
     training_command,
     write_record,
 )
-from oamn_plugin.benchmark.suite import Suite
+from oamn_plugin.benchmark.suite import Method, Suite
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.locks import LOCK, BusyError, holder, holding
 from oamn_plugin.reporting.tables import Table, to_text
@@ -214,6 +216,8 @@ class _Runner:
             self._tell(f"{place}: {words}{self._hint(job)}; log in {job.folder / CONSOLE}")
             if job.state == "changed":
                 _set_aside(job.folder)
+            if (state := code_state()) not in job.record.code:
+                job.record.code.append(state)
             write_record(job.folder, job.record)
             child = Child(self._command(job), job.folder / CONSOLE, child_environment(self.suite.jobs), lock)
             self.active.append(_Active(place, job, job.record, child, job.record.seconds, stack.pop_all()))
@@ -339,16 +343,7 @@ def report_suite(
     # loads plots and statistics, which running and listing do without
     from oamn_plugin.reporting.compare import write_comparison
 
-    jobs = plan_runs(suite, toolboxes)
-    folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
-    notes: list[str] = []
-    for job in jobs:
-        if job.state in ("finished", "untested"):
-            folders[job.method.name].append(job.folder)
-        elif job.state == "overwritten":
-            notes.append(f"{job.label}: left out, its results.json is of another test: run the suite to test it again")
-        else:
-            notes.append(f"{job.label}: failed" if job.label in failed else f"{job.label}: not run yet")
+    folders, notes = _finished(suite, toolboxes, failed)
     return write_comparison(
         folders,
         suite.report,
@@ -360,6 +355,56 @@ def report_suite(
         notes=notes,
         stream=stream,
     )
+
+
+def write_docs(suite: Suite, toolboxes: Mapping[str, Toolbox], folder: Path, name: str) -> Path:
+    """Writes the page of a suite, from whatever is finished: ``<folder>/<name>.md``.
+
+    Raises:
+        ComparisonError: nothing is finished yet.
+    """
+    from oamn_plugin.reporting.suite_page import write_suite_page
+
+    found, notes = _finished(suite, toolboxes)
+    place = [method.name for method in suite.methods]  # a method and what tests its weights stand together
+    order = sorted(suite.methods, key=lambda one: (place.index(suite.source(one).name), place.index(one.name)))
+    mixed = any(_computes_mixed(suite, toolboxes, method) for method in suite.methods)
+    runs = [run for folders in found.values() for run in folders]
+    states = sorted({state for run in runs if (record := read_record(run)) for state in record.code or ["unknown"]})
+    lead = (
+        f"Written by `oamn benchmark {name} --docs {folder.as_posix()}` from {len(runs)} run folders, seeds "
+        f"{', '.join(map(str, suite.seeds))}, in {'mixed precision' if mixed else 'float32'}; "
+        f"{'one state' if len(states) == 1 else f'{len(states)} states'} of the code ({', '.join(states)})."
+    )
+    path = folder / f"{name}.md"
+    write_suite_page(
+        path, {method.name: found[method.name] for method in order}, suite.baseline, suite.name, lead, suite.parts,
+        {method.name: command_text(suite, method) for method in suite.methods},
+        notes,
+    )  # fmt: skip
+    return path
+
+
+def _computes_mixed(suite: Suite, toolboxes: Mapping[str, Toolbox], method: Method) -> bool:
+    """Whether a configuration trains or tests in less than float32."""
+    values = toolboxes[method.host].resolve(method.config, suite.options(method))
+    return any(values.get(key) for key in ("SOLVER.AMP.ENABLED", "TEST.AMP", "train.amp", "test.amp"))
+
+
+def _finished(
+    suite: Suite, toolboxes: Mapping[str, Toolbox], failed: Sequence[str] = ()
+) -> tuple[dict[str, list[Path]], list[str]]:
+    """Folders of the finished runs by method, and a line on each of the others."""
+    folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
+    notes: list[str] = []
+    for job in plan_runs(suite, toolboxes):
+        if job.state in ("finished", "untested"):
+            folders[job.method.name].append(job.folder)
+        elif job.state == "overwritten":
+            notes.append(f"{job.label}: left out, its results.json is of another test: run the suite to test it again")
+        else:
+            notes.append(f"{job.label}: failed" if job.label in failed else f"{job.label}: not run yet")
+    return folders, notes
 
 
 _WORDS = {

@@ -52,8 +52,9 @@ class Toolbox(Protocol):
 class RunRecord:
     """What the runner knows of a run folder: whether the run ended well, seconds spent, protocols it was tested on.
 
-    ``weights`` stands for the configuration that trained the weights which a run of ``weights_of`` has tested, and
-    ``results`` for the content of ``results.json`` that this test wrote.
+    ``weights`` stands for the configuration that trained the weights which a run of ``weights_of`` has tested,
+    ``results`` for the content of ``results.json`` that this test wrote, ``code`` for the states of the package's code
+    that worked on it.
     """
 
     finished: bool = False
@@ -61,6 +62,7 @@ class RunRecord:
     tested: list[str] = field(default_factory=list)
     weights: str = ""
     results: str = ""
+    code: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,14 @@ def results_digest(folder: Path) -> str:
 def write_record(folder: Path, record: RunRecord) -> None:
     """Writes the record so that a kill leaves the old one or the new one, never half of it."""
     write_atomically(folder / RECORD, (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+
+def code_state() -> str:
+    """Ten hex digits that stand for the package's code as it lies on the disk now."""
+    root, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\n" + path.read_bytes())
+    return digest.hexdigest()[:10]
 
 
 class _Planner:

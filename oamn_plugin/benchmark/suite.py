@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Suite:
         torchreid_opts: the same for torchreid methods.
         protocols: data sets to test on; empty leaves it to the configurations.
         ablation: groups of methods, each an ablation table, the full one first; in YAML one list or a list of lists.
+        parts: what is asked about to pairs ``[with it, without it]`` of methods; the suite's page answers.
         command: what starts a training instead of ``python SCRIPT``; ``python`` means this interpreter.
         image_views: training views a run sees; lets ``--dry-run`` estimate from throughput.
         example: method of fastreid; the report opens with a query of the first protocol and its rank lists, by the
@@ -92,6 +93,7 @@ class Suite:
     torchreid_opts: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     ablation: tuple[tuple[str, ...], ...] = ()
+    parts: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     report: str = ""
     image_views: int = 0
@@ -182,6 +184,7 @@ def load_suite(path: str | Path) -> Suite:
         torchreid_opts=_pairs(content, "torchreid_opts", path),
         protocols=tuple(map(str, _list(content, "protocols", path))),
         ablation=_groups(_list(content, "ablation", path)),
+        parts=_parts(content.get("parts") or {}, path),
         command=tuple(map(str, _list(content, "command", path))),
         report=str(content.get("report") or Path(content["output"]) / "report"),
         image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
@@ -228,6 +231,7 @@ def _check_names(suite: Suite, place: str) -> None:
         ("baseline", suite.baseline),
         *([("example", suite.example)] if suite.example else []),
         *(("ablation", name) for group in suite.ablation for name in group),
+        *((f"parts, {part}:", name) for part, pairs in suite.parts.items() for pair in pairs for name in pair),
         *(("weights_of", method.weights_of) for method in suite.methods if method.weights_of),
     ]:
         if name not in names:
@@ -252,6 +256,16 @@ def _list(content: dict[str, Any], key: str, place: object) -> list[Any]:
 def _groups(names: list[Any]) -> tuple[tuple[str, ...], ...]:
     groups = names if all(isinstance(one, list) for one in names) else [names]
     return tuple(tuple(map(str, group)) for group in groups)
+
+
+def _parts(content: Any, place: object) -> dict[str, tuple[tuple[str, ...], ...]]:
+    if not isinstance(content, dict):
+        raise SuiteError(f"{place}: parts must map what is asked about to pairs of methods, got {content!r}")
+    found = {str(part): _groups(_list(content, part, place)) for part in content}
+    for part, pairs in found.items():
+        if any(len(pair) != 2 for pair in pairs):
+            raise SuiteError(f"{place}: parts, {part}: give pairs of methods, [with it, without it]")
+    return found
 
 
 def _pairs(content: dict[str, Any], key: str, place: object) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oamn_plugin.errors import ExpectedError
@@ -35,13 +36,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="list the runs with their estimated cost, and check them all"
     )
     parser.add_argument("--report-only", action="store_true", help="run nothing, write the report of the finished runs")
+    parser.add_argument(
+        "--docs", type=Path, metavar="FOLDER", help="write a page of the finished runs, FOLDER/SUITE.md"
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """0: all finished; 1: some run failed; 2: the suite cannot run; 130: stopped."""
     args = build_parser().parse_args(argv)
-    from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite
+    from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite, write_docs
     from oamn_plugin.benchmark.suite import load_suite
     from oamn_plugin.hosts.toolboxes import TOOLBOXES
 
@@ -58,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         for method, findings in found.items():
             print(f"{method}: {findings}", file=sys.stderr)
         return 2 if found else 0
+    if args.docs:
+        print(f"wrote {write_docs(suite, TOOLBOXES, args.docs, Path(args.suite).stem)}")
+        return 0
     if args.report_only:
         report_suite(suite, TOOLBOXES, pictures=example(suite))
         return 0

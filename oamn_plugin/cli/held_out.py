@@ -3,13 +3,13 @@
 oamn train market_cpu/oamn_plus DATASETS.MAX_TRAIN_IDS 410 \\
     DATASETS.VALIDATION.NUM_IDS 160 SOLVER.MAX_EPOCH 8 TEST.EVAL_PERIOD 8 OUTPUT_DIR logs/held_out/plus
 oamn held-out logs/held_out/plus
-oamn held-out logs/held_out/plus --only partial --output /tmp/plain TEST.UNIFICATION none
+oamn held-out logs/held_out/plus --only partial --output /tmp/matched TEST.UNIFICATION matched
 
 The conditions: queries are covered by crops of other people's images (crops), by drawn cars, walls, plants and people
-(objects) or by strips (sharp, blurred, black), cut at one side (partial), or left as they are (whole). Where the
-occluder is known, masks and predicted sides are compared with it: mask_auc, side_accuracy (of the matched type, if
-matched), scorer_side_accuracy. A mask that only knows blurred strips shows here. The scores are also written to
-RUN_DIR/held_out/results.json (--output).
+(objects) or by strips (sharp, blurred, black), cut at one side (partial), or left as they are (whole). Each is ranked
+as the run is unified and, beside it, plain. Where the occluder is known, masks and predicted sides are compared with
+it: mask_auc, side_accuracy (of the matched type, if matched), scorer_side_accuracy. A mask that only knows blurred
+strips shows here. The scores are also written to RUN_DIR/held_out/results.json (--output).
 
 --calibrate fits the scorer's temperature and thresholds to these people instead, and stores them in the checkpoint: a
 search then says by the scorer what hides a query.

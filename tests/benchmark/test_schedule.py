@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,11 +12,13 @@ import pytest
 import yaml
 
 from oamn_plugin.benchmark.estimates import estimate
+from oamn_plugin.benchmark.runner import write_docs
 from oamn_plugin.benchmark.schedule import (
     CONSOLE,
     RECORD,
     Job,
     RunRecord,
+    code_state,
     command_text,
     read_record,
     results_digest,
@@ -22,7 +26,7 @@ from oamn_plugin.benchmark.schedule import (
     write_record,
 )
 from oamn_plugin.benchmark.schedule import plan_runs as plan
-from oamn_plugin.benchmark.suite import Method, Suite
+from oamn_plugin.benchmark.suite import Method, Suite, SuiteError, load_suite
 
 DEFAULTS: dict[str, Any] = {"A": 0, "K": 0, "L": 0, "U": "", "x.y": "", "SEED": 0, "train.seed": 0}
 
@@ -202,3 +206,47 @@ def test_half_written_record_counts_as_none(suite: Suite) -> None:
     (job.folder / "benchmark.json").write_text('{"fingerprint": "a')
     assert read_record(job.folder) is None
     assert plan_runs(suite)[0].state == "interrupted"
+
+
+def test_the_page_of_a_suite_pairs_what_shares_weights_and_names_what_is_missing(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matched = replace(suite.methods[0], name="plain, matched", opts=("U", "yes"), weights_of="plain")
+    suite = replace(
+        suite, methods=(*suite.methods, matched), parts={"Matching": (("plain, matched", "plain"),), "Luck": ()}
+    )
+    for job, score in zip(plan_runs(suite), (40, 50, 60), strict=True):
+        if job.method.name != "ours (osnet)":
+            start(suite, job, finished=True)
+            (job.folder / "results.json").write_text(json.dumps({"A": {"Rank-1": score, "mAP": score / 2}}))
+    folder = Path(suite.output).parent / "docs"
+    page = write_docs(suite, TOOLBOXES, folder, "tiny").read_text(encoding="utf-8")
+    assert f"`oamn benchmark tiny --docs {folder.as_posix()}` from 2 run folders, seeds 0, in float32" in page
+    assert "one state of the code (unknown)" in page
+    assert page.index("| plain ") < page.index("| plain, matched ")
+    assert "| **60.0 / 30.0** " in page
+    assert "- **Luck: not measured yet.**" in page
+    assert "- ours (osnet), seed 0: not run yet" in page
+    monkeypatch.setitem(DEFAULTS, "SOLVER.AMP.ENABLED", True)
+    assert "in mixed precision" in write_docs(suite, TOOLBOXES, folder, "tiny").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ("[a, b]", "parts must map"),
+        ("{Mask: [[plain]]}", "parts, Mask: give pairs of methods"),
+        ("{Mask: [[plain, plan]]}", "parts, Mask: 'plan' is not one of the methods. Did you mean 'plain'"),
+    ],
+)
+def test_parts_that_are_no_pairs_of_methods(parts: str, message: str, suite: Suite, tmp_path: Path) -> None:
+    path = tmp_path / "suite.yml"
+    path.write_text(f"output: runs\nbaseline: plain\nmethods: [{{name: plain, config: m.yml}}]\nparts: {parts}\n")
+    with pytest.raises(SuiteError) as caught:
+        load_suite(path)
+    assert message in str(caught.value)
+
+
+def test_the_state_of_the_code_is_that_of_its_files() -> None:
+    assert re.fullmatch(r"[0-9a-f]{10}", code_state())
+    assert code_state() == code_state()

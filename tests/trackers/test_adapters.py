@@ -66,10 +66,7 @@ def test_boxmot_gets_the_extractors_vectors(
 def test_supervision_carries_the_extractors_vectors(
     extractor: EncoderExtractor, frames: list[np.ndarray], expected: list[Crops]
 ) -> None:
-    encoder = SupervisionEncoder(extractor)
     for frame, boxes, crops in zip(frames, BOXES, expected, strict=True):
-        found = encoder.extract_embeddings(SimpleNamespace(xyxy=boxes), bgr(frame))
-        assert np.array_equal(found, crops.descriptors.numpy())
         for given, swapped in ((bgr(frame), True), (frame, False)):
             detections = add_descriptors(SimpleNamespace(xyxy=boxes, data={}), given, extractor, bgr=swapped)
             assert np.array_equal(detections.data["embeddings"], crops.descriptors.numpy())

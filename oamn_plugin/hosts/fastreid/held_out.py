@@ -17,7 +17,7 @@ from oamn_plugin.datasets.embedded.truth import nearest_type
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.occlude import ObjectOccluder
 from oamn_plugin.datasets.validation import HeldOut, QueryCutter, QueryOccluder, StripOccluder
-from oamn_plugin.hosts.fastreid.config import altered, load_config
+from oamn_plugin.hosts.fastreid.config import altered, load_config, unification
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
@@ -62,7 +62,8 @@ def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[
         output: where the scores of every query go.
 
     Returns:
-        the scores of each condition, as in ``results.json``.
+        the scores of each condition, as in ``results.json``; where queries are unified, ``NAME, plain`` has those of
+        plain matching.
 
     Raises:
         ConfigError: an unknown condition, a folder that holds no run, a run that held out nobody, or an option that
@@ -75,10 +76,14 @@ def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[
     cfg, model, _, people, occluders = _open(run, opts)
     cfg = altered(cfg, {"OUTPUT_DIR": str(output)})
     evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
-    return {
-        name: evaluator(cfg, name, people.query, people.gallery, occluder=occluders[name]).run(model)
-        for name in conditions
-    }
+    plain = altered(cfg, {"TEST.UNIFICATION": "none"})
+    scores = {}
+    for name in conditions:
+        images = (people.query, people.gallery, occluders[name])
+        scores[name] = evaluator(cfg, name, *images).run(model)
+        if unification(cfg).kind != "none":
+            scores[f"{name}, plain"] = evaluator(plain, f"{name}, plain", *images, judged=False).run(model)
+    return scores
 
 
 def calibrate_scorer(run: Path, opts: Sequence[str]) -> str:
@@ -115,7 +120,11 @@ def calibrate_scorer(run: Path, opts: Sequence[str]) -> str:
 def judged_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """What is known of mask and sides in each condition, and whether :data:`BARS` are reached; empty without either."""
     columns = {title: key for title, key in _COLUMNS.items() if any(key in one for one in scores.values())}
-    rows = [[name, *(_judged(name, key, one.get(key)) for key in columns.values())] for name, one in scores.items()]
+    rows = [
+        [name, *(_judged(name, key, one.get(key)) for key in columns.values())]
+        for name, one in scores.items()
+        if name in CONDITIONS
+    ]
     bars = ", ".join(f"{title} at least {BARS[key]:.0f}" for title, key in columns.items() if key in BARS)
     told = f"\n{' and '.join(UNSEEN)}: {bars}" if bars else ""
     return tabulate(rows, ["condition", *columns], stralign="right", disable_numparse=True) + told if columns else ""

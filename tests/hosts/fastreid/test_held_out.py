@@ -37,12 +37,12 @@ def test_crops_are_scored_as_in_training_and_the_rest_differs(run: Path, capsys:
     assert score(run) == 0
     printed = capsys.readouterr().out
     found = json.loads((run / "held_out" / "results.json").read_text())
-    assert tuple(found) == CONDITIONS
+    assert tuple(found) == tuple(word for name in CONDITIONS for word in (name, f"{name}, plain"))
     assert all(name in printed for name in CONDITIONS)
     last = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()][-1]
     assert found["crops"]["mAP"] == pytest.approx(last["validation_mAP"])
     assert len({scores["mAP"] for scores in found.values()}) > 4, "each condition hides the queries in its own way"
-    for name, scores in found.items():
+    for name, scores in ((name, found[name]) for name in CONDITIONS):
         known = {"mask_auc", "side_accuracy", "scorer_side_accuracy"} & set(scores)
         assert name == "whole" or len(known) == (0 if name == "partial" else 3), name
     assert len({scores["num_query"] for scores in found.values()}) == 1
@@ -106,7 +106,8 @@ def test_options_of_testing_and_single_conditions(run: Path, tmp_path: Path) -> 
     assert score(run, "--only", "partial", "--output", tmp_path / "unified") == 0
     assert score(run, "--only", "partial", "--output", tmp_path / "plain", "TEST.UNIFICATION", "none") == 0
     found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("unified", "plain")]
-    assert [list(one) for one in found] == [["partial"], ["partial"]]
+    assert [list(one) for one in found] == [["partial", "partial, plain"], ["partial"]]
+    assert found[0]["partial, plain"]["mAP"] == found[1]["partial"]["mAP"]
     assert (tmp_path / "plain" / "per_query" / "partial.npz").exists()
     note = json.loads((tmp_path / "plain" / "results_note.json").read_text())
     assert note == {"opts": ["TEST.UNIFICATION", "none"]}
