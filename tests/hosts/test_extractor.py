@@ -62,6 +62,26 @@ def test_a_model_of_torchreid_gives_what_its_own_extractor_gives(
     assert torch.equal(oamn_plugin.Extractor(again)(path).descriptors, named(path).descriptors)
 
 
+def test_a_run_of_torchreid_given_to_search_ended_in_a_traceback(embedded_root: Path, tmp_path: Path) -> None:
+    from tiny_torchreid import require_torchreid, tiny_config
+
+    require_torchreid()
+    from oamn_plugin.hosts.torchreid.builders import build_model, register_from
+    from oamn_plugin.hosts.torchreid.config import resolved
+
+    cfg = tiny_config(embedded_root, tmp_path)
+    register_from(cfg)
+    model = build_model(cfg, 3).eval()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "model_final.pth")
+    (tmp_path / "config.yaml").write_text(resolved(cfg).dump())
+    files = {"config_file": str(tmp_path / "config.yaml"), "weights": str(tmp_path / "model_final.pth")}
+    encoder = load_index_model({"source": {**files, "opts": [], "card": None}, "unification": {}})  # as search does
+    pixels = encoder.read(str(picture(tmp_path)))[None]
+    with torch.no_grad():
+        expected = model(encoder.normalise(pixels))
+    assert torch.allclose(encoder.gallery(pixels, ["none"])["none"], expected, atol=1e-5)
+
+
 def test_a_run_of_fastreid_is_named_by_its_folder(embedded_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("fastreid")
     from tiny_fastreid import tiny_config
