@@ -41,9 +41,14 @@ class Gap(NamedTuple):
     adjusted: float | None = None
 
     @property
+    def judged_by(self) -> float:
+        """The p-value that counts: the adjusted one where there is one."""
+        return self.p_value if self.adjusted is None else self.adjusted
+
+    @property
     def significant(self) -> bool:
         """Whether the difference is larger than chance explains; never with one seed."""
-        return self.seeds > 1 and (self.p_value if self.adjusted is None else self.adjusted) < 0.05
+        return self.seeds > 1 and self.judged_by < 0.05
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class Comparison:
 
     def score(self, method: str, data_set: str, metric: str) -> Figure | None:
         """Mean and spread over seeds in percent; None where no run has the score."""
-        values = [run.results.get(data_set, {}).get(metric) for run in self.methods[method]]
-        return mean_and_spread([float(value) for value in values if isinstance(value, (int, float))])
+        values = [run.score(data_set, metric) for run in self.methods[method]]
+        return mean_and_spread([value for value in values if value is not None])
 
     def per_query(self, method: str, data_set: str, metric: str) -> dict[str, float] | None:
         """Percent of every query with a match, averaged over the seeds; None where queries are not recorded.
@@ -121,8 +126,7 @@ class Comparison:
             name: self.gap(name, self.baseline, data_set, metric) for name in self.methods if name != self.baseline
         }
         known = {name: gap for name, gap in found.items() if gap is not None}
-        adjusted = holm([gap.p_value for gap in known.values()])
-        return {name: gap._replace(adjusted=p) for (name, gap), p in zip(known.items(), adjusted, strict=True)}
+        return dict(zip(known, adjusted_together(list(known.values())), strict=True))
 
     def cmc(self, method: str, data_set: str, max_rank: int = 20) -> NDArray[np.float64] | None:
         """(max_rank,) CMC curve averaged over seeds."""
@@ -165,6 +169,11 @@ def load_comparison(run_dirs: Mapping[str, Sequence[str | Path]], baseline: str)
         folders = ", ".join(str(folder) for paths in run_dirs.values() for folder in paths)
         raise ComparisonError(f"no run folder holds a results.json: {folders or 'none given'}")
     return Comparison(methods, baseline if baseline in methods else next(iter(methods)), tuple(dict.fromkeys(notes)))
+
+
+def adjusted_together(gaps: Sequence[Gap]) -> list[Gap]:
+    """The same gaps, their p-values adjusted for the number of them (Holm)."""
+    return [gap._replace(adjusted=p) for gap, p in zip(gaps, holm([gap.p_value for gap in gaps]), strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

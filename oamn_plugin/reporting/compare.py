@@ -91,7 +91,7 @@ def finding(comparison: Comparison) -> str:
     measured = f"{text} Query by query that is {gap.points.mean:+.1f} points"
     if gap.seeds == 1:
         return f"{measured}; {parts.ONE_SEED}."
-    p_value = gap.p_value if gap.adjusted is None else gap.adjusted
+    p_value = gap.judged_by
     verdict = "more than" if gap.significant else "no more than"
     equal = "" if p_value < 0.001 else "= "
     return f"{measured}, {verdict} the choice of queries explains (p {equal}{parts.p_text(p_value)})."

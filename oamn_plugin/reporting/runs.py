@@ -88,6 +88,11 @@ class Run:
     cost: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def score(self, data_set: str, metric: str) -> float | None:
+        """A score of ``results.json``; None where there is none."""
+        value = self.results.get(data_set, {}).get(metric)
+        return float(value) if isinstance(value, (int, float)) else None
+
     def curve(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Iterations and finite values of one training curve; empty where it was never logged."""
         points = [(line["iteration"], line[name]) for line in self.metrics if _is_number(line.get(name))]

@@ -101,7 +101,7 @@ def _gap_blocks(comparison: Comparison, data_set: str) -> list[Table | Picture]:
 
 
 def _gap_cells(gap: Gap | None) -> list[Cell]:
-    return [None, None] if gap is None else [gap.points, p_text(gap.p_value if gap.adjusted is None else gap.adjusted)]
+    return [None, None] if gap is None else [gap.points, p_text(gap.judged_by)]
 
 
 def p_text(p_value: float) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .analysis import Comparison, Gap, holm, load_comparison
+from .analysis import Comparison, Gap, adjusted_together, load_comparison
 from .page import Section, render_markdown
-from .runs import Run
 from .sections import ONE_SEED, p_text, score_table
 from .tables import Cell, Table
 
@@ -42,19 +41,16 @@ def contrasts(comparison: Comparison, pairs: Sequence[Sequence[str]]) -> list[Co
         for metric in _METRICS
         if (gap := comparison.gap(method, other, data_set, metric)) is not None
     ]
-    adjusted = holm([one.gap.p_value for one in found])
-    return [one._replace(gap=one.gap._replace(adjusted=p)) for one, p in zip(found, adjusted, strict=True)]
+    gaps = adjusted_together([one.gap for one in found])
+    return [one._replace(gap=gap) for one, gap in zip(found, gaps, strict=True)]
 
 
 def _agreed(comparison: Comparison, method: str, other: str, data_set: str, metric: str) -> bool:
-    ours, theirs = ({run.seed: _score(run, data_set, metric) for run in comparison.methods[m]} for m in (method, other))
+    ours, theirs = (
+        {run.seed: run.score(data_set, metric) for run in comparison.methods[name]} for name in (method, other)
+    )
     signs = {(a > b) - (a < b) for seed, a in ours.items() if a is not None and (b := theirs.get(seed)) is not None}
     return len(signs) == 1 and 0 not in signs
-
-
-def _score(run: Run, data_set: str, metric: str) -> float | None:
-    value = run.results.get(data_set, {}).get(metric)
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def verdict(part: str, found: Sequence[Contrast]) -> str:
@@ -102,8 +98,7 @@ def part_section(part: str, found: Sequence[Contrast]) -> Section:
         for data_set in dict.fromkeys(one.data_set for one in own):
             row: list[Cell] = [method, other, data_set]
             for one in (one for one in own if one.data_set == data_set):
-                p_value = one.gap.p_value if one.gap.adjusted is None else one.gap.adjusted
-                row += [one.gap.points, p_text(p_value), "yes" if one.agreed else "no"]
+                row += [one.gap.points, p_text(one.gap.judged_by), "yes" if one.agreed else "no"]
             rows.append(row)
     header = ("With", "Without", "Queries", *(word for metric in _METRICS for word in (metric, "p", "in every seed")))
     return Section(part, [], [Table(header, rows)] if rows else [], [pair_text(own) for own in pairs.values()])
