@@ -140,18 +140,24 @@ class GalleryIndex(Searching):
         if self._follows():
             return 0
         with leading(), self._files.writing():
+            before = {image.path for image in self.images}
             tried = self._resume()
             self._build_types([name for name in wanted if name not in self.types])
             names = tuple(name for name in OCCLUSION_TYPES if name in (*wanted, *self.types))
             given = {os.path.abspath(image.path): image for image in images}
-            self.changes = self._take_in({p: image._replace(path=p) for p, image in given.items()}, names, tried)
+            replaced, relabelled = self._take_in(
+                {p: image._replace(path=p) for p, image in given.items()}, names, tried
+            )
+            added = sum(image.path not in before for image in self.images)  # those of an interrupted build too
+            self.changes = Changes(added, replaced, relabelled)
             if given and not len(self):
                 path, reason = next(iter(self.unreadable.items()), ("", "all of them were removed"))
                 raise GalleryIndexError(f"none of the {len(given)} images could be read, such as {path}: {reason}")
             self._update_quantised()
             return self.changes.added
 
-    def _take_in(self, given: dict[str, GalleryImage], names: tuple[str, ...], tried: set[str]) -> Changes:
+    def _take_in(self, given: dict[str, GalleryImage], names: tuple[str, ...], tried: set[str]) -> tuple[int, int]:
+        """Encodes and labels what is new; how many images were replaced, and how many only labelled anew."""
         known = {one.image.path: (number, one) for number, one in self._files.known.items()}
         stamps = {path: stamp_of(path) for path in given}
         replaced = {p for p, stamp in stamps.items() if p in known and stamp != known[p][1].stamp and stamp[0] >= 0}
@@ -166,8 +172,7 @@ class GalleryIndex(Searching):
             plan = Plan(tuple(enumerate(rows, start=self._files.free_number())), names, removed=gone)
             self._files.carry_out(plan, self.progress)
         now = {image.path for image in self.images}
-        fresh = set(encoded) - replaced
-        return Changes(len(now & fresh), len(now & replaced), len(other - replaced))
+        return len(now & replaced), len(other - replaced)
 
     def build(self, types: Sequence[str] | None = None) -> None:
         """Describes the images for further occlusion types; None: all that the encoder has. See :meth:`add`."""

@@ -77,8 +77,11 @@ def test_killed_processes(crops, encoder, reference, tmp_path, seed):
     for _ in range(3):
         if run_and_kill(tmp_path / "index", encoder, crops, rng.randrange(200)):
             break
-    GalleryIndex(tmp_path / "index", encoder).add(read_gallery(crops), TYPES)
+    index = GalleryIndex(tmp_path / "index", encoder)
+    before = len(index)
+    added = index.add(read_gallery(crops), TYPES)
     assert contents(tmp_path / "index") == reference
+    assert added == len(index) - before, "images of the interrupted build count as added"
 
 
 def test_killed_at_every_write(crops, encoder, reference, tmp_path, monkeypatch):
