@@ -23,7 +23,7 @@ from oamn_plugin.search.files import GalleryIndexError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_folder import check_identity, header_of, identity_in
 from oamn_plugin.search.index_plan import BLOCK, Changes, Known, describe, from_row, stamp_of, to_row
-from oamn_plugin.search.milvus_rows import LOCAL, among, connect, entity, equal, key_of, parse
+from oamn_plugin.search.milvus_rows import LOCAL, among, connect, entity, entity_id, equal, key_of, parse
 from oamn_plugin.search.nearest import Match, compared_groups, matches_of, own_pairs, ranked
 from oamn_plugin.search.searching import Searching
 from oamn_plugin.search.workers import rank_and_size, wait
@@ -132,6 +132,7 @@ class MilvusIndex(Searching):
         wait()
         if rank == 0:
             self._write_header({**(self._header() or {}), "unfinished": False})
+            self._call(self._client.flush)  # milvus-lite reads what it has not flushed row by row
         if given and not len(self):
             path, reason = next(iter(self.unreadable.items()), ("", "they were all removed"))
             raise GalleryIndexError(f"none of the {len(given)} images could be read, such as {path}: {reason}")
@@ -144,7 +145,7 @@ class MilvusIndex(Searching):
             GalleryIndexError: one is not in the index; nothing is removed then.
         """
         keys = {key_of(os.path.abspath(path)): os.path.abspath(path) for path in paths}
-        found = {row["image"]: row["type"] for row in self._of_images(list(keys), ["image", "type"])}
+        found = {row["image"]: row["type"] for row in self._of_images(list(keys), self._kinds(), ["image", "type"])}
         unknown = [path for key, path in keys.items() if key not in found]
         if unknown:
             raise GalleryIndexError(
@@ -211,7 +212,7 @@ class MilvusIndex(Searching):
             output_fields=["image"], **({"group_by_field": "image"} if len(names) > 1 else {}),
         )[0]  # fmt: skip
         keys = sorted({hit["entity"]["image"] for hit in hits})
-        rows = {(row["image"], row["type"]): row for row in self._of_images(keys, _FIELDS)}
+        rows = {(row["image"], row["type"]): row for row in self._of_images(keys, names, _FIELDS)}
         whole = [key for key in keys if all((key, name) in rows for name in names)]  # others are being written
         known = [from_row(json.loads(rows[key, names[0]]["record"]))[1] for key in whole]
         vectors = [[rows[key, name]["vector"] for key in whole] for name in names]
@@ -220,7 +221,7 @@ class MilvusIndex(Searching):
     def _add_block(self, images: Sequence[GalleryImage], names: Sequence[str], encoder: ImageEncoder) -> Changes:
         keys = {key_of(image.path): image for image in images}
         there: dict[str, dict[str, Any]] = {}
-        for row in self._of_images(list(keys), ["image", "type", "record"]):
+        for row in self._of_images(list(keys), self._kinds(), ["image", "type", "record"]):
             there.setdefault(row["image"], {})[row["type"]] = row["record"]
         records = {key: json.dumps(to_row(0, Known(image, stamp_of(image.path)))) for key, image in keys.items()}
         fresh, replaced, other = [], [], []
@@ -242,7 +243,7 @@ class MilvusIndex(Searching):
                 key = todo[number]
                 rows.append(entity(key, name, records[key], keys[key], vector))
         if other:
-            for row in self._of_images(other, _FIELDS):
+            for row in self._of_images(other, names, _FIELDS):
                 key = row["image"]
                 rows.append(entity(key, row["type"], records[key], keys[key], row["vector"]))
         if replaced or (bad and there):
@@ -254,7 +255,9 @@ class MilvusIndex(Searching):
             for number, reason in bad.items()
         ])  # fmt: skip
         readable = {key for number, key in enumerate(todo) if number not in bad}
-        self._call(self._client.delete, filter=f"{among('image', list(readable))} and {equal('type', _UNREADABLE)}")
+        once_bad = [entity_id(key, _UNREADABLE) for key in sorted(readable) if _UNREADABLE in there.get(key, {})]
+        if once_bad:
+            self._call(self._client.delete, ids=once_bad)
         kept = {key for key in fresh if set(there.get(key, {})) - {_UNREADABLE}}
         return Changes(len(readable & (set(fresh) - kept)), len(readable & set(replaced)), len(other))
 
@@ -284,7 +287,7 @@ class MilvusIndex(Searching):
     def _header(self) -> dict[str, Any] | None:
         if not self._client.has_collection(self._name):
             return None
-        rows = self._call(self._client.query, filter=equal("id", _HEADER), output_fields=["record"])
+        rows = self._call(self._client.get, ids=[_HEADER], output_fields=["record"])
         if not rows:
             fields = {field["name"] for field in self._client.describe_collection(self._name)["fields"]}
             if not {"image", "type", "record", "vector"} <= fields:
@@ -312,10 +315,15 @@ class MilvusIndex(Searching):
         finally:
             rows.close()
 
-    def _of_images(self, keys: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
+    def _kinds(self) -> tuple[str, ...]:
+        """Every kind of entity that an image may have."""
+        return (*self.types, _UNREADABLE)
+
+    def _of_images(self, keys: Sequence[str], kinds: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
+        """Entities of images, asked for by their keys: a condition on another field reads the whole collection."""
         if keys and self._client.has_collection(self._name):
-            for part in in_batches(keys, BLOCK):
-                yield from self._call(self._client.query, filter=among("image", part), output_fields=fields)
+            for part in in_batches([entity_id(key, kind) for key in keys for kind in kinds], 1000):
+                yield from self._call(self._client.get, ids=list(part), output_fields=fields)
 
     def _count(self, condition: str) -> int:
         return int(self._call(self._client.query, filter=condition, output_fields=["count(*)"])[0]["count(*)"])
@@ -325,8 +333,8 @@ class MilvusIndex(Searching):
             self._call(self._client.upsert, data=list(part))
 
     def _delete(self, keys: Sequence[str]) -> None:
-        for part in in_batches(keys, BLOCK):
-            self._call(self._client.delete, filter=among("image", part))
+        for part in in_batches([entity_id(key, kind) for key in keys for kind in self._kinds()], 1000):
+            self._call(self._client.delete, ids=list(part))
 
     def _with_encoder(self) -> ImageEncoder:
         if self.encoder is None:

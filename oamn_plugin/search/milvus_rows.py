@@ -43,6 +43,11 @@ def key_of(path: str) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
 
 
+def entity_id(key: str, kind: str) -> str:
+    """The primary key of the entity of an image for a type, or for what else is kept of it."""
+    return f"{key}-{kind}"
+
+
 def connect(uri: str, location: str) -> Any:
     """A client for an address.
 
@@ -63,7 +68,7 @@ def entity(key: str, kind: str, record: str, image: GalleryImage | None, vector:
     """The row of an image for a type, or of what else is kept under a type of its own."""
     pid, camid = (image.pid, image.camid) if image else ("", "")
     values = np.asarray(vector, dtype=np.float32)
-    return {"id": f"{key}-{kind}", "image": key, "type": kind, "pid": pid, "camid": camid, "record": record,
+    return {"id": entity_id(key, kind), "image": key, "type": kind, "pid": pid, "camid": camid, "record": record,
             "vector": values.tolist()}  # fmt: skip
 
 
