@@ -32,6 +32,8 @@ CANDIDATES = 100
 """Images, at least, that the exact formula is applied to for a query."""
 _HEADER, _UNREADABLE = "header", "unreadable"
 _TRIES = 5
+_NUMBERS = 4_000_000
+"""Numbers of the descriptors in one answer of the server: 16 MB."""
 _FIELDS = ["image", "type", "record", "vector"]
 T = TypeVar("T")
 
@@ -308,10 +310,11 @@ class MilvusIndex(Searching):
         """All entities that a condition holds for."""
         if not self._client.has_collection(self._name):
             return
-        rows = self._call(self._client.query_iterator, batch_size=1000, filter=condition, output_fields=fields)
+        batch = max(100, _NUMBERS // self.dim) if "vector" in fields else 10_000  # each reads the whole collection
+        rows = self._call(self._client.query_iterator, batch_size=batch, filter=condition, output_fields=fields)
         try:
-            while batch := rows.next():
-                yield from batch
+            while found := rows.next():
+                yield from found
         finally:
             rows.close()
 
