@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError, need
 
 LOOPBACK = "127.0.0.1"
@@ -47,7 +48,7 @@ gallery image covered where the query is covered, and plain.</div>"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of oamn search index")
     runs = "folders of training runs (config.yaml and model_final.pth)"
     parser.add_argument("--run", nargs="+", default=[], metavar="RUN_DIR", help=runs)

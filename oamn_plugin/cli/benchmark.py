@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("suite", metavar="SUITE.yml", help="suite file, or the name of one in configs/suites/")
     parser.add_argument(
         "--only", action="append", default=[], metavar="METHOD", help="run this method only; repeatable"

@@ -13,10 +13,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument(

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 
 OFFICIAL_EXTRAS = "official_extras"
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--reverse", action="store_true", help="from this project to the released code")

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.environment import default_root
 from oamn_plugin.errors import ExpectedError
 
@@ -40,15 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Prepares and checks data sets for occluded person re-identification.")
+    parser = Parser(description="Prepares and checks data sets for occluded person re-identification.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    root = argparse.ArgumentParser(add_help=False)
+    root = Parser(add_help=False)
     root.add_argument(
         "--root",
         default=default_root(),
         help="folder that holds the data sets (default: $FASTREID_DATASETS, else datasets; now %(default)s)",
     )
-    seed = argparse.ArgumentParser(add_help=False)
+    seed = Parser(add_help=False)
     seed.add_argument("--seed", type=int, default=0, help="same seed, same images (default: %(default)s)")
 
     command = commands.add_parser("list", parents=[root], help="list the known data sets and which are there")

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from oamn_plugin import __version__
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.configurations import CONFIGS
 from oamn_plugin.environment import ROOT_VARIABLE, default_root
 from oamn_plugin.errors import EXTRAS
@@ -32,7 +33,7 @@ EXTRA_PACKAGES = {"cv2": "opencv-python-headless"}
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    return argparse.ArgumentParser(description=__doc__)
+    return Parser(description=__doc__)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -229,9 +229,15 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
     ("arguments", "message"),
     [
         (["index", "{none}", "--out", "{tmp}/i"], "there is no folder, CSV file or image"),
-        (["query", "{image}", "--index", "{none}", "+model"], "holds no image yet: run index first"),
+        (
+            ["query", "{image}", "--index", "{none}", "+model"],
+            "command index. Did you mean 'nowhere-else'?",
+        ),
         (["query", "{text}", "--index", "{index}", "+model"], "not an image of a known format"),
-        (["query", "{image}", "--index", "{index}", "--weights", "w.pth"], "--weights needs --config-file too"),
+        (
+            ["query", "{image}", "--index", "{index}", "--weights", "w.pth"],
+            "there is no file w.pth, nor",
+        ),
         (["query", "{image}", "--index", "{index}", "--topk", "0"], "--topk must be at least 1, got 0"),
         (["query", "{image}", "--index", "{index}", "--topk", "-3"], "--topk must be at least 1, got -3"),
         (["query", "{image}", "--index", "{none}", "--html", "{tmp}/no/r.html"], "No such file or directory"),
@@ -246,6 +252,7 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
 def test_errors_are_one_line(world, embedded_root, tmp_path, arguments, message):
     folder, run, data = world
     (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "nowhere-else").symlink_to(folder / "index")
     places = {"none": tmp_path / "nowhere", "tmp": tmp_path, "image": next((data / "query").glob("*.jpg")),
               "text": tmp_path / "text.jpg", "index": folder / "index", "data": data / "query"}  # fmt: skip
     words: list[object] = []
