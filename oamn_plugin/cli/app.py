@@ -243,11 +243,17 @@ def serve(session: Session, args: argparse.Namespace) -> None:
     private = args.host.lower() in LOCAL_NAMES
     guard = Middleware(Guard, names=names, addresses=not private, largest=UPLOAD_LIMIT + 65536)  # a form adds bytes
     print(f"the page is at http://{args.host}:{args.port} (Ctrl+C ends it)", flush=True)
-    build_page(session).launch(
-        server_name=args.host, server_port=args.port, inbrowser=args.open, share=False, quiet=True,
-        ssr_mode=False, theme=theme, css=CSS, max_file_size=UPLOAD_LIMIT, allowed_paths=[], footer_links=[],
-        enable_monitoring=False, pwa=False, mcp_server=False, app_kwargs={"middleware": [guard]},
-    )  # fmt: skip
+    try:
+        build_page(session).launch(
+            server_name=args.host, server_port=args.port, inbrowser=args.open, share=False, quiet=True,
+            ssr_mode=False, theme=theme, css=CSS, max_file_size=UPLOAD_LIMIT, allowed_paths=[], footer_links=[],
+            enable_monitoring=False, pwa=False, mcp_server=False, app_kwargs={"middleware": [guard]},
+        )  # fmt: skip
+    except OSError:  # gradio waits five seconds for its server and then speaks of ports
+        raise ExpectedError(
+            f"the page did not start at {args.host}:{args.port}: another program took the port, or this machine is "
+            "busy. Try again, or with another --port; 0 takes a free one"
+        ) from None
 
 
 def usable_port(host: str, port: int) -> int:

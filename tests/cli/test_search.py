@@ -194,6 +194,13 @@ def test_the_page_needs_nothing_else(world, tmp_path):
     assert re.search(r"(left|right|bottom|top) (half|quarter) covered", text)
 
 
+def test_the_terminal_showed_ten_matches_whatever_was_asked_for(world):
+    folder, _, data = world
+    image = next((data / "query").glob("*.jpg"))
+    shown = run_tool("search.py", "query", image, "--index", folder / "index", "--topk", 13)
+    assert re.findall(r"^(\d+) ", shown.out, re.M) == [str(rank) for rank in range(1, 14)]
+
+
 def test_names_cannot_break_the_page(world, tmp_path):
     folder, run, data = world
     evil = tmp_path / "<img src=x onerror=alert(1)>.jpg"
