@@ -46,7 +46,7 @@ WELCOME = "<div class='note'>Drop an image of a person, occluded or not. The gal
 gallery image covered where the query is covered, and plain.</div>"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of oamn search index")

@@ -9,7 +9,6 @@ changed. A failed run does not stop the others. With --jobs several run at a tim
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from oamn_plugin.reporting.page import Picture
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("suite", metavar="SUITE.yml", help="suite file, or the name of one in configs/suites/")

@@ -10,7 +10,6 @@ does not start Python.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import shlex
 
@@ -20,7 +19,7 @@ from oamn_plugin.configurations import SUITES, config_files, trainable_configs
 SHELLS = ("bash", "zsh", "fish")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("shell", choices=SHELLS)

@@ -9,14 +9,13 @@ The direction follows from the file. The result is loaded with `model.load_weigh
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from oamn_plugin.cli.parser import Parser
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("source", type=Path, help="checkpoint to read")

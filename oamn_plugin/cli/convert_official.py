@@ -9,7 +9,6 @@ released code has (its unused ImageNet classifier) are kept for the way back.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("source", type=Path, help="checkpoint to read")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import sys
@@ -31,7 +30,7 @@ EXTRA_PACKAGES = {"cv2": "opencv-python-headless"}
 """Names of packages that are imported by another one."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     return Parser(description=__doc__)
 

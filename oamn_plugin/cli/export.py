@@ -29,7 +29,7 @@ BATCHES = (1, 3)
 Outputs = list[Any]
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("format", choices=("onnx", "torch"), help="onnx, or torch.export's own format")

@@ -8,7 +8,6 @@ and types (N,). Without --weights and --config-file the small model that ships w
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from oamn_plugin.search.extractor import EncoderExtractor
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("images", nargs="+", metavar="FOLDER", help="folder with images, or image file")

@@ -17,13 +17,12 @@ search then says by the scorer what hides a query.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from oamn_plugin.cli.parser import Parser
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a run with DATASETS.VALIDATION.NUM_IDS")

@@ -22,7 +22,7 @@ TWINS = {"build_mobilenetv2_backbone": "mobilenet_v2"}
 """Backbones of fastreid with a twin in torchvision: the same layers in the same order, under other names."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run: config.yaml and weights")

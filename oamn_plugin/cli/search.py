@@ -23,7 +23,7 @@ from oamn_plugin.hosts.encoder import add_model_arguments
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)

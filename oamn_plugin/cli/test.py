@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from oamn_plugin.cli.parser import Parser
 from oamn_plugin.environment import default_root
-from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ TEST_BATCH = 64
 READERS = 2
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     sets = f"names of `oamn data list`; {' or '.join(EMBEDDED)}: generated"
@@ -48,11 +47,21 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluates every kind of unification on every data set."""
     args = build_parser().parse_args(argv)
     kinds, args.unification = args.unification or [None], None
+    from oamn_plugin import weights
+    from oamn_plugin.datasets import catalogue
+    from oamn_plugin.datasets.embedded import load_embedded
     from oamn_plugin.hosts.shared.evaluation import EvaluationSettings, evaluate
+    from oamn_plugin.hosts.shared.preflight import loaded, refuse
     from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
     from oamn_plugin.search.words import describe_model
 
-    splits = load_splits(args)
+    def load(name: str) -> Split:
+        if name in EMBEDDED:
+            return load_embedded(args.root, args.size, holistic=EMBEDDED[name])
+        return catalogue.load(name, args.root)
+
+    splits, missing = loaded(load, args.on)
+    refuse(([] if args.weights in weights.catalogue() else weights.missing_weights(args.weights)) + missing)
     for kind in kinds:
         encoder = model_of(argparse.Namespace(**{**vars(args), "unification": kind}))
         settings = EvaluationSettings(encoder.unification, encoder.colour)
@@ -66,31 +75,6 @@ def main(argv: list[str] | None = None) -> int:
         write_results(output, results, note)
         print(f"{describe_model(encoder)}\n{results_table(results)}\nWritten to {output}/results.json\n")
     return 0
-
-
-def load_splits(args: argparse.Namespace) -> dict[str, Split]:
-    """The data sets by name.
-
-    Raises:
-        PreflightError: those that are not there, and weights that are not.
-    """
-    from oamn_plugin.datasets import catalogue
-    from oamn_plugin.datasets.embedded import load_embedded
-    from oamn_plugin.hosts.shared.preflight import refuse
-    from oamn_plugin.weights import catalogue as known_weights
-    from oamn_plugin.weights import missing_weights
-
-    splits, found = {}, [] if args.weights in known_weights() else missing_weights(args.weights)  # downloads nothing
-    for name in args.on:
-        try:
-            if name in EMBEDDED:
-                splits[name] = load_embedded(args.root, args.size, holistic=EMBEDDED[name])
-            else:
-                splits[name] = catalogue.load(name, args.root)
-        except (ExpectedError, ValueError, OSError) as error:
-            found.append(str(error))
-    refuse(found)
-    return splits
 
 
 def image_set(encoder: ImageEncoder, records: Any, name: str) -> ImageSet:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)

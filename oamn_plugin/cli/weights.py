@@ -9,14 +9,13 @@ are not downloaded. MODEL.INIT, MODEL.WEIGHTS, model.init, model.load_weights an
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from oamn_plugin.cli.parser import Parser
 from oamn_plugin.weights import Entry, catalogue, entry_of, fetch, weights_folder
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)

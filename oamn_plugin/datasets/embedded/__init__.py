@@ -13,6 +13,7 @@ the truth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from oamn_plugin.datasets.embedded.occluders import KINDS, Occluder, paste, random_occluder
@@ -42,11 +43,9 @@ def load_embedded(
     if folder.is_dir():
         return read_embedded(folder, holistic)
     shots = plan(counts_of(size), seed)
-    train, query, gallery = (
-        [Record(str(folder / name / shot.name), shot.pid, shot.camid) for shot in shots if shot.split == name]
-        for name in _folders(holistic)
+    return _split(
+        lambda name: [Record(str(folder / name / s.name), s.pid, s.camid) for s in shots if s.split == name], holistic
     )
-    return Split(train, query, gallery)
 
 
 def read_embedded(path: str | Path, holistic: bool = False) -> Split:
@@ -60,12 +59,12 @@ def read_embedded(path: str | Path, holistic: bool = False) -> Split:
         FileNotFoundError: a folder is missing.
     """
     folder = Path(path)
-    train, query, gallery = (_records(folder / name) for name in _folders(holistic))
-    return Split(train, query, gallery)
+    return _split(lambda name: _records(folder / name), holistic)
 
 
-def _folders(holistic: bool) -> tuple[str, str, str]:
-    return "bounding_box_train", "query_holistic" if holistic else "query", "bounding_box_test"
+def _split(records: Callable[[str], list[Record]], holistic: bool) -> Split:
+    query = "query_holistic" if holistic else "query"
+    return Split(records("bounding_box_train"), records(query), records("bounding_box_test"))
 
 
 def _records(folder: Path) -> list[Record]:

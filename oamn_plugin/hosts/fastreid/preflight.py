@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.data.datasets.bases import ImageDataset
 from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
@@ -45,8 +44,9 @@ def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
         PreflightError: every finding in one message.
     """
     if found := check_settings(cfg, train, processes):
+        names = [*cfg.DATASETS.TESTS, *(cfg.DATASETS.NAMES if train else ())]
         with drawing_nothing():
-            shared.refuse(found + _data_sets(cfg, [*cfg.DATASETS.TESTS, *(cfg.DATASETS.NAMES if train else ())])[1])
+            shared.refuse(found + shared.loaded(partial(data.build_dataset, cfg), names)[1])
     shared.refuse(check_weights(cfg, train))  # read only when the settings can work, as the data is
     shared.refuse(check_data(cfg, train))
 
@@ -117,7 +117,7 @@ def check_data(cfg: CfgNode, train: bool) -> list[str]:
     """Findings in the data: missing folders, empty splits, queries without a match, too large batches."""
     found = shared.wrong_objects("INPUT.OCCLUSION.OBJECTS", cfg.INPUT.OCCLUSION.OBJECTS) if train else []
     parts: dict[tuple[str, str], list[Record]] = {}
-    splits, missing = _data_sets(cfg, cfg.DATASETS.TESTS)
+    splits, missing = shared.loaded(partial(data.build_dataset, cfg), cfg.DATASETS.TESTS)
     found += missing
     for name, split in splits.items():
         query, gallery = ([Record(*one) for one in part] for part in (split.query, split.gallery))
@@ -128,17 +128,6 @@ def check_data(cfg: CfgNode, train: bool) -> list[str]:
     if parts:
         print(shared.split_table(parts), flush=True)
     return found
-
-
-def _data_sets(cfg: CfgNode, names: Iterable[str]) -> tuple[dict[str, ImageDataset], list[str]]:
-    """Data sets by name, and a finding for each that is not there."""
-    splits, missing = {}, []
-    for name in dict.fromkeys(names):
-        try:
-            splits[name] = data.build_dataset(cfg, name)
-        except (ValueError, RuntimeError, OSError) as error:
-            missing.append(f"{name}: {error}")
-    return splits, missing
 
 
 def _check_training(cfg: CfgNode, parts: dict[tuple[str, str], list[Record]]) -> list[str]:
