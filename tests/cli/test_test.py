@@ -56,7 +56,7 @@ def test_the_generated_set_could_not_be_named(embedded_root, tmp_path):
         (["--on", "PartialiLIDS", "--weights", "none.onnx"], "none.onnx"),
         (
             ["--on", "PartialREID", "--weights", "none.onnx"],
-            "shows all names.\n  - Partial-REID was",
+            "shows all names.\n  - PartialREID: Partial-REID was",
         ),
     ],
 )
