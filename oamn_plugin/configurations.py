@@ -6,6 +6,10 @@ path there without ``.yml``, upper or lower case: ``market1501/oamn_R50``, ``sui
 
 from __future__ import annotations
 
+import re
+import shutil
+import textwrap
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +120,15 @@ def trainable_configs() -> dict[str, Path]:
 
 
 def describe_configs() -> str:
-    """A line for every configuration that can be trained, with the first words of its comment."""
+    """Every configuration that can be trained, with the first sentence of its comment, as wide as the terminal."""
     shown = trainable_configs()
-    width = max(map(len, shown), default=0)
-    return "\n".join(f"{name:<{width}}  {_comment(path)}".rstrip() for name, path in shown.items())
+    indent = max(map(len, shown), default=0) + 2
+    columns = shutil.get_terminal_size((10_000, 0)).columns  # a line each for a file or another program
+    lines = [f"{name:<{indent}}{_comment(path)}".rstrip() for name, path in shown.items()]
+    return "\n".join(textwrap.fill(line, max(columns, 2 * indent), subsequent_indent=" " * indent) for line in lines)
 
 
 def _comment(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    return first.lstrip("# ") if first.startswith("#") else ""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    return re.split(r"(?<=\.)\s", comment)[0]

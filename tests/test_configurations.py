@@ -54,10 +54,19 @@ def test_names_differ_in_more_than_case() -> None:
     assert len(names) == len(set(names)) > 30
 
 
-def test_the_list_names_what_can_be_trained() -> None:
+def test_the_list_names_what_can_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
     names = [line.split()[0] for line in describe_configs().splitlines()]
     assert {"oamn", "Market1501/oamn_R50", "torchreid/resnet50"} <= set(names)
     assert not any("Base-" in name or name.startswith("suites/") for name in names)
+
+
+def test_the_list_cut_descriptions_at_the_end_of_a_line_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = describe_configs()
+    assert max(map(len, listed.splitlines())) <= 80
+    words = "OAMN on OSNet x0.25 from scratch, on the generated data set; minutes on a CPU. "
+    assert f"torchreid/oamn_osnet_x0_25 {words}torchreid/oamn_resnet50" in " ".join(listed.split())
 
 
 def test_a_base_may_be_beside_a_file_or_a_name(empty_folder: Path) -> None:

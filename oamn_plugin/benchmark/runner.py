@@ -31,6 +31,7 @@ from oamn_plugin.benchmark.schedule import (
     write_record,
 )
 from oamn_plugin.benchmark.suite import Method, Suite
+from oamn_plugin.datasets.embedded import drawing_nothing
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.locks import LOCK, BusyError, holder, holding
 from oamn_plugin.reporting.tables import Table, to_text
@@ -301,7 +302,8 @@ def dry_run(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] 
         elif job.state not in ("finished", "set aside") and not owner and job.method.name not in checked:
             checked.add(job.method.name)
             try:
-                check_run(suite, toolboxes, job)
+                with drawing_nothing():
+                    check_run(suite, toolboxes, job)
             except ExpectedError as error:
                 found.setdefault(job.method.name, str(error))
         seconds, reason = costs.get(job.label, (0.0, ""))

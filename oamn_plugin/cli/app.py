@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError, need
 
 LOOPBACK = "127.0.0.1"
@@ -45,9 +46,9 @@ WELCOME = "<div class='note'>Drop an image of a person, occluded or not. The gal
 gallery image covered where the query is covered, and plain.</div>"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of oamn search index")
     runs = "folders of training runs (config.yaml and model_final.pth)"
     parser.add_argument("--run", nargs="+", default=[], metavar="RUN_DIR", help=runs)
@@ -242,11 +243,17 @@ def serve(session: Session, args: argparse.Namespace) -> None:
     private = args.host.lower() in LOCAL_NAMES
     guard = Middleware(Guard, names=names, addresses=not private, largest=UPLOAD_LIMIT + 65536)  # a form adds bytes
     print(f"the page is at http://{args.host}:{args.port} (Ctrl+C ends it)", flush=True)
-    build_page(session).launch(
-        server_name=args.host, server_port=args.port, inbrowser=args.open, share=False, quiet=True,
-        ssr_mode=False, theme=theme, css=CSS, max_file_size=UPLOAD_LIMIT, allowed_paths=[], footer_links=[],
-        enable_monitoring=False, pwa=False, mcp_server=False, app_kwargs={"middleware": [guard]},
-    )  # fmt: skip
+    try:
+        build_page(session).launch(
+            server_name=args.host, server_port=args.port, inbrowser=args.open, share=False, quiet=True,
+            ssr_mode=False, theme=theme, css=CSS, max_file_size=UPLOAD_LIMIT, allowed_paths=[], footer_links=[],
+            enable_monitoring=False, pwa=False, mcp_server=False, app_kwargs={"middleware": [guard]},
+        )  # fmt: skip
+    except OSError:  # gradio waits five seconds for its server and then speaks of ports
+        raise ExpectedError(
+            f"the page did not start at {args.host}:{args.port}: another program took the port, or this machine is "
+            "busy. Try again, or with another --port; 0 takes a free one"
+        ) from None
 
 
 def usable_port(host: str, port: int) -> int:

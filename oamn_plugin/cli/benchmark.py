@@ -9,12 +9,12 @@ changed. A failed run does not stop the others. With --jobs several run at a tim
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from oamn_plugin.reporting.page import Picture
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("suite", metavar="SUITE.yml", help="suite file, or the name of one in configs/suites/")
     parser.add_argument(
         "--only", action="append", default=[], metavar="METHOD", help="run this method only; repeatable"

@@ -10,18 +10,18 @@ does not start Python.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import shlex
 
+from oamn_plugin.cli.parser import Parser, words_of
 from oamn_plugin.configurations import SUITES, config_files, trainable_configs
 
 SHELLS = ("bash", "zsh", "fish")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("shell", choices=SHELLS)
     return parser
 
@@ -39,21 +39,9 @@ def command_words() -> dict[str, list[str]]:
 
     words = {}
     for name in COMMANDS:
-        words[name] = sorted(_words_of(importlib.import_module(module_of(name)).build_parser()))
+        words[name] = sorted(words_of(importlib.import_module(module_of(name)).build_parser()))
     words["train"] += trainable_configs()
     words["benchmark"] += config_files(SUITES)
-    return words
-
-
-def _words_of(parser: argparse.ArgumentParser) -> set[str]:
-    words: set[str] = set()
-    for action in parser._actions:
-        words.update(option for option in action.option_strings if option.startswith("--"))
-        if isinstance(action, argparse._SubParsersAction):
-            for name, child in action.choices.items():
-                words |= {name, *_words_of(child)}
-        elif not action.option_strings:
-            words.update(map(str, action.choices or ()))
     return words
 
 

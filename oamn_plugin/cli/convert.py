@@ -9,14 +9,15 @@ The direction follows from the file. The result is loaded with `model.load_weigh
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 
-def build_parser() -> argparse.ArgumentParser:
+
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument(

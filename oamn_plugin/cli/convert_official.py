@@ -9,10 +9,10 @@ released code has (its unused ImageNet classifier) are kept for the way back.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 
 OFFICIAL_EXTRAS = "official_extras"
@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--reverse", action="store_true", help="from this project to the released code")

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.environment import default_root
 from oamn_plugin.errors import ExpectedError
 
@@ -38,17 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
         raise ExpectedError(str(error)) from error
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Prepares and checks data sets for occluded person re-identification.")
+    parser = Parser(description="Prepares and checks data sets for occluded person re-identification.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    root = argparse.ArgumentParser(add_help=False)
+    root = Parser(add_help=False)
     root.add_argument(
         "--root",
         default=default_root(),
         help="folder that holds the data sets (default: $FASTREID_DATASETS, else datasets; now %(default)s)",
     )
-    seed = argparse.ArgumentParser(add_help=False)
+    seed = Parser(add_help=False)
     seed.add_argument("--seed", type=int, default=0, help="same seed, same images (default: %(default)s)")
 
     command = commands.add_parser("list", parents=[root], help="list the known data sets and which are there")
@@ -139,17 +140,13 @@ def _check_configuration(options: argparse.Namespace) -> int:
     from oamn_plugin.hosts.fastreid.config import load_config
     from oamn_plugin.hosts.fastreid.data import build_dataset, data_root
     from oamn_plugin.hosts.fastreid.preflight import preflight
-    from oamn_plugin.hosts.shared.preflight import PreflightError
+    from oamn_plugin.hosts.shared.preflight import PreflightError, loaded
 
     root = load_config(options.config_file).DATASETS.ROOT or options.root
     cfg = load_config(options.config_file, ["DATASETS.ROOT", root])
-    splits, problems = [], []
-    for name in dict.fromkeys([*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS]):
-        try:
-            found = build_dataset(cfg, name)
-        except (ValueError, RuntimeError, OSError) as error:
-            problems.append(f"{name}: {error}")
-            continue
+    sets, problems = loaded(partial(build_dataset, cfg), [*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS])
+    splits = []
+    for name, found in sets.items():
         splits.append(Split(*([Record(*item) for item in part] for part in (found.train, found.query, found.gallery))))
         _print_counts(f"{name}, data sets in {data_root(cfg)}", splits[-1])
     try:

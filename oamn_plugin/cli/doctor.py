@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import sys
@@ -10,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from oamn_plugin import __version__
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.configurations import CONFIGS
 from oamn_plugin.environment import ROOT_VARIABLE, default_root
 from oamn_plugin.errors import EXTRAS
@@ -30,9 +30,9 @@ EXTRA_PACKAGES = {"cv2": "opencv-python-headless"}
 """Names of packages that are imported by another one."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    return argparse.ArgumentParser(description=__doc__)
+    return Parser(description=__doc__)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError, need
 from oamn_plugin.hosts.encoder import add_model_arguments
 from oamn_plugin.weights import catalogue
@@ -28,9 +29,9 @@ BATCHES = (1, 3)
 Outputs = list[Any]
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("format", choices=("onnx", "torch"), help="onnx, or torch.export's own format")
     parser.add_argument("out", type=Path, help="folder to write to")
     takes = "pixels in 0..255 (default), or images that the caller normalises"

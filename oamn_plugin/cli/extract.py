@@ -8,10 +8,10 @@ and types (N,). Without --weights and --config-file the small model that ships w
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.hosts.encoder import add_model_arguments, load_model
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from oamn_plugin.search.extractor import EncoderExtractor
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("images", nargs="+", metavar="FOLDER", help="folder with images, or image file")
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="file that is written")
     parser.add_argument("--device", default="cpu", help="where the network runs: cpu or cuda (default cpu)")

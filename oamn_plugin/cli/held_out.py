@@ -17,13 +17,14 @@ search then says by the scorer what hides a query.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from oamn_plugin.cli.parser import Parser
 
-def build_parser() -> argparse.ArgumentParser:
+
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a run with DATASETS.VALIDATION.NUM_IDS")
     parser.add_argument("--only", action="append", metavar="NAME", help="only this condition; repeatable")
     parser.add_argument("--output", type=Path, help="folder for the scores (default: RUN_DIR/held_out)")

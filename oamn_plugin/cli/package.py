@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 
 ALLOWED_LOSS = 0.5
@@ -21,9 +22,9 @@ TWINS = {"build_mobilenetv2_backbone": "mobilenet_v2"}
 """Backbones of fastreid with a twin in torchvision: the same layers in the same order, under other names."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run: config.yaml and weights")
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--weights", default="model_final.pth", help="file in the run folder (default model_final.pth)")

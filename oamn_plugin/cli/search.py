@@ -18,13 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.hosts.encoder import add_model_arguments
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     index = commands.add_parser("index", help="build an index, add to it, or continue an interrupted build")
     index.add_argument("gallery", help="folder with images, or CSV file")
@@ -157,7 +158,7 @@ def run_query(args: argparse.Namespace) -> int:
         print(content)
     else:
         print(f"model: {describe_model(encoder)}")
-        print(to_text(results, shown=min(args.topk, 10)))
+        print(to_text(results))
         for line in score_lines(scores):
             print(line)
     if args.json and args.json != "-":
@@ -208,6 +209,7 @@ def index_and_model(args: argparse.Namespace) -> tuple[Any, Any]:
     from oamn_plugin.hosts.encoder import model_of
     from oamn_plugin.search import locations
 
+    locations.open_index(args.index)  # before the model is loaded: is there one?
     encoder = model_of(args, args.index)
     index = locations.open_index(args.index, encoder, progress=True)
     if index.unfinished:

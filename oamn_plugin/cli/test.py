@@ -16,22 +16,28 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.environment import default_root
 from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 
 if TYPE_CHECKING:
+    from oamn_plugin.datasets.records import Split
     from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet
     from oamn_plugin.search.encoder import ImageEncoder
 
+EMBEDDED = {"OccludedPedestrians": False, "OccludedPedestriansHolistic": True}
+"""Names of the generated set to whether the people in its queries are whole."""
 TEST_BATCH = 64
 READERS = 2
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--on", nargs="+", required=True, metavar="SET", help="names of `oamn data list`")
+    parser = Parser(description=__doc__)
+    sets = f"names of `oamn data list`; {' or '.join(EMBEDDED)}: generated"
+    parser.add_argument("--on", nargs="+", required=True, metavar="SET", help=sets)
     parser.add_argument("--root", default=default_root(), help="folder of the data sets")
+    parser.add_argument("--size", default="demo", help="of the generated set: tiny, demo (default) or benchmark")
     parser.add_argument("--output", type=Path, default=Path("logs/test"), metavar="DIR", help="default logs/test")
     add_model_arguments(parser, several=True)
     return parser
@@ -41,12 +47,21 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluates every kind of unification on every data set."""
     args = build_parser().parse_args(argv)
     kinds, args.unification = args.unification or [None], None
+    from oamn_plugin import weights
     from oamn_plugin.datasets import catalogue
+    from oamn_plugin.datasets.embedded import load_embedded
     from oamn_plugin.hosts.shared.evaluation import EvaluationSettings, evaluate
+    from oamn_plugin.hosts.shared.preflight import loaded, refuse
     from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
     from oamn_plugin.search.words import describe_model
 
-    splits = {name: catalogue.load(name, args.root) for name in args.on}
+    def load(name: str) -> Split:
+        if name in EMBEDDED:
+            return load_embedded(args.root, args.size, holistic=EMBEDDED[name])
+        return catalogue.load(name, args.root)
+
+    splits, missing = loaded(load, args.on)
+    refuse(([] if args.weights in weights.catalogue() else weights.missing_weights(args.weights)) + missing)
     for kind in kinds:
         encoder = model_of(argparse.Namespace(**{**vars(args), "unification": kind}))
         settings = EvaluationSettings(encoder.unification, encoder.colour)

@@ -11,16 +11,16 @@ The keys tell which toolbox is meant: fastreid's are in upper case, torchreid's 
 
 from __future__ import annotations
 
-import argparse
 import os
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import host_of_config
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The hosts' own command line, and the name of a configuration in front of the keys."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or the name of a configuration")
     parser.add_argument("--list", action="store_true", help="list the configurations of the package by name")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint of the run")

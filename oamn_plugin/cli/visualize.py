@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 from oamn_plugin.presets import PRESETS
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     ranks = commands.add_parser("ranks", help="rank lists of queries")
     ranks.add_argument("--index", required=True, metavar="INDEX", help="folder that oamn search index wrote")

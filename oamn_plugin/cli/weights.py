@@ -9,15 +9,15 @@ are not downloaded. MODEL.INIT, MODEL.WEIGHTS, model.init, model.load_weights an
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from oamn_plugin.cli.parser import Parser
 from oamn_plugin.weights import Entry, catalogue, entry_of, fetch, weights_folder
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every name with data set, published scores and licence")
     get = commands.add_parser("get", help="download the files of a name, or find them in $OAMN_WEIGHTS")

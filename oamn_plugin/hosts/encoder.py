@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oamn_plugin.errors import ExpectedError, did_you_mean
+from oamn_plugin.errors import ExpectedError
 from oamn_plugin.presets import UNIFICATIONS
-from oamn_plugin.weights import catalogue, locate
+from oamn_plugin.weights import entry_of, locate
 
 if TYPE_CHECKING:
     from oamn_plugin.search.encoder import ImageEncoder
@@ -190,12 +190,14 @@ def load_model(
 
     Raises:
         ModelChoiceError: one without the other.
+        WeightsError: no file and no name of weights.
         ExpectedError: a configuration or weights that do not work; the message says why.
     """
     from oamn_plugin.hosts.shared.config import config_file_of
 
     opts = [str(word) for word in opts or ()]
-    if weights and not Path(weights).is_file() and (entry := catalogue().get(weights)):
+    if weights and not Path(weights).is_file():
+        entry = entry_of(weights)
         if not config_file and card is None:
             config_file, own_opts, card = entry.model()
             opts = own_opts + opts
@@ -225,9 +227,11 @@ def _load(config_file: str, weights: str, opts: list[str], card: dict[str, Any] 
     if card is not None:
         raise ModelChoiceError("--input-size and what belongs to it describe network files (.onnx, .xml)")
     if not weights or not (config_file or "model.name" in opts):
-        given, missing = ("--weights", "--config-file") if weights else ("--config-file", "--weights")
-        hint = did_you_mean(weights, catalogue()) if weights and not Path(weights).is_file() else ""
-        raise ModelChoiceError(f"{given} needs {missing} too; leave out both to use the packaged model.{hint}")
+        both = "leave out both to use the packaged model"
+        if weights:
+            needed = "--config-file FILE, in Python config=FILE"
+            raise ModelChoiceError(f"{weights} needs the configuration it was trained with ({needed}); {both}")
+        raise ModelChoiceError(f"{config_file} needs its weights too (--weights FILE, in Python model=FILE); {both}")
     if host_of_config(config_file, opts) == "torchreid":
         from oamn_plugin.hosts.torchreid.inference import load_encoder as load_torchreid
 

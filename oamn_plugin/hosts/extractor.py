@@ -77,7 +77,7 @@ def named_encoder(model: str, config: str = "", opts: list[str] | None = None) -
         ExpectedError: a configuration or weights that do not work.
     """
     if model == PACKAGED:
-        return load_model()
+        return load_model(config, "", opts)
     if not Path(model).is_dir():
         return load_model(config, model, opts)
     run = Path(model)

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from oamn_plugin.errors import did_you_mean
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.descriptor_files import DescriptorFile
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
@@ -192,7 +193,11 @@ class IndexFolder:
 
     def _begin(self) -> dict[str, Any]:
         if self.encoder is None:
-            raise GalleryIndexError(f"there is no gallery index in {self.path}: build one with the command index")
+            beside = [header.parent.name for header in self.path.absolute().parent.glob("*/index.json")]
+            hint = did_you_mean(self.path.name, beside)
+            raise GalleryIndexError(
+                f"there is no gallery index in {self.path}: build one with the command index.{hint}"
+            )
         if self.path.exists() and not self.path.is_dir():
             raise GalleryIndexError(f"{self.path} is a file: choose another place for the index")
         if self.path.exists() and [item for item in self.path.iterdir() if not item.name.startswith(".")]:

@@ -14,9 +14,9 @@ from oamn_plugin.search.index import Match
 from oamn_plugin.search.results import SearchResult
 
 
-def to_text(results: Sequence[SearchResult], shown: int = 10) -> str:
-    """The results as tables for a terminal; ``shown`` matches a query."""
-    return "\n\n".join(_text(result, shown) for result in results)
+def to_text(results: Sequence[SearchResult]) -> str:
+    """The results as tables for a terminal."""
+    return "\n\n".join(map(_text, results))
 
 
 def describe_type(result: SearchResult) -> str:
@@ -28,14 +28,15 @@ def describe_type(result: SearchResult) -> str:
     >>> describe_type(SearchResult(query, picture, "left_half", 0.91, sides, "left_half", [], []))
     'left half occluded, confidence 0.91'
     >>> describe_type(SearchResult(query, picture, "left_half", 0.83, {"left_half": 0.83}, "matched", [], []))
-    'left half hidden, 0.83'
+    'left half hidden (83 % by the nearest matches)'
     """
     words = "nothing" if result.type_name == NONE else result.type_name.replace("_", " ")
     if not result.probabilities:
         return "compared as it is"
     if result.searched_as == "matched":
         of_a_side = result.judge == "scorer" and result.type_name == NONE
-        return f"{words} hidden" if of_a_side else f"{words} hidden, {result.confidence:.2f}"
+        share = f" ({100 * result.confidence:.0f} % by the {result.judge})"
+        return f"{words} hidden" + ("" if of_a_side else share)
     if result.type_name == NONE:
         return f"not occluded (no side above the threshold, the largest has {result.confidence:.2f})"
     return f"{words} occluded, confidence {result.confidence:.2f}"
@@ -60,13 +61,13 @@ def describe_model(encoder: ImageEncoder) -> str:
     return f"{printable(encoder.name) or type(encoder.model).__name__}; {words}"
 
 
-def _text(result: SearchResult, shown: int) -> str:
+def _text(result: SearchResult) -> str:
     known = any(result.is_hit(match) is not None for match in result.unified)
     cameras = any(match.image.camid for match in result.unified)
     explained = any(match.posterior for match in result.unified)
     plain = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     rows = []
-    for rank, match in enumerate(result.unified[:shown], start=1):
+    for rank, match in enumerate(result.unified, start=1):
         row: list[Any] = [rank, match.image.name, f"{match.distance:.4f}", plain.get(match.image.path, "-")]
         row += [explanation(match)] if explained else []
         row += [match.image.camid] if cameras else []
@@ -84,9 +85,9 @@ def explanation(match: Match) -> str:
 
     >>> from oamn_plugin.search.gallery import GalleryImage
     >>> explanation(Match(GalleryImage("a.jpg"), 0.5, "left_half", {"none": 0.2, "left_half": 0.8}))
-    'left half 0.80'
+    'left half 80 %'
     """
     if not match.posterior:
         return ""
     words = "nothing" if match.type_name == NONE else match.type_name.replace("_", " ")
-    return f"{words} {match.posterior[match.type_name]:.2f}"
+    return f"{words} {100 * match.posterior[match.type_name]:.0f} %"

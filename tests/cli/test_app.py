@@ -19,6 +19,9 @@ import pytest
 from run_tool import TOOLS, run_tool
 from search_runs import make_run, model_options
 
+from oamn_plugin.cli.app import Session, build_parser, serve
+from oamn_plugin.errors import ExpectedError
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
@@ -175,6 +178,13 @@ def test_only_this_computer_reaches_it(world):
         pytest.skip("this computer has no network")
     with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
         socket.create_connection((outside, port), timeout=3)
+
+
+def test_a_port_that_was_taken_meanwhile_was_told_in_gradios_words():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        args = build_parser().parse_args(["--port", str(taken.getsockname()[1])])
+        with pytest.raises(ExpectedError, match="Try again, or with another --port"):
+            serve(Session({"gallery": Path("gallery")}, {}), args)
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,12 @@ def test_an_evaluation_by_hand_made_a_finished_run_a_changed_one(tmp_path: Path)
     assert not list((tmp_path / "runs").rglob("*.old-*"))
 
 
+def test_a_dry_run_drew_the_data_set_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "sets"))
+    assert benchmark(write_suite(tmp_path), "--dry-run").code == 0
+    assert not (tmp_path / "sets").exists()
+
+
 def test_dry_run_runs_nothing_and_estimates_from_finished_runs(tmp_path: Path) -> None:
     suite = write_suite(tmp_path)
     listed = benchmark(suite, "--dry-run")

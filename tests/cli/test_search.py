@@ -194,6 +194,13 @@ def test_the_page_needs_nothing_else(world, tmp_path):
     assert re.search(r"(left|right|bottom|top) (half|quarter) covered", text)
 
 
+def test_the_terminal_showed_ten_matches_whatever_was_asked_for(world):
+    folder, _, data = world
+    image = next((data / "query").glob("*.jpg"))
+    shown = run_tool("search.py", "query", image, "--index", folder / "index", "--topk", 13)
+    assert re.findall(r"^(\d+) ", shown.out, re.M) == [str(rank) for rank in range(1, 14)]
+
+
 def test_names_cannot_break_the_page(world, tmp_path):
     folder, run, data = world
     evil = tmp_path / "<img src=x onerror=alert(1)>.jpg"
@@ -229,9 +236,15 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
     ("arguments", "message"),
     [
         (["index", "{none}", "--out", "{tmp}/i"], "there is no folder, CSV file or image"),
-        (["query", "{image}", "--index", "{none}", "+model"], "holds no image yet: run index first"),
+        (
+            ["query", "{image}", "--index", "{none}", "+model"],
+            "command index. Did you mean 'nowhere-else'?",
+        ),
         (["query", "{text}", "--index", "{index}", "+model"], "not an image of a known format"),
-        (["query", "{image}", "--index", "{index}", "--weights", "w.pth"], "--weights needs --config-file too"),
+        (
+            ["query", "{image}", "--index", "{index}", "--weights", "w.pth"],
+            "there is no file w.pth, nor",
+        ),
         (["query", "{image}", "--index", "{index}", "--topk", "0"], "--topk must be at least 1, got 0"),
         (["query", "{image}", "--index", "{index}", "--topk", "-3"], "--topk must be at least 1, got -3"),
         (["query", "{image}", "--index", "{none}", "--html", "{tmp}/no/r.html"], "No such file or directory"),
@@ -246,6 +259,7 @@ def test_tables_adding_and_unreadable_images(world, tmp_path):
 def test_errors_are_one_line(world, embedded_root, tmp_path, arguments, message):
     folder, run, data = world
     (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "nowhere-else").symlink_to(folder / "index")
     places = {"none": tmp_path / "nowhere", "tmp": tmp_path, "image": next((data / "query").glob("*.jpg")),
               "text": tmp_path / "text.jpg", "index": folder / "index", "data": data / "query"}  # fmt: skip
     words: list[object] = []

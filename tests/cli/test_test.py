@@ -39,12 +39,25 @@ def test_every_kind_of_unification_is_scored_and_kept(root, tmp_path, capsys):
     assert "matched over nine types" in printed
 
 
+def test_the_generated_set_could_not_be_named(embedded_root, tmp_path):
+    sets = ["--on", "OccludedPedestrians", "OccludedPedestriansHolistic", "--size", "tiny"]
+    words = [*sets, "--root", str(embedded_root), "--output", str(tmp_path), "--unification", "none"]
+    assert run("test", words) == 0
+    scores = json.loads((tmp_path / "none" / "results.json").read_text())
+    assert [one["num_query"] for one in scores.values()] == [12, 12]
+    assert scores["OccludedPedestrians"]["mAP"] < scores["OccludedPedestriansHolistic"]["mAP"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--on", "PartialLIDS"], "unknown data set 'PartialLIDS'. Did you mean 'PartialiLIDS'?"),
         (["--on", "PartialREID"], "Partial-REID was not found"),
         (["--on", "PartialiLIDS", "--weights", "none.onnx"], "none.onnx"),
+        (
+            ["--on", "PartialREID", "--weights", "none.onnx"],
+            "shows all names.\n  - PartialREID: Partial-REID was",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_message(words, message, root, tmp_path, capsys):

@@ -15,8 +15,10 @@ from oamn_plugin.datasets.embedded import (
     DIFFICULTY,
     SIZES,
     Size,
+    drawing_nothing,
     ensure,
     folder_name,
+    load_embedded,
     load_truth,
     nearest_type,
     read_embedded,
@@ -143,6 +145,17 @@ def test_a_finished_data_set_is_not_drawn_again(tiny):
     before = {path: path.stat().st_mtime_ns for path in tiny.rglob("*")}
     assert ensure(tiny.parent, "tiny", progress=False) == tiny
     assert before == {path: path.stat().st_mtime_ns for path in tiny.rglob("*")}
+
+
+@pytest.mark.parametrize("holistic", [False, True])
+def test_a_dry_run_knows_the_records_and_draws_nothing(tiny, tmp_path, holistic):
+    with drawing_nothing():
+        planned = load_embedded(tmp_path, "tiny", holistic=holistic)
+    assert list(tmp_path.iterdir()) == []
+    drawn = load_embedded(tiny.parent, "tiny", holistic=holistic)
+    for ours, theirs in zip(planned, drawn, strict=True):
+        moved = [one._replace(path=str(tiny.parent / Path(one.path).relative_to(tmp_path))) for one in ours]
+        assert sorted(moved) == sorted(theirs)
 
 
 def test_images_have_the_asked_for_size(tmp_path):

@@ -130,7 +130,8 @@ def test_names_that_are_not_here_or_of_no_model_say_so(tmp_path: Path, monkeypat
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no network
     for name, message in (
         ("market_bot_R50", r"market_bot_R50\.pth could not be downloaded from https.*put the file into"),
-        ("market_bot_r50", r"--weights needs --config-file too.*Did you mean 'market_bot_R50'"),
+        ("market_bot_r50", r"there is no file market_bot_r50, nor weights of that name.*Did you mean 'market_bot_R50'"),
+        (str(picture(tmp_path)), r"crop.png needs the configuration .* in Python config=FILE"),
         ("resnet50_imagenet", r"is a backbone trained on ImageNet, no model that describes people"),
     ):
         with pytest.raises(ExpectedError, match=message):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from oamn_plugin import presets
+from oamn_plugin.datasets.embedded import drawing_nothing
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.fastreid.config import load_config as load_fastreid
 from oamn_plugin.hosts.fastreid.config import resolved as resolved_fastreid
@@ -60,6 +61,10 @@ def test_the_check_of_a_test_needs_no_weights(host: str, embedded_root: Path, tm
     config, words = str(CONFIGS / HOSTS[host][2]), [str(word) for pair in data.items() for word in pair]
     box = TOOLBOXES[host]
     box.check(config, words, train=False)
+    elsewhere = {"fastreid": "DATASETS.ROOT", "torchreid": "data.root"}[host]
+    with drawing_nothing():
+        box.check(config, [*words, elsewhere, str(tmp_path / "sets")], train=False)
+    assert not (tmp_path / "sets").exists()
     wrong = {"fastreid": ["DATASETS.TESTS", "('Market1502',)"], "torchreid": ["data.targets", "['market1502']"]}[host]
     with pytest.raises(ExpectedError, match="arket1502"):
         box.check(config, [*words, *wrong], train=False)

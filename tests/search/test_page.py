@@ -65,13 +65,13 @@ def test_the_posterior_of_a_query_is_in_words_and_adds_up(found):
         assert sum(plain["probabilities"].values()) == pytest.approx(1, abs=1e-4)
         if encoder.unification.kind == "matched":
             assert plain["probabilities"][plain["type"]] == max(plain["probabilities"].values())
-            assert f"hidden, {result.confidence:.2f}" in to_text([result])
+            assert f"hidden ({100 * result.confidence:.0f} % by the nearest matches)" in to_text([result])
     document = to_document(results, index, encoder, {}, {})
     assert document["model"]["name"] == encoder.name
     assert document["model"]["unification"]["kind"] == encoder.unification.kind
 
 
-@pytest.mark.parametrize(("threshold", "said"), [(0.25, "half hidden, 0."), (1.0, "nothing hidden")])
+@pytest.mark.parametrize(("threshold", "said"), [(0.25, "% by the scorer)"), (1.0, "nothing hidden")])
 def test_a_calibrated_scorer_says_what_hides_a_matched_query(tmp_path, threshold, said):
     fit = {"score_temperature": 20.0, "quarter_threshold": threshold, "half_threshold": threshold}
     encoder = make_encoder(unification="matched", **fit)

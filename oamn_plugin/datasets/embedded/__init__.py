@@ -13,18 +13,39 @@ the truth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from oamn_plugin.datasets.embedded.occluders import KINDS, Occluder, paste, random_occluder
-from oamn_plugin.datasets.embedded.sizes import DIFFICULTY, SIZES, Difficulty, Size
-from oamn_plugin.datasets.embedded.store import ensure, folder_name
+from oamn_plugin.datasets.embedded.plan import plan
+from oamn_plugin.datasets.embedded.sizes import DIFFICULTY, SIZES, Difficulty, Size, counts_of
+from oamn_plugin.datasets.embedded.store import drawing_nothing, ensure, folder_name
 from oamn_plugin.datasets.embedded.truth import Truth, load_truth, nearest_type, side_shares
 from oamn_plugin.datasets.records import Record, Split
 
 __all__ = [
-    "DIFFICULTY", "KINDS", "SIZES", "Difficulty", "Occluder", "Size", "Truth", "ensure", "folder_name", "load_truth",
-    "nearest_type", "paste", "random_occluder", "read_embedded", "side_shares",
+    "DIFFICULTY", "KINDS", "SIZES", "Difficulty", "Occluder", "Size", "Truth", "drawing_nothing", "ensure",
+    "folder_name", "load_embedded", "load_truth", "nearest_type", "paste", "random_occluder", "read_embedded",
+    "side_shares",
 ]  # fmt: skip
+
+
+def load_embedded(
+    root: str | Path | None = None, size: str | Size = "demo", seed: int = 0, holistic: bool = False
+) -> Split:
+    """Reads the generated data set, drawn first where it is not there; a dry run has its records from the plan alone.
+
+    Args:
+        root, size, seed: as for :func:`ensure`, whose errors it raises.
+        holistic: as for :func:`read_embedded`.
+    """
+    folder = ensure(root, size=size, seed=seed)
+    if folder.is_dir():
+        return read_embedded(folder, holistic)
+    shots = plan(counts_of(size), seed)
+    return _split(
+        lambda name: [Record(str(folder / name / s.name), s.pid, s.camid) for s in shots if s.split == name], holistic
+    )
 
 
 def read_embedded(path: str | Path, holistic: bool = False) -> Split:
@@ -38,9 +59,12 @@ def read_embedded(path: str | Path, holistic: bool = False) -> Split:
         FileNotFoundError: a folder is missing.
     """
     folder = Path(path)
+    return _split(lambda name: _records(folder / name), holistic)
+
+
+def _split(records: Callable[[str], list[Record]], holistic: bool) -> Split:
     query = "query_holistic" if holistic else "query"
-    train, queries, gallery = (_records(folder / name) for name in ("bounding_box_train", query, "bounding_box_test"))
-    return Split(train, queries, gallery)
+    return Split(records("bounding_box_train"), records(query), records("bounding_box_test"))
 
 
 def _records(folder: Path) -> list[Record]:

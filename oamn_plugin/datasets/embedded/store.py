@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import astuple
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from oamn_plugin.environment import ROOT_VARIABLE, default_root, processors
 
 FEW = 400
 """Below so many images one process is quicker than several."""
+_DRAWS = ContextVar("draws", default=True)
 
 
 def folder_name(size: str | Size, seed: int) -> str:
@@ -32,6 +36,16 @@ def folder_name(size: str | Size, seed: int) -> str:
     """
     label = size if isinstance(size, str) else "x".join(map(str, astuple(size)))
     return f"OccludedPedestrians-{label}-seed{seed}-v{FORMAT}"
+
+
+@contextmanager
+def drawing_nothing() -> Iterator[None]:
+    """Within it nothing is drawn: :func:`ensure` gives the folder that the data set would have. For dry runs."""
+    token = _DRAWS.set(False)
+    try:
+        yield
+    finally:
+        _DRAWS.reset(token)
 
 
 def ensure(root: str | Path | None = None, size: str | Size = "demo", seed: int = 0, progress: bool = True) -> Path:
@@ -54,7 +68,7 @@ def ensure(root: str | Path | None = None, size: str | Size = "demo", seed: int 
     counts = counts_of(size)
     base = Path(default_root() if root is None else root).expanduser()
     target = base / folder_name(size, seed)
-    if (target / ANNOTATIONS).is_file():
+    if (target / ANNOTATIONS).is_file() or not _DRAWS.get():
         return target
     _check_writable(base)
     with stopping_cleanly(f"drawing the data set {target.name}"), only_maker(target):

@@ -11,7 +11,7 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from oamn_plugin.datasets import catalogue
 from oamn_plugin.datasets.custom import read_custom
-from oamn_plugin.datasets.embedded import ensure, read_embedded
+from oamn_plugin.datasets.embedded import load_embedded
 from oamn_plugin.datasets.records import Record, Split
 from oamn_plugin.environment import default_root
 from oamn_plugin.errors import did_you_mean
@@ -38,8 +38,7 @@ class OccludedPedestrians(RecordDataset):
     def __init__(self, root: str = "datasets", cfg: CfgNode | None = None, **kwargs: Any) -> None:
         embedded = cfg.DATASETS.EMBEDDED if cfg is not None else None
         size, seed = (embedded.SIZE, embedded.SEED) if embedded is not None else ("demo", 0)
-        self.folder = ensure(root, size=size, seed=seed)
-        super().__init__(read_embedded(self.folder, holistic=self.holistic), **kwargs)
+        super().__init__(load_embedded(root, size, seed, self.holistic), **kwargs)
 
 
 class OccludedPedestriansHolistic(OccludedPedestrians):
@@ -101,7 +100,9 @@ def build_dataset(cfg: CfgNode, name: str) -> ImageDataset:
     kind = DATASET_REGISTRY.get(name)
     try:
         return kind(root=data_root(cfg), **({"cfg": cfg} if issubclass(kind, RecordDataset) else {}))
-    except AssertionError as error:  # how some of the host's sets say that a folder is missing
+    except (AssertionError, RuntimeError) as error:  # how the host's sets say that a folder is missing
+        if name in catalogue.CATALOGUE:
+            catalogue.CATALOGUE[name].layout.find(data_root(cfg))  # says where it was looked for, and where to get it
         raise ConfigError(f"{error} (below {data_root(cfg)})") from error
 
 

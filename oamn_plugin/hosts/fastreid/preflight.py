@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 
+from oamn_plugin.datasets.embedded import drawing_nothing
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
 from oamn_plugin.hosts.fastreid.config import altered
@@ -41,7 +43,10 @@ def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    shared.refuse(check_settings(cfg, train, processes))
+    if found := check_settings(cfg, train, processes):
+        names = [*cfg.DATASETS.TESTS, *(cfg.DATASETS.NAMES if train else ())]
+        with drawing_nothing():
+            shared.refuse(found + shared.loaded(partial(data.build_dataset, cfg), names)[1])
     shared.refuse(check_weights(cfg, train))  # read only when the settings can work, as the data is
     shared.refuse(check_data(cfg, train))
 
@@ -53,7 +58,7 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
         found += wrong_combinations(cfg, processes if train else 1)
         found += idle_settings(cfg) + _wrong_pipeline(cfg) if train else []
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu")
+        found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu to the command")
     for key in ("WEIGHTS", "INIT"):
         found += [f"MODEL.{key}: {wrong}" for wrong in missing_weights(cfg.MODEL[key])]
     if train and cfg.MODEL.INIT and cfg.MODEL.WEIGHTS:
@@ -112,12 +117,9 @@ def check_data(cfg: CfgNode, train: bool) -> list[str]:
     """Findings in the data: missing folders, empty splits, queries without a match, too large batches."""
     found = shared.wrong_objects("INPUT.OCCLUSION.OBJECTS", cfg.INPUT.OCCLUSION.OBJECTS) if train else []
     parts: dict[tuple[str, str], list[Record]] = {}
-    for name in cfg.DATASETS.TESTS:
-        try:
-            split = data.build_dataset(cfg, name)
-        except (ValueError, RuntimeError, OSError) as error:
-            found.append(f"{name}: {error}")
-            continue
+    splits, missing = shared.loaded(partial(data.build_dataset, cfg), cfg.DATASETS.TESTS)
+    found += missing
+    for name, split in splits.items():
         query, gallery = ([Record(*one) for one in part] for part in (split.query, split.gallery))
         parts |= {(name, "query"): query, (name, "gallery"): gallery}
         found += shared.wrong_split(name, query, gallery, data.logger.warning)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,17 @@ def failure(check: Callable[[], object]) -> list[str]:
     except ExpectedError as error:
         return [str(error)]
     return []
+
+
+def loaded(load: Callable[[str], Any], names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Data sets by name, and a finding for each that is not there."""
+    sets, missing = {}, []
+    for name in dict.fromkeys(names):
+        try:
+            sets[name] = load(name)
+        except (ValueError, RuntimeError, OSError) as error:
+            missing.append(f"{name}: {error}")
+    return sets, missing
 
 
 def wrong_split(

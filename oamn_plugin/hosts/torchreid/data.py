@@ -8,7 +8,7 @@ import torchreid
 
 from oamn_plugin.datasets import catalogue
 from oamn_plugin.datasets.custom import read_custom
-from oamn_plugin.datasets.embedded import ensure, read_embedded
+from oamn_plugin.datasets.embedded import load_embedded
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.records import DataSetError, Split
 from oamn_plugin.hosts.torchreid.compat import image_datasets
@@ -55,8 +55,8 @@ class OccludedPedestrians(RecordDataset):
     holistic = False
 
     def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
-        self.folder = ensure(root or None, size=SETTINGS.embedded_size, seed=SETTINGS.embedded_seed)
-        super().__init__(read_embedded(self.folder, holistic=self.holistic), **kwargs)
+        split = load_embedded(root or None, SETTINGS.embedded_size, SETTINGS.embedded_seed, self.holistic)
+        super().__init__(split, **kwargs)
 
 
 class OccludedPedestriansHolistic(OccludedPedestrians):

@@ -110,8 +110,16 @@ def test_each_wrong_setting_is_one_line(cfg: Any, changes: dict[str, Any], messa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_missing_gpu_names_the_key_that_helps(cfg: Any) -> None:
     assert findings(changed(cfg, MODEL__DEVICE="cuda")) == [
-        "MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu"
+        "MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu to the command"
     ]
+
+
+def test_missing_data_was_told_only_after_the_missing_gpu(cfg: Any, tmp_path: Path) -> None:
+    missing = {"DATASETS__NAMES": ["Market1501"], "DATASETS__ROOT": str(tmp_path / "sets")}
+    found = findings(changed(cfg, MODEL__WEIGHTS="absent.pth", **missing))
+    assert [line.split(":")[0].strip(" -") for line in found] == ["MODEL.WEIGHTS", "Market1501"]
+    assert "Market-1501 was not found" in found[1]
+    assert not (tmp_path / "sets").exists()  # nor was the generated set drawn for it
 
 
 def test_all_findings_come_in_one_message(cfg: Any) -> None:

@@ -1,0 +1,39 @@
+"""The command line of every command: help as it is written, and the nearest known word for a mistyped one."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, NoReturn
+
+from oamn_plugin.errors import did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that asks "Did you mean ...?", which argparse itself can only from Python 3.14."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the command with exit code 2."""
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if choice:
+            wrong, known = [choice[1]], set(re.findall(r"[^\s',]+", choice[2]))
+        else:
+            wrong, known = re.findall(r"--[\w-]+", message.partition("unrecognized arguments:")[2]), words_of(self)
+        hints = "".join(did_you_mean(word, known) for word in wrong)
+        super().error(f"{message}.{hints}" if hints else message)
+
+
+def words_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Options, sub-commands and choices of a parser, those of its sub-commands too."""
+    words: set[str] = set()
+    for action in parser._actions:
+        words.update(option for option in action.option_strings if option.startswith("--"))
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                words |= {name, *words_of(child)}
+        elif not action.option_strings:
+            words.update(map(str, action.choices or ()))
+    return words
