@@ -71,6 +71,7 @@ def package(args: argparse.Namespace) -> None:
         command=args.command or f"oamn train --config-file {config}",
         data_set=" + ".join(cfg.DATASETS.NAMES),
         terms=args.terms,
+        unification=asdict(source.unification),
     )
     twin = transplant(source.model, card.build())
     before = scores(source, data)

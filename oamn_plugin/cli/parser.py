@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from typing import Any, NoReturn
 
 from oamn_plugin.errors import did_you_mean
@@ -15,13 +16,20 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **settings})
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which hears of a mistyped option only after it has missed the right one."""
+        self._given = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Ends the command with exit code 2."""
         choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if choice:
             wrong, known = [choice[1]], set(re.findall(r"[^\s',]+", choice[2]))
         else:
-            wrong, known = re.findall(r"--[\w-]+", message.partition("unrecognized arguments:")[2]), words_of(self)
+            known = words_of(self)
+            given = (word.partition("=")[0] for word in self._given if word.startswith("--"))
+            wrong = [word for word in given if not any(option.startswith(word) for option in known)]
         hints = "".join(did_you_mean(word, known) for word in wrong)
         super().error(f"{message}.{hints}" if hints else message)
 

@@ -49,6 +49,7 @@ class ModelCard:
         command: what trained the weights, from the repository's root.
         data_set: what they were trained on.
         terms: what the training images allow.
+        unification: fields of :class:`oamn_plugin.retrieval.Unification`, as the run had them; none: the options' own.
         scores: data set to scores in percent, measured with the stored (half-precision) weights.
         format: version of this file.
     """
@@ -64,6 +65,7 @@ class ModelCard:
     command: str = ""
     data_set: str = ""
     terms: str = ""
+    unification: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     format: int = CARD_FORMAT
 

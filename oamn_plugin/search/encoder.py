@@ -221,5 +221,6 @@ def packaged_encoder(folder: Path = ASSETS) -> ImageEncoder:
         pixel_mean=card.pixel_mean,
         pixel_std=card.pixel_std,
         resample=card.resample,
+        unification=Unification(**card.unification) if card.unification else None,
         name=f"packaged {NAME}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pytest
 from run_tool import run_tool
@@ -24,7 +25,9 @@ def test_a_run_is_packaged(embedded_root, tmp_path, name, arch):
     assert card["command"] == "python tools/train_net.py"
     assert "OccludedPedestrians (plain)" in card["scores"]
     assert all(set(score) == {"Rank-1", "mAP", "mAP_trapezoid"} for score in card["scores"].values())
-    assert packaged_encoder(tmp_path / "assets").dim == 1280
+    encoder = packaged_encoder(tmp_path / "assets")
+    assert encoder.dim == 1280
+    assert asdict(encoder.unification) == card["unification"]  # as the run was configured
 
 
 def test_what_cannot_be_packaged(world, tmp_path):

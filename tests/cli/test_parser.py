@@ -14,6 +14,7 @@ from oamn_plugin.cli.main import main
         ("data embeded", "Did you mean 'embedded'?"),
         ("train oamn --evalonly", "Did you mean '--eval-only'?"),
         ("search query x.jpg --index i --unification=matchd", "Did you mean 'matched'?"),
+        ("search query x.jpg --indx i", "required: --index. Did you mean '--index'?"),
         ("search query x.jpg", "the following arguments are required: --index\n"),
     ],
 )
