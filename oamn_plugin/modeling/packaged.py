@@ -28,6 +28,8 @@ NAME = "oamn_small"
 CARD_FORMAT = 1
 LIMIT = 6_000_000
 """Bytes that a packaged weight file may have."""
+_WHOLE = 25_000
+"""Numbers, at most, of a tensor that is stored in single precision."""
 
 
 class PackagedModelError(ExpectedError, ValueError):
@@ -140,10 +142,10 @@ def save_packaged(model: OAMN, card: ModelCard, folder: Path) -> ModelCard:
 
 
 def stored(model: OAMN) -> dict[str, Tensor]:
-    """The tensors of a weight file: a state dict without classifier and counters, its matrices in half precision.
+    """The tensors of a weight file: a state dict without classifier and counters, its large matrices in half precision.
 
-    Vectors (statistics and scales of batch norms), mask and scorer stay whole: they are small, and occlusion types sit
-    near their thresholds.
+    Small tensors, mask and scorer stay whole: occlusion types sit near their thresholds, and what the first layers
+    round off moved descriptors seven times as far as all the rest.
     """
     kept = {
         name: _stored(name, value.detach().cpu()).contiguous()
@@ -157,7 +159,7 @@ def stored(model: OAMN) -> dict[str, Tensor]:
 
 
 def _stored(name: str, value: Tensor) -> Tensor:
-    return value.float() if value.ndim < 2 or name.startswith(("mask.", "scorer.")) else value.half()
+    return value.float() if value.numel() <= _WHOLE or name.startswith(("mask.", "scorer.")) else value.half()
 
 
 def load_stored(model: OAMN, tensors: Mapping[str, Tensor]) -> None:
