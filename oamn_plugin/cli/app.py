@@ -52,7 +52,7 @@ def build_parser() -> Parser:
     parser.add_argument("--index", nargs="+", default=[], metavar="INDEX", help="folders of oamn search index")
     runs = "folders of training runs (config.yaml and model_final.pth)"
     parser.add_argument("--run", nargs="+", default=[], metavar="RUN_DIR", help=runs)
-    parser.add_argument("--size", default="demo", help="size of the embedded set without --index (default demo)")
+    parser.add_argument("--size", default="tiny", help="size of the embedded set without --index (default tiny)")
     parser.add_argument("--port", type=int, default=7860, help="default 7860; 0: any free one")
     parser.add_argument("--host", default=LOOPBACK, help="another address opens it to the network: take care")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
