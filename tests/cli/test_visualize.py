@@ -79,7 +79,7 @@ def test_augmented_views_need_no_model(world, tmp_path):
     [
         (["augmentation", "nowhere", "--out", "x.png"], "there is no folder, CSV file or image"),
         (["augmentation", "{images}", "--out", "{tmp}/x.doc"], "cannot tell the format"),
-        (["masks", "{images}", "--out", "{tmp}/x.png", "--weights", "w.pth"], "needs --config-file too"),
+        (["masks", "{images}", "--out", "{tmp}/x.png", "--weights", "w.pth"], "there is no file w.pth"),
     ],
 )
 def test_errors_are_one_line(world, tmp_path, arguments, message):

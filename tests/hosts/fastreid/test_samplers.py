@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oamn_plugin.hosts.fastreid.config import load_config
@@ -90,6 +90,7 @@ def test_sets_are_drawn_by_their_weight() -> None:
 
 
 @pytest.mark.parametrize("name", ["NaiveIdentitySampler", "BalancedIdentitySampler"])
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_identity_samplers_give_people_times_images(name: str, seed: int) -> None:
     for batch in batches(name, 3, seed=seed):
