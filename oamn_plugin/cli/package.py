@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +49,15 @@ def package(args: argparse.Namespace) -> None:
     from oamn_plugin.hosts.fastreid import load_config
     from oamn_plugin.hosts.fastreid.data import build_dataset
     from oamn_plugin.hosts.fastreid.inference import load_encoder
+    from oamn_plugin.hosts.shared.preflight import loaded, refuse
     from oamn_plugin.modeling.packaged import ModelCard, save_packaged
     from oamn_plugin.search.encoder import packaged_encoder
 
     config = str(args.run / "config.yaml")
     cfg = load_config(config)
     source = load_encoder(config, str(args.run / args.weights))
-    data = {}
-    for name in args.on or cfg.DATASETS.TESTS:
-        try:
-            data[name] = build_dataset(cfg, name)
-        except (RuntimeError, OSError) as error:  # how the host's sets say that they are not there
-            raise ExpectedError(f"{name}: {error}") from error
+    data, missing = loaded(partial(build_dataset, cfg), args.on or cfg.DATASETS.TESTS)
+    refuse(missing)
     card = ModelCard(
         backbone=backbone_of(cfg),
         last_stride=cfg.MODEL.BACKBONE.LAST_STRIDE if cfg.MODEL.BACKBONE.ARCH.startswith("resnet") else 2,

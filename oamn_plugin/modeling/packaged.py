@@ -121,7 +121,7 @@ def load_packaged(folder: Path = ASSETS) -> OAMN:
 
 
 def save_packaged(model: OAMN, card: ModelCard, folder: Path) -> ModelCard:
-    """Writes weights and card of a network; floating numbers in half precision, the classifier left out.
+    """Writes weights and card of a network; see :func:`stored`.
 
     Returns:
         The card as written, with the checksum of the weight file.

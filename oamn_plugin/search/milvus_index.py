@@ -223,7 +223,7 @@ class MilvusIndex(Searching):
     def _add_block(self, images: Sequence[GalleryImage], names: Sequence[str], encoder: ImageEncoder) -> Changes:
         keys = {key_of(image.path): image for image in images}
         there: dict[str, dict[str, Any]] = {}
-        for row in self._of_images(list(keys), self._kinds(), ["image", "type", "record"]):
+        for row in self._of_images(list(keys), (*names, _UNREADABLE), ["image", "type", "record"]):
             there.setdefault(row["image"], {})[row["type"]] = row["record"]
         records = {key: json.dumps(to_row(0, Known(image, stamp_of(image.path)))) for key, image in keys.items()}
         fresh, replaced, other = [], [], []

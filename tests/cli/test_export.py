@@ -51,7 +51,13 @@ def test_a_tracker_that_normalises_gets_a_graph_that_does_not(world, tmp_path):
 
 
 def test_what_cannot_be_exported_is_one_line(tmp_path):
-    for weights, message in (("w.pth", "there is no file w.pth"), ("w.onnx", "is a network file already")):
+    (checkpoint := tmp_path / "w.pth").touch()
+    needed = "w.pth needs the configuration it was trained with (--config-file FILE"
+    for weights, message in (
+        (checkpoint, needed),
+        ("w.pth", "there is no file w.pth"),
+        ("w.onnx", "is a network file already"),
+    ):
         result = run_tool("export.py", "torch", tmp_path / "out", "--weights", weights)
         assert (result.code, len(result.err.strip().splitlines())) == (2, 1)
         assert message in result.err

@@ -80,9 +80,14 @@ def test_augmented_views_need_no_model(world, tmp_path):
         (["augmentation", "nowhere", "--out", "x.png"], "there is no folder, CSV file or image"),
         (["augmentation", "{images}", "--out", "{tmp}/x.doc"], "cannot tell the format"),
         (["masks", "{images}", "--out", "{tmp}/x.png", "--weights", "w.pth"], "there is no file w.pth"),
+        (
+            ["masks", "{images}", "--out", "{tmp}/x.png", "--weights", "{tmp}/w.pth"],
+            "w.pth needs the configuration it was trained with (--config-file FILE",
+        ),
     ],
 )
 def test_errors_are_one_line(world, tmp_path, arguments, message):
+    (tmp_path / "w.pth").touch()
     words = [word.format(images=world[2] / "query", tmp=tmp_path) for word in arguments]
     result = run_tool("visualize.py", *words)
     assert (result.code, len(result.err.strip().splitlines())) == (2, 1)
