@@ -16,8 +16,8 @@ from torch import Tensor
 
 from oamn_plugin.retrieval.metrics import IntArray
 
-SORTED_IN_A_PASS = 250
-"""Distances that are sorted in the time of one positive's pass of comparison; decides which of the two counts a row."""
+SORTED_IN_A_START, PASSED_IN_A_SORT = 500, 50
+"""Distances that are sorted while a pass of comparison starts, and passed while one is sorted: what each way costs."""
 
 
 class Shard(NamedTuple):
@@ -60,19 +60,22 @@ class IdentityIndex:
         self._sorted_pids = pids[self._order]
         self._camids = camids
 
-    def members(self, pid: int, camid: int) -> Members:
-        """The columns of ``pid``, split into those of other cameras and those of ``camid``."""
+    def members(self, pids: IntArray, camids: IntArray) -> list[Members]:
+        """The columns of each of ``pids``, split into those of other cameras and those of its one of ``camids``."""
         # not [pid, pid + 1]: the largest label has no next one
-        first, last = (np.searchsorted(self._sorted_pids, pid, side=side) for side in ("left", "right"))
-        columns = self._order[first:last]
-        same_camera = self._camids[columns] == camid
-        return Members(columns[~same_camera], columns[same_camera])
+        bounds = (np.searchsorted(self._sorted_pids, pids, side=side).tolist() for side in ("left", "right"))
+        found = []
+        for first, last, camid in zip(*bounds, camids.tolist(), strict=True):
+            columns = self._order[first:last]
+            same_camera = self._camids[columns] == camid
+            found.append(Members(columns[~same_camera], columns[same_camera]))
+        return found
 
 
-def positive_ranks(
+def images_before(
     distances: Tensor, members: list[Members], pool: Executor, workers: int, shard: Shard = WHOLE
-) -> list[IntArray]:
-    """1-based ranks, ascending, of each row's positives.
+) -> IntArray:
+    """How many images of a shard come before each positive; over all shards they add up to its rank, less one.
 
     Args:
         distances: (R, G) float32, on the CPU or a GPU; of a shard's images alone.
@@ -82,7 +85,7 @@ def positive_ranks(
         shard: which part of the gallery the distances are to; every process must call with the same rows.
 
     Returns:
-        R arrays, one a row, as long as the row has positives.
+        Counts of the positives of one row after the other.
     """
     columns = padded([one.positives for one in members], -1)
     values = shard.total(_own_values(distances, columns, shard.start))
@@ -90,8 +93,12 @@ def positive_ranks(
         before = _counts_on_cpu(distances.numpy(), members, values, pool, workers, shard.start)
     else:
         before = _counts_on_gpu(distances, columns, values, members, shard.start)
-    before = shard.total(before)
-    return [np.sort(before[row, : len(one.positives)]) + 1 for row, one in enumerate(members)]
+    return before[columns >= 0]
+
+
+def ranks_of(before: IntArray, sizes: list[int]) -> list[IntArray]:
+    """1-based ranks, ascending, of the positives of rows that have ``sizes`` of them; ``before`` is of all shards."""
+    return [np.sort(own) + 1 for own in np.split(before, np.cumsum(sizes)[:-1])]
 
 
 def padded(lists: list[IntArray], fill: int) -> IntArray:
@@ -132,9 +139,9 @@ def _counts_on_cpu(
 def _counts_of_row(row: np.ndarray, members: Members, values: np.ndarray, scratch: np.ndarray, start: int) -> IntArray:
     columns = np.clip(members.positives - start, 0, len(row))
     # only images as near as the furthest positive matter, most often a small part of the gallery, in the old order
-    near = np.flatnonzero(np.less_equal(row, values.max(), out=scratch))
+    near = np.less_equal(row, values.max(), out=scratch).nonzero()[0]
     places = np.searchsorted(near, columns)
-    if len(places) * SORTED_IN_A_PASS > len(near):
+    if len(places) * (SORTED_IN_A_START + len(near) // PASSED_IN_A_SORT) > len(near):
         own = (members.positives >= start) & (members.positives < start + len(row))
         before = _before_by_sort(row[near], places, values, own)
     else:

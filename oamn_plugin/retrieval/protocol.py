@@ -55,8 +55,7 @@ class Protocol:
 
     def members(self, rows: IntArray) -> list[Members]:
         """Gallery columns of the identity of each of the given queries."""
-        pairs = zip(self.pids[rows].tolist(), self.camids[rows].tolist(), strict=True)
-        return [self._index.members(pid, camid) for pid, camid in pairs]
+        return self._index.members(self.pids[rows], self.camids[rows])
 
     def type_counts(self) -> dict[str, int]:
         """How many queries have each occlusion type; empty without types."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from oamn_plugin.retrieval import metrics
-from oamn_plugin.retrieval.counting import WHOLE, Shard, padded, positive_ranks
+from oamn_plugin.retrieval.counting import WHOLE, Shard, images_before, padded, ranks_of
 from oamn_plugin.retrieval.distances import Descriptors
 from oamn_plugin.retrieval.matching import Explanation, Matching
 from oamn_plugin.retrieval.metrics import IntArray
@@ -126,19 +126,18 @@ def evaluate_distances(
 def _score(
     protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], max_rank: int, shard: Shard = WHOLE
 ) -> RankingResult:
+    queries, sizes, before = _counted(protocol, blocks, shard)
+    # summed over the shards once, at the end: processes that wait for each other after every block wait long
+    found = ranks_of(shard.total(before), sizes)
     ap, trapezoid, inp = (np.zeros(protocol.num_query) for _ in range(3))
     first = np.zeros(protocol.num_query, dtype=np.int64)
-    workers = torch.get_num_threads()
-    with ThreadPoolExecutor(workers) as pool:
-        for rows, block in blocks:
-            found = positive_ranks(block, protocol.members(rows), pool, workers, shard)
-            # a few queries at a time, so that one with very many positives does not widen the padding of all
-            for part in range(0, len(rows), SCORED_TOGETHER):
-                ranks, where = padded(found[part : part + SCORED_TOGETHER], 0), rows[part : part + SCORED_TOGETHER]
-                ap[where] = metrics.average_precision(ranks)
-                trapezoid[where] = metrics.average_precision_trapezoid(ranks)
-                inp[where] = metrics.inverse_negative_penalty(ranks)
-                first[where] = metrics.first_ranks(ranks)
+    # a few queries at a time, so that one with very many positives does not widen the padding of all
+    for part in range(0, len(queries), SCORED_TOGETHER):
+        ranks, where = padded(found[part : part + SCORED_TOGETHER], 0), queries[part : part + SCORED_TOGETHER]
+        ap[where] = metrics.average_precision(ranks)
+        trapezoid[where] = metrics.average_precision_trapezoid(ranks)
+        inp[where] = metrics.inverse_negative_penalty(ranks)
+        first[where] = metrics.first_ranks(ranks)
     if not first.any():
         raise ValueError(
             f"none of the {protocol.num_query} queries has a match: no query identity is in the gallery under another "
@@ -146,6 +145,21 @@ def _score(
         )
     curve = metrics.cmc(first, min(max_rank, protocol.num_gallery))
     return RankingResult(curve, ap, trapezoid, inp, first, protocol.num_gallery, protocol.type_counts())
+
+
+def _counted(
+    protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], shard: Shard
+) -> tuple[IntArray, list[int], IntArray]:
+    """Queries in the order of the blocks, how many positives each has, and the images of the shard before each."""
+    queries, sizes, before = [], [], []
+    workers = torch.get_num_threads()
+    with ThreadPoolExecutor(workers) as pool:
+        for rows, block in blocks:
+            members = protocol.members(rows)
+            before.append(images_before(block, members, pool, workers, shard))
+            sizes += [len(one.positives) for one in members]
+            queries.append(rows)
+    return np.concatenate(queries), sizes, np.concatenate(before)
 
 
 def _checked(blocks: Iterable[np.ndarray | Tensor], protocol: Protocol) -> Iterator[tuple[IntArray, Tensor]]:

@@ -11,19 +11,26 @@ import torch
 
 from oamn_plugin.retrieval import counting
 
+WAYS = ["pass", "sort"]
+
+
+def choose(way, monkeypatch):
+    monkeypatch.setattr(counting, "SORTED_IN_A_START", 10**9 if way == "sort" else 0)
+    monkeypatch.setattr(counting, "PASSED_IN_A_SORT", 1 if way == "sort" else 10**9)
+
 
 def straight_ranks(row, members):
     order = [j for j in np.argsort(row, kind="stable") if j not in set(members.dropped.tolist())]
     return [k for k, j in enumerate(order, 1) if j in set(members.positives.tolist())]
 
 
-@pytest.mark.parametrize("sorted_in_a_pass", [0, 10**6])
-def test_a_positive_at_infinity_and_ties_with_dropped_images(sorted_in_a_pass, monkeypatch):
-    monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_positive_at_infinity_and_ties_with_dropped_images(way, monkeypatch):
+    choose(way, monkeypatch)
     row = np.array([[0.5, np.inf, 0.5, 0.1, 0.5, np.inf]], dtype=np.float32)
     members = counting.Members(np.array([2, 3, 5]), np.array([0]))
     with ThreadPoolExecutor(1) as pool:
-        ranks = counting.positive_ranks(torch.from_numpy(row), [members], pool, 1)
+        ranks = counting.ranks_of(counting.images_before(torch.from_numpy(row), [members], pool, 1), [3])
     assert ranks[0].tolist() == straight_ranks(row[0], members) == [1, 2, 5]
 
 
@@ -32,12 +39,13 @@ def test_comparing_sorting_and_the_gpu_path_agree(levels, monkeypatch):
     rng = np.random.default_rng(levels)
     rows = rng.integers(0, levels, (20, 120)).astype(np.float32)
     index = counting.IdentityIndex(rng.integers(0, 5, 120), rng.integers(0, 2, 120))
-    members = [index.members(int(rng.integers(0, 7)), int(rng.integers(0, 3))) for _ in rows]
+    members = index.members(rng.integers(0, 7, len(rows)), rng.integers(0, 3, len(rows)))
     expected = [straight_ranks(row, m) for row, m in zip(rows, members, strict=True)]
     with ThreadPoolExecutor(2) as pool:
-        for sorted_in_a_pass in (0, 10**6):
-            monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
-            found = counting.positive_ranks(torch.from_numpy(rows), members, pool, 2)
+        for way in WAYS:
+            choose(way, monkeypatch)
+            before = counting.images_before(torch.from_numpy(rows), members, pool, 2)
+            found = counting.ranks_of(before, [len(one.positives) for one in members])
             assert [r.tolist() for r in found] == expected
     columns = counting.padded([one.positives for one in members], -1)
     values = counting._own_values(torch.from_numpy(rows), columns, 0)
@@ -46,14 +54,14 @@ def test_comparing_sorting_and_the_gpu_path_agree(levels, monkeypatch):
     assert [r.tolist() for r in found] == expected
 
 
-@pytest.mark.parametrize("sorted_in_a_pass", [0, 10**6])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("on_gpu", [False, True])
-def test_counts_of_parts_of_a_gallery_add_up_to_the_ranks(sorted_in_a_pass, on_gpu, monkeypatch):
-    monkeypatch.setattr(counting, "SORTED_IN_A_PASS", sorted_in_a_pass)
+def test_counts_of_parts_of_a_gallery_add_up_to_the_ranks(way, on_gpu, monkeypatch):
+    choose(way, monkeypatch)
     rng = np.random.default_rng(4)
     rows = rng.integers(0, 9, (20, 120)).astype(np.float32)
     index = counting.IdentityIndex(rng.integers(0, 5, 120), rng.integers(0, 2, 120))
-    members = [index.members(int(rng.integers(0, 7)), int(rng.integers(0, 3))) for _ in rows]
+    members = index.members(rng.integers(0, 7, len(rows)), rng.integers(0, 3, len(rows)))
     bounds = [0, 50, 50, 120]  # one part is empty
     columns = counting.padded([one.positives for one in members], -1)
     parts = [torch.from_numpy(rows[:, a:b].copy()) for a, b in pairwise(bounds)]
@@ -72,10 +80,10 @@ def test_counts_of_parts_of_a_gallery_add_up_to_the_ranks(sorted_in_a_pass, on_g
 def test_the_largest_label_is_found_too():
     largest = np.iinfo(np.int64).max
     index = counting.IdentityIndex(np.array([largest - 1, largest, largest]), np.array([0, 0, 1]))
-    assert [one.tolist() for one in index.members(largest, 0)] == [[2], [1]]
+    assert [one.tolist() for one in index.members(np.array([largest]), np.array([0]))[0]] == [[2], [1]]
 
 
 def test_members_of_an_unknown_identity_are_none():
     index = counting.IdentityIndex(np.array([3, 5, 3]), np.array([0, 0, 1]))
-    assert [m.tolist() for m in index.members(4, 0)] == [[], []]
-    assert [m.tolist() for m in index.members(3, 1)] == [[0], [2]]
+    found = index.members(np.array([4, 3]), np.array([0, 1]))
+    assert [[m.tolist() for m in one] for one in found] == [[[], []], [[0], [2]]]
