@@ -1,7 +1,7 @@
 """The configurations and suites that come with the package, found by name from any folder.
 
 They lie in ``configs/`` of the repository, and in ``oamn_plugin/configs`` of an installed wheel. The name of one is its
-path there without ``.yml``, upper or lower case: ``market1501/oamn_R50``, ``suites/demo``.
+path there without ``.yml``, upper or lower case: ``Market1501/oamn_R50``, ``suites/demo``.
 """
 
 from __future__ import annotations
@@ -131,4 +131,4 @@ def describe_configs() -> str:
 def _comment(path: Path) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
-    return re.split(r"(?<=\.)\s", comment)[0]
+    return re.split(r"(?<=\.)\s", comment)[0].removesuffix(".")

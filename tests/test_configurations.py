@@ -65,7 +65,7 @@ def test_the_list_cut_descriptions_at_the_end_of_a_line_of_the_file(monkeypatch:
     monkeypatch.setenv("COLUMNS", "80")
     listed = describe_configs()
     assert max(map(len, listed.splitlines())) <= 80
-    words = "OAMN on OSNet x0.25 from scratch, on the generated data set; minutes on a CPU. "
+    words = "OAMN on OSNet x0.25 from scratch, on the generated data set; minutes on a CPU "
     assert f"torchreid/oamn_osnet_x0_25 {words}torchreid/oamn_resnet50" in " ".join(listed.split())
 
 

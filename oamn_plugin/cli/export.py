@@ -39,7 +39,7 @@ def build_parser() -> Parser:
     gives = "outputs of the query graph: descriptor and, if any, scorer logits (default), or the descriptor alone"
     parser.add_argument("--output", choices=("all", "descriptor"), default="all", help=gives)
     parser.add_argument("--images", default="", help="images for the comparison (default: the embedded data set)")
-    add_model_arguments(parser)
+    add_model_arguments(parser, device=False)
     return parser
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oamn_plugin.cli.parser import Parser
-from oamn_plugin.hosts.encoder import add_model_arguments, load_model
+from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 
 if TYPE_CHECKING:
     from oamn_plugin.datasets.images import BadImageError
@@ -24,7 +24,6 @@ def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument("images", nargs="+", metavar="FOLDER", help="folder with images, or image file")
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="file that is written")
-    parser.add_argument("--device", default="cpu", help="where the network runs: cpu or cuda (default cpu)")
     parser.add_argument("--half", action="store_true", help="mixed precision: faster, descriptors keep three digits")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default 32)")
     add_model_arguments(parser)
@@ -44,10 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     paths = [path for source in args.images for path in find_images(source)]
     from oamn_plugin.search.extractor import EncoderExtractor
 
-    encoder = load_model(args.config_file, args.weights, args.opts)
-    extractor = EncoderExtractor(encoder, args.device, args.half, args.batch_size)
+    extractor = EncoderExtractor(model_of(args), half=args.half, batch_size=args.batch_size)
     unreadable = extract(extractor, paths, Path(args.out))
-    print(f"{args.out}: {len(paths) - len(unreadable)} images by {encoder.name}")
+    print(f"{args.out}: {len(paths) - len(unreadable)} images by {extractor.encoder.name}")
     if unreadable:
         print(f"{len(unreadable)} images could not be read and are left out:")
         for error in unreadable:
@@ -63,13 +61,15 @@ def find_images(source: str) -> list[str]:
     """
     from oamn_plugin.datasets.readers.layout import list_images
     from oamn_plugin.datasets.records import DataSetError
+    from oamn_plugin.search.gallery import no_such_place
 
     path = Path(source).expanduser()
     if path.is_file():
         return [str(path)]
     found = list_images(path, recursive=True) if path.is_dir() else []
     if not found:
-        raise DataSetError(f"there is no image in {path}" if path.is_dir() else f"there is no folder or image {path}")
+        there = path.is_dir()
+        raise DataSetError(f"there is no image in {path}" if there else no_such_place("folder or image", path))
     return [str(one) for one in found]
 
 

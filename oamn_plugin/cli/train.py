@@ -2,7 +2,7 @@
 
 oamn train --list                                          the configurations of the package
 oamn train oamn                                            one of them by its name
-oamn train market1501/oamn_R50 SOLVER.MAX_EPOCH 60         with another value of a key
+oamn train Market1501/oamn_R50 SOLVER.MAX_EPOCH 60         with another value of a key
 oamn train --config-file my.yml --resume                   a file of your own
 oamn train oamn --eval-only MODEL.WEIGHTS logs/oamn/model_final.pth
 

@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     for name in args.names:
         files = fetch(name, args.to)
-        print(f"{', '.join(map(str, files))}\n{use_of(entry_of(name))}")
+        print(", ".join(map(str, files)))
+        if args.to is None:  # else for a configuration, which names the file
+            print(use_of(entry_of(name)))
     return 0
 
 

@@ -16,6 +16,10 @@ from oamn_plugin.weights import entry_of, locate
 if TYPE_CHECKING:
     from oamn_plugin.search.encoder import ImageEncoder
 
+UNIFICATION_HELP = (
+    "none: plain matching; matched: for each match the part is covered that fits best, with any model; typed: the part "
+    "that an OAMN's own scorer takes for hidden is covered. Default: what an OAMN's preset says, else matched"
+)
 NETWORK_FILES = (".onnx", ".xml")
 
 
@@ -23,8 +27,14 @@ class ModelChoiceError(ExpectedError, ValueError):
     """The arguments that name a model are incomplete or do not fit together."""
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds to a command the arguments that name a model and its unification (several kinds of it with ``several``)."""
+def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, device: bool = True) -> None:
+    """Adds to a command the arguments that name a model and its unification.
+
+    Args:
+        parser: of the command.
+        several: several kinds of unification may be named.
+        device: where the network runs may be named.
+    """
     group = parser.add_argument_group("model", "none: the small model that ships with the package")
     group.add_argument(
         "--weights",
@@ -34,13 +44,15 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False) 
     )
     group.add_argument("--config-file", default="", metavar="FILE", help="YAML file that a checkpoint was trained with")
     group.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="keys that replace the file's")
+    if device:
+        group.add_argument("--device", default="cpu", help="where the network runs: cpu, cuda or mps (default cpu)")
     card = parser.add_argument_group("input of a network file", "or FILE.json beside it holds these")
     card.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"), help="pixels")
     card.add_argument("--pixel-mean", type=float, nargs=3, metavar="MEAN", help="in 0..255, order RGB")
     card.add_argument("--pixel-std", type=float, nargs=3, metavar="STD", help="in 0..255, order RGB")
     card.add_argument("--order", choices=("RGB", "BGR"), help="order of the channels")
     card.add_argument("--output-name", default="", metavar="NAME", help="output that is the descriptor")
-    how = parser.add_argument_group("unification", "default: an OAMN's preset says it, any other model is matched")
+    how = parser.add_argument_group("unification", UNIFICATION_HELP)
     how.add_argument(
         "--unification",
         choices=UNIFICATIONS,
@@ -78,6 +90,7 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
         "temperature": args.temperature,
         "none_prior": args.none_prior,
     }
+    encoder.to(getattr(args, "device", "cpu"))
     return unified_as(encoder, **{name: value for name, value in given.items() if value is not None})
 
 

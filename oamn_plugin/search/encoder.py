@@ -16,6 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
 from oamn_plugin.datasets.images import read_image
+from oamn_plugin.errors import ExpectedError
 from oamn_plugin.modeling.embedding import embedding_model
 from oamn_plugin.modeling.packaged import ASSETS, NAME, load_packaged, read_card
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
@@ -40,6 +41,10 @@ RESAMPLING = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMo
 PIXEL_MEAN, PIXEL_STD = tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)
 BATCH = 32
 """Images a batch. Fixed, so that a gallery's descriptors do not depend on where an encoding was interrupted."""
+
+
+class DeviceError(ExpectedError, ValueError):
+    """A device that is not there, or that a network cannot be moved to."""
 
 
 class ModelIdentity(NamedTuple):
@@ -102,6 +107,24 @@ class ImageEncoder:
         """Where the network is."""
         parameter = next(self.model.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device
+
+    def to(self, device: str | torch.device) -> ImageEncoder:
+        """Moves the network to a device.
+
+        Raises:
+            DeviceError: no such device here, or a network file, which its own runtime places.
+        """
+        try:
+            wanted = torch.device(device)
+        except RuntimeError as error:
+            raise DeviceError(f"unknown device {str(device)!r}: cpu, cuda, cuda:1 or mps") from error
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there.get(wanted.type, False):
+            raise DeviceError(f"there is no {wanted.type.upper()} device here: take cpu (`oamn doctor` lists devices)")
+        if next(self.model.parameters(), None) is None and wanted.type != "cpu":
+            raise DeviceError(f"{self.name} is a network file, which runs on the CPU: leave out the device")
+        self.model.to(wanted)
+        return self
 
     @cached_property
     def dim(self) -> int:

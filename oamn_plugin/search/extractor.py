@@ -68,9 +68,7 @@ class EncoderExtractor:
     ) -> None:
         self.encoder, self.half, self.batch_size = encoder, half, batch_size
         if device is not None:
-            if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-                raise CropError("there is no CUDA device here: give device='cpu'")
-            encoder.model.to(device)
+            encoder.to(device)
 
     def __call__(self, images: Any, bad_images: ImagePolicy = "fail") -> Crops:
         """Descriptors of one image or of several.

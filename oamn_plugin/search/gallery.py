@@ -12,7 +12,7 @@ from oamn_plugin.datasets.labels import JUNK, MARKET_PATTERN, compile_pattern, l
 from oamn_plugin.datasets.readers.layout import list_images
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.datasets.tables import read_table
-from oamn_plugin.errors import printable
+from oamn_plugin.errors import did_you_mean, printable
 
 
 class GalleryImage(NamedTuple):
@@ -55,7 +55,7 @@ def read_gallery(source: str | os.PathLike[str], pattern: str = MARKET_PATTERN) 
     elif path.exists():
         images = [_named(str(path), path.parent, compile_pattern(pattern))]
     else:
-        raise DataSetError(f"there is no folder, CSV file or image {path}")
+        raise DataSetError(no_such_place("folder, CSV file or image", path))
     images = [image for image in images if image.pid != JUNK]
     if not images:
         raise DataSetError(f"there is no image in {path}")
@@ -70,6 +70,12 @@ def numbered(*lists: Iterable[str]) -> list[list[int]]:
     """
     numbers: dict[str, int] = {}
     return [[numbers.setdefault(name, len(numbers)) for name in names] for names in lists]
+
+
+def no_such_place(what: str, path: Path) -> str:
+    """That there is no such file or folder, and the one beside it that was meant, if one is like it."""
+    beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    return f"there is no {what} {path}.{did_you_mean(path.name, beside)}".removesuffix(".")
 
 
 def _named(path: str, folder: Path, expression: re.Pattern[str]) -> GalleryImage:

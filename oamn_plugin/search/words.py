@@ -68,7 +68,12 @@ def _text(result: SearchResult) -> str:
     plain = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     rows = []
     for rank, match in enumerate(result.unified, start=1):
-        row: list[Any] = [rank, match.image.name, f"{match.distance:.4f}", plain.get(match.image.path, "-")]
+        row: list[Any] = [
+            rank,
+            match.image.name,
+            f"{match.distance:.4f}",
+            plain.get(match.image.path, f"> {len(plain)}"),
+        ]
         row += [explanation(match)] if explained else []
         row += [match.image.camid] if cameras else []
         row += [{True: "yes", False: "", None: "?"}[result.is_hit(match)]] if known else []

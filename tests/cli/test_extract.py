@@ -12,6 +12,7 @@ from PIL import Image
 from oamn_plugin import Extractor
 from oamn_plugin.cli.extract import main
 from oamn_plugin.datasets.records import DataSetError
+from oamn_plugin.hosts.encoder import ModelChoiceError
 
 
 def test_a_folder_becomes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +40,9 @@ def test_no_image_is_an_error(tmp_path: Path) -> None:
     for place, message in ((tmp_path, "there is no image in"), (tmp_path / "gone", "there is no folder or image")):
         with pytest.raises(DataSetError, match=message):
             main([str(place), "--out", str(tmp_path / "x.npz")])
+
+
+def test_the_input_of_a_network_file_is_read_in_full_or_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 40)).save(tmp_path / "a.png")
+    with pytest.raises(ModelChoiceError, match="--pixel-mean, --pixel-std, --order missing"):
+        main([str(tmp_path), "--out", str(tmp_path / "x.npz"), "--weights", "net.onnx", "--input-size", "64", "32"])

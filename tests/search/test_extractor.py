@@ -14,7 +14,7 @@ from torch import nn
 from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.encoder import DeviceError, ImageEncoder
 from oamn_plugin.search.extractor import CropError, EncoderExtractor
 
 SIZE = (64, 32)
@@ -97,9 +97,15 @@ def test_what_is_no_image_is_refused(extractor: EncoderExtractor) -> None:
     ):
         with pytest.raises(CropError, match=message):
             extractor(wrong)
-    if not torch.cuda.is_available():
-        with pytest.raises(CropError, match="no CUDA device"):
-            EncoderExtractor(extractor.encoder, "cuda")
+
+
+def test_a_device_that_is_not_there_is_refused(extractor: EncoderExtractor) -> None:
+    with pytest.raises(DeviceError, match="unknown device 'gpu': cpu, cuda, cuda:1 or mps"):
+        EncoderExtractor(extractor.encoder, "gpu")
+    for device, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
+        if not there:
+            with pytest.raises(DeviceError, match=f"there is no {device.upper()} device here: take cpu"):
+                EncoderExtractor(extractor.encoder, device)
 
 
 def test_a_network_without_a_mask_says_nothing_of_occlusion(frame: np.ndarray) -> None:

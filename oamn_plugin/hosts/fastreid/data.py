@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 from fastreid.config import CfgNode
@@ -99,7 +100,9 @@ def build_dataset(cfg: CfgNode, name: str) -> ImageDataset:
         raise ConfigError(f"no data set named {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
     kind = DATASET_REGISTRY.get(name)
     try:
-        return kind(root=data_root(cfg), **({"cfg": cfg} if issubclass(kind, RecordDataset) else {}))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The current data structure is deprecated")  # it is read as well
+            return kind(root=data_root(cfg), **({"cfg": cfg} if issubclass(kind, RecordDataset) else {}))
     except (AssertionError, RuntimeError) as error:  # how the host's sets say that a folder is missing
         if name in catalogue.CATALOGUE:
             catalogue.CATALOGUE[name].layout.find(data_root(cfg))  # says where it was looked for, and where to get it

@@ -43,11 +43,11 @@ def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
     Raises:
         PreflightError: every finding in one message.
     """
-    if found := check_settings(cfg, train, processes):
-        names = [*cfg.DATASETS.TESTS, *(cfg.DATASETS.NAMES if train else ())]
-        with drawing_nothing():
-            shared.refuse(found + shared.loaded(partial(data.build_dataset, cfg), names)[1])
-    shared.refuse(check_weights(cfg, train))  # read only when the settings can work, as the data is
+    found = check_settings(cfg, train, processes)
+    names = [*cfg.DATASETS.TESTS, *(cfg.DATASETS.NAMES if train else ())]
+    with drawing_nothing():  # that a data set is missing is said before weights are downloaded
+        shared.refuse(found + shared.loaded(partial(data.build_dataset, cfg), names)[1])
+    shared.refuse(check_weights(cfg, train))
     shared.refuse(check_data(cfg, train))
 
 
