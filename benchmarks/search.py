@@ -159,6 +159,8 @@ def run(count: int, args: argparse.Namespace) -> None:
         source = "real" if args.source else "synthetic"
         print(json.dumps({"images": count, "descriptors": source, "matched": args.matched, **rounded}), flush=True)
 
+    if args.folder:
+        Path(args.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         folder = Path(temporary)
         if args.source:
