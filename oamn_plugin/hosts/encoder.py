@@ -71,7 +71,7 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
 
     Args:
         args: of :func:`add_model_arguments`.
-        index: folder of a gallery index, whose own model is taken where the arguments name none.
+        index: place of a gallery index, whose own model is taken where the arguments name none.
 
     Raises:
         ExpectedError: see :func:`load_model`.
@@ -98,13 +98,15 @@ def index_model(index: str | Path) -> dict[str, Any] | None:
     """What an index stores about the model it was built with; None without an index, or if it stores nothing.
 
     Raises:
-        GalleryIndexError: a folder that is no index.
+        GalleryIndexError: a place in Milvus that cannot be reached.
     """
-    from oamn_plugin.search.index import GalleryIndex
+    from oamn_plugin.search.files import NoIndexError
+    from oamn_plugin.search.locations import open_index
 
-    if not (Path(index).expanduser() / "index.json").exists():
+    try:
+        model = open_index(index).model
+    except NoIndexError:
         return None
-    model = GalleryIndex(index).model
     return model if model and model.get("source") is not None else None
 
 

@@ -22,9 +22,8 @@ from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.faiss_files import IndexFileError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index import GalleryIndex, Match
-from oamn_plugin.search.index_plan import read_json, write_json
 
-FILE = "threshold.json"
+NOTE = "threshold"
 MOST = 2000
 """Images of the gallery's own that are used as queries, spread over it."""
 _GROWTH = 1.5  # nearest distances shrink with the size of a gallery
@@ -144,7 +143,7 @@ def calibrate(
 
 def save_threshold(index: GalleryIndex, threshold: Threshold) -> None:
     """Keeps a threshold with its index."""
-    write_json(index.folder / FILE, asdict(threshold))
+    index.save_note(NOTE, asdict(threshold))
 
 
 def load_threshold(index: GalleryIndex) -> Threshold | None:
@@ -153,7 +152,7 @@ def load_threshold(index: GalleryIndex) -> Threshold | None:
     Raises:
         IndexFileError: it is damaged.
     """
-    content = read_json(index.folder / FILE)
+    content = index.load_note(NOTE)
     if content is None:
         return None
     try:
@@ -163,7 +162,7 @@ def load_threshold(index: GalleryIndex) -> Threshold | None:
         if not isinstance(found.unification, dict) or not isinstance(found.strangers, int):
             raise TypeError("entries of another kind")
     except (TypeError, ValueError) as error:
-        raise IndexFileError(f"{index.folder / FILE} is damaged: delete it or calibrate again ({error})") from error
+        raise IndexFileError(f"the {NOTE} of {index.folder} is damaged: calibrate again ({error})") from error
     return found
 
 

@@ -17,6 +17,10 @@ class GalleryIndexError(ExpectedError, ValueError):
     """An index that does not fit what is asked of it; the message says how to go on."""
 
 
+class NoIndexError(GalleryIndexError):
+    """There is no index at a location."""
+
+
 class IndexFileError(ExpectedError, ValueError):
     """A file of an index that is missing, damaged or not what its name says; the message says what to do."""
 

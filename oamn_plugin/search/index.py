@@ -19,7 +19,7 @@ from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
 from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
-from oamn_plugin.search.files import GalleryIndexError
+from oamn_plugin.search.files import GalleryIndexError, read_json, write_json
 from oamn_plugin.search.gallery import GalleryImage, numbered
 from oamn_plugin.search.index_folder import IndexFolder
 from oamn_plugin.search.index_plan import Changes, Known, Plan, stamp_of
@@ -84,6 +84,14 @@ class GalleryIndex(Searching):
     def folder(self) -> Path:
         """Where it lies."""
         return self._files.path
+
+    def load_note(self, name: str) -> Any:
+        """What :meth:`save_note` was given; None: nothing."""
+        return read_json(self.folder / f"{name}.json")
+
+    def save_note(self, name: str, content: Any) -> None:
+        """Keeps plain JSON values with the index."""
+        write_json(self.folder / f"{name}.json", content)
 
     @property
     def identity(self) -> ModelIdentity:

@@ -25,7 +25,15 @@ from oamn_plugin.errors import did_you_mean
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.descriptor_files import DescriptorFile
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
-from oamn_plugin.search.files import GalleryIndexError, IndexFileError, locked, read_json, signature, write_json
+from oamn_plugin.search.files import (
+    GalleryIndexError,
+    IndexFileError,
+    NoIndexError,
+    locked,
+    read_json,
+    signature,
+    write_json,
+)
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_plan import Known, Plan, PlanFolder, from_row, to_row
 from oamn_plugin.search.workers import encode_together
@@ -195,9 +203,7 @@ class IndexFolder:
         if self.encoder is None:
             beside = [header.parent.name for header in self.path.absolute().parent.glob("*/index.json")]
             hint = did_you_mean(self.path.name, beside)
-            raise GalleryIndexError(
-                f"there is no gallery index in {self.path}: build one with the command index.{hint}"
-            )
+            raise NoIndexError(f"there is no gallery index in {self.path}: build one with the command index.{hint}")
         if self.path.exists() and not self.path.is_dir():
             raise GalleryIndexError(f"{self.path} is a file: choose another place for the index")
         if self.path.exists() and [item for item in self.path.iterdir() if not item.name.startswith(".")]:

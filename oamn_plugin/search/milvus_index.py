@@ -19,7 +19,7 @@ import numpy as np
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
-from oamn_plugin.search.files import GalleryIndexError
+from oamn_plugin.search.files import GalleryIndexError, NoIndexError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_folder import check_identity, header_of, identity_in
 from oamn_plugin.search.index_plan import BLOCK, Changes, Known, describe, from_row, stamp_of, to_row
@@ -66,7 +66,7 @@ class MilvusIndex(Searching):
             self._call(self._client.load_collection)
         header = self._header()
         if header is None and encoder is None:
-            raise GalleryIndexError(f"there is no gallery index at {location}: build one with the command index")
+            raise NoIndexError(f"there is no gallery index at {location}: build one with the command index")
         found = header or header_of(encoder)  # type: ignore[arg-type]
         self.identity, self.dim = identity_in(found, location)
         self.model = found.get("model")
@@ -201,6 +201,15 @@ class MilvusIndex(Searching):
     def evaluate(self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False) -> Any:
         """Refused: scores need the distances to all images."""
         raise GalleryIndexError(f"{self.folder} cannot score queries: scores need an index in a folder")
+
+    def load_note(self, name: str) -> Any:
+        """What :meth:`save_note` was given; None: nothing."""
+        return ((self._header() or {}).get("notes") or {}).get(name)
+
+    def save_note(self, name: str, content: Any) -> None:
+        """Keeps plain JSON values with the collection."""
+        header = self._header() or header_of(self._with_encoder())
+        self._write_header({**header, "notes": {**(header.get("notes") or {}), name: content}})
 
     def _near(
         self, query: np.ndarray, names: Sequence[str], many: int, own: tuple[str, str] | None

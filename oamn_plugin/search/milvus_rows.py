@@ -61,7 +61,8 @@ def connect(uri: str, location: str) -> Any:
     try:
         return MilvusClient(uri, token=os.environ.get(TOKEN, ""))
     except Exception as error:  # pymilvus raises its own, grpc's and others
-        raise GalleryIndexError(f"cannot open {location}: {str(error).splitlines()[0][:300]}") from error
+        token = "" if os.environ.get(TOKEN) or not uri.startswith(SERVERS) else f" (if it needs a token: set {TOKEN})"
+        raise GalleryIndexError(f"cannot open {location}{token}: {str(error).splitlines()[0][:300]}") from error
 
 
 def entity(key: str, kind: str, record: str, image: GalleryImage | None, vector: Any) -> dict[str, Any]:

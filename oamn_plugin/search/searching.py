@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from oamn_plugin.retrieval.matching import Matching
 from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
@@ -23,6 +24,14 @@ class Searching:
     @property
     def images(self) -> list[GalleryImage]:
         """Its images, in an order of their own."""
+        raise NotImplementedError
+
+    def load_note(self, name: str) -> Any:
+        """What :meth:`save_note` was given; None: nothing."""
+        raise NotImplementedError
+
+    def save_note(self, name: str, content: Any) -> None:
+        """Keeps plain JSON values with the index."""
         raise NotImplementedError
 
     @property

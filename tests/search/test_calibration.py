@@ -9,7 +9,6 @@ import torch
 from index_crops import make_crops, make_encoder
 
 from oamn_plugin.search.calibration import (
-    FILE,
     CalibrationError,
     Threshold,
     calibrate,
@@ -103,10 +102,10 @@ def test_it_is_kept_and_no_longer_used_where_it_no_longer_holds(world, tmp_path)
     assert "100 images" in outdated(replace(threshold, gallery=100), index)
     other = {**threshold.unification, "temperature": 0.5}
     assert "temperature" in outdated(replace(threshold, unification=other), index)
-    (index.folder / FILE).write_text('{"distance": "near"}')
+    (index.folder / "threshold.json").write_text('{"distance": "near"}')
     with pytest.raises(IndexFileError, match="calibrate again"):
         load_threshold(index)
-    (index.folder / FILE).unlink()
+    (index.folder / "threshold.json").unlink()
     assert load_threshold(index) is None
 
 
