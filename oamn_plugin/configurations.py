@@ -97,11 +97,11 @@ def find_config(name: str, folder: str = "", beside: Path | None = None) -> Path
         if path.is_file():
             return path
     known = {one.lower(): path for one, path in config_files(folder).items()}
-    word = name.replace("\\", "/").removeprefix("configs/").removesuffix(".yml").lower()
-    word = word.removeprefix(f"{folder}/") if folder else word
+    written = name.replace("\\", "/").removeprefix("configs/").removesuffix(".yml")
+    word = written.lower().removeprefix(f"{folder}/") if folder else written.lower()
     if word not in known:
         listed = f"In the package: {', '.join(known)}" if folder else "`oamn train --list` lists the names"
-        raise UnknownConfigError(name, did_you_mean(word, known, 0.5).strip() or listed)
+        raise UnknownConfigError(name, did_you_mean(written, config_files(folder), 0.5).strip() or listed)
     return known[word]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oamn_plugin.cli.parser import Parser
+from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         ExpectedError: no image, or a model that cannot be had.
     """
     args = build_parser().parse_args(argv)
+    if Path(args.out).suffix not in ("", ".npz"):
+        raise ExpectedError(f"--out is written as .npz (numpy.load reads it), not as {Path(args.out).suffix}")
     paths = [path for source in args.images for path in find_images(source)]
     from oamn_plugin.search.extractor import EncoderExtractor
 

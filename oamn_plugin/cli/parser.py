@@ -16,6 +16,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **settings})
 
+        self.elsewhere: dict[str, str] = {}
+        """Options of other commands, and what stands for them here."""
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, which hears of a mistyped option only after it has missed the right one."""
         self._given = [str(word) for word in (sys.argv[1:] if args is None else args)]
@@ -30,8 +33,14 @@ class Parser(argparse.ArgumentParser):
             known = words_of(self)
             given = (word.partition("=")[0] for word in self._given if word.startswith("--"))
             wrong = [word for word in given if not any(option.startswith(word) for option in known)]
-        hints = "".join(did_you_mean(word, known) for word in wrong)
+        hints = "".join(self._hint(word, known, message) for word in wrong)
         super().error(f"{message}.{hints}" if hints else message)
+
+    def _hint(self, word: str, known: set[str], message: str) -> str:
+        if word in self.elsewhere:
+            return f" {self.elsewhere[word]}."
+        hint = did_you_mean(word, known)
+        return f" There is no {word}.{hint}" if hint and word not in message else hint
 
 
 def words_of(parser: argparse.ArgumentParser) -> set[str]:

@@ -40,11 +40,12 @@ def build_parser() -> Parser:
     query = commands.add_parser("query", help="search for images")
     query.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or CSV files")
     query.add_argument("--index", required=True, metavar="INDEX", help="folder, or place in Milvus")
-    query.add_argument("--topk", type=int, default=20, help="matches per query (default 20)")
+    query.add_argument("-k", "--topk", type=int, default=20, help="matches per query (default 20)")
     query.add_argument("--json", metavar="FILE", help="write the results as JSON; - for the terminal")
     query.add_argument("--html", metavar="FILE", help="write the results as one HTML page")
     query.add_argument("--max-pages", type=int, default=20, help="queries shown on the HTML page (default 20)")
-    query.add_argument("--other-cameras", action="store_true", help="leave out the query's person in its own camera")
+    own = "leave out images of the query's person by the query's camera; both must be known"
+    query.add_argument("--other-cameras", action="store_true", help=own)
     query.add_argument("--evaluate", action="store_true", help="print Rank-1 and mAP; identities must be known")
     strangers = "set the distance above which a query is answered with 'nobody in this gallery'"
     calibrate = commands.add_parser("calibrate", help=strangers)
@@ -150,6 +151,9 @@ def run_query(args: argparse.Namespace) -> int:
     for path, reason in unreadable.items():
         print(f"search: left out {printable(path)}: {printable(reason)}", file=sys.stderr)
     index, encoder = index_and_model(args)
+    if args.other_cameras and (unknown := sum(not (query.pid and query.camid) for query in queries)):
+        told = f"--other-cameras has no effect on {unknown} of {len(queries)} queries: person or camera is not known"
+        print(f"search: {told}", file=sys.stderr)
     threshold = threshold_of(index)
     results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras, threshold)
     scores = score_queries(index, described, queries) if args.evaluate else {}

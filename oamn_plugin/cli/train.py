@@ -21,6 +21,7 @@ from oamn_plugin.hosts.encoder import host_of_config
 def build_parser() -> Parser:
     """The hosts' own command line, and the name of a configuration in front of the keys."""
     parser = Parser(description=__doc__)
+    parser.elsewhere["--device"] = "In training it is a key: MODEL.DEVICE cuda (torchreid: use_gpu True)"
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or the name of a configuration")
     parser.add_argument("--list", action="store_true", help="list the configurations of the package by name")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint of the run")

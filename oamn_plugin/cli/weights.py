@@ -61,6 +61,7 @@ def print_list() -> None:
     ]
     headers = ["name", "of", "trained on", "published Rank-1 / mAP", "licence", str(weights_folder())]
     print(tabulate(rows, headers=headers, disable_numparse=True))
+    print("\nThe licence is the publisher's. Images that weights were trained on have terms too, often research only.")
 
 
 def use_of(entry: Entry) -> str:

@@ -82,6 +82,8 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
     encoder = (
         load_model(args.config_file, args.weights, args.opts, card) if stored is None else load_index_model(stored)
     )
+    from oamn_plugin.search.encoder import DESCRIBING
+
     given = {
         "kind": args.unification,
         "place": args.blank,
@@ -90,8 +92,11 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
         "temperature": args.temperature,
         "none_prior": args.none_prior,
     }
+    given = {name: value for name, value in given.items() if value is not None}
+    if stored is not None:  # another kind compares the descriptors that are there
+        given = {name: getattr(encoder.unification, name) for name in DESCRIBING} | given
     encoder.to(getattr(args, "device", "cpu"))
-    return unified_as(encoder, **{name: value for name, value in given.items() if value is not None})
+    return unified_as(encoder, **given)
 
 
 def index_model(index: str | Path) -> dict[str, Any] | None:

@@ -15,6 +15,9 @@ from oamn_plugin.retrieval.unification import QueryDescriptors, Unification
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.gallery import GalleryImage
 
+DECIDED = 2
+"""Times an even share that a type's posterior has at least where it is shown."""
+
 
 class Match(NamedTuple):
     """A gallery image that a search found."""
@@ -26,6 +29,12 @@ class Match(NamedTuple):
     """The occlusion type that the gallery image was compared under; of a matched one that which explains it best."""
     posterior: Mapping[str, float] = {}
     """Share of each occlusion type in a matched distance; empty otherwise."""
+
+    @property
+    def shown_type(self) -> str:
+        """The type to be shown: none where a posterior is close to even, which says nothing of what is hidden."""
+        decided = not self.posterior or self.posterior[self.type_name] * len(self.posterior) >= DECIDED
+        return self.type_name if decided else NONE
 
 
 def own_pairs(images: Sequence[GalleryImage] | None, count: int) -> list[tuple[str, str] | None]:

@@ -120,7 +120,7 @@ def _cards(
     pictures = [_read(match.image.path) for match in matches]
     there = [(picture, match) for picture, match in zip(pictures, matches, strict=True) if picture is not None]
     masks = iter(
-        masks_of(encoder, [picture for picture, _ in there], [match.type_name for _, match in there])
+        masks_of(encoder, [picture for picture, _ in there], [match.shown_type for _, match in there])
         if encoder.has_scorer
         else ()
     )
@@ -131,13 +131,13 @@ def _cards(
         known = [f"person {image.pid}" * bool(image.pid), f"camera {image.camid}" * bool(image.camid)]
         place = f"{word} rank {other[image.path]}" if image.path in other else f"{word}: not among these"
         extra = (f"{key}: {value}" for key, value in image.extra.items())
-        hidden = f"hidden: {explanation(match)}" if match.posterior else ""
+        hidden = f"hidden in query: {explanation(match)}" if match.posterior else ""
         lines = (hidden, " · ".join(filter(None, known)), *extra, place)
         cards.append(
             ImageCard(
                 _jpeg(picture) if picture else "",
                 "" if picture is None or mask is None else _masked(picture, mask),
-                _strip_style(match.type_name),
+                _strip_style(match.shown_type),
                 printable(image.name),
                 tuple(printable(line) for line in lines if line),
                 f"{100 * match.posterior[match.type_name]:.0f} %" if match.posterior else "",

@@ -26,7 +26,7 @@ def rank_rows(result: SearchResult, height: int, plain: bool = False) -> list[Ra
     rows = []
     for title, matches in list(kinds.items())[int(plain) :]:
         shown = [read_image(match.image.path).resize((height // 2, height)) for match in matches]
-        images = [_hatched(np.array(one), match.type_name) for one, match in zip(shown, matches, strict=True)]
+        images = [_hatched(np.array(one), match.shown_type) for one, match in zip(shown, matches, strict=True)]
         hits, captions = [result.is_hit(match) for match in matches], [_caption(match) for match in matches]
         rows.append(RankRow(np.asarray(result.picture), images, hits, title, captions))
     return rows

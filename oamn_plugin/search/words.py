@@ -79,7 +79,7 @@ def _text(result: SearchResult) -> str:
         row += [{True: "yes", False: "", None: "?"}[result.is_hit(match)]] if known else []
         rows.append([printable(str(cell)) for cell in (*row, *match.image.extra.values())])
     extra = [printable(name) for name in result.unified[0].image.extra] if result.unified else []
-    columns = [*(["hidden"] * explained), *(["camera"] * cameras), *(["same person"] * known), *extra]
+    columns = [*(["hidden in query"] * explained), *(["camera"] * cameras), *(["same person"] * known), *extra]
     table = tabulate(rows, headers=["rank", "image", "distance", "plain rank", *columns], disable_numparse=True)
     heading = f"{printable(result.query.path)}: {describe_type(result)}"
     return "\n".join(filter(None, (heading, describe_nobody(result), table)))
@@ -89,10 +89,14 @@ def explanation(match: Match) -> str:
     """What hides the query, as a match explains it, with its share; empty where types were not matched.
 
     >>> from oamn_plugin.search.gallery import GalleryImage
-    >>> explanation(Match(GalleryImage("a.jpg"), 0.5, "left_half", {"none": 0.2, "left_half": 0.8}))
+    >>> explanation(Match(GalleryImage("a.jpg"), 0.5, "left_half", {"none": 0.1, "left_half": 0.8, "top_half": 0.1}))
     'left half 80 %'
+    >>> explanation(Match(GalleryImage("a.jpg"), 0.5, "left_half", {"none": 0.3, "left_half": 0.35, "top_half": 0.35}))
+    'undecided'
     """
     if not match.posterior:
         return ""
+    if match.type_name not in (NONE, match.shown_type):
+        return "undecided"
     words = "nothing" if match.type_name == NONE else match.type_name.replace("_", " ")
     return f"{words} {100 * match.posterior[match.type_name]:.0f} %"

@@ -12,6 +12,7 @@ from PIL import Image
 from oamn_plugin import Extractor
 from oamn_plugin.cli.extract import main
 from oamn_plugin.datasets.records import DataSetError
+from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import ModelChoiceError
 
 
@@ -46,3 +47,8 @@ def test_the_input_of_a_network_file_is_read_in_full_or_refused(tmp_path: Path) 
     Image.new("RGB", (20, 40)).save(tmp_path / "a.png")
     with pytest.raises(ModelChoiceError, match="--pixel-mean, --pixel-std, --order missing"):
         main([str(tmp_path), "--out", str(tmp_path / "x.npz"), "--weights", "net.onnx", "--input-size", "64", "32"])
+
+
+def test_another_ending_than_npz_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExpectedError, match=r"--out is written as \.npz"):
+        main([str(tmp_path), "--out", str(tmp_path / "x.csv")])

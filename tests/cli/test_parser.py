@@ -14,7 +14,8 @@ from oamn_plugin.cli.main import main
         ("data embeded", "Did you mean 'embedded'?"),
         ("train oamn --evalonly", "Did you mean '--eval-only'?"),
         ("search query x.jpg --index i --unification=matchd", "Did you mean 'matched'?"),
-        ("search query x.jpg --indx i", "required: --index. Did you mean '--index'?"),
+        ("search query x.jpg --indx i", "required: --index. There is no --indx. Did you mean '--index'?"),
+        ("train oamn --device cuda", "In training it is a key: MODEL.DEVICE cuda"),
         ("search query x.jpg", "the following arguments are required: --index\n"),
     ],
 )

@@ -85,6 +85,33 @@ def test_the_model_need_not_be_named_again(world, tmp_path):
     assert "is no longer at" in result.err
 
 
+def test_another_kind_of_unification_keeps_what_the_descriptors_depend_on(world, tmp_path):
+    _, run, data = world
+    options = ["--out", tmp_path / "i", *model_options(run), "--unification", "matched", "--blank", "image"]
+    assert run_tool("search.py", "index", data / "bounding_box_test", *options, "--fill", "mean").code == 0
+    shutil.copy(sorted((data / "query").glob("*.jpg"))[0], tmp_path / "snapshot.jpg")
+    options = ["--index", tmp_path / "i", "-k", 3, "--other-cameras"]
+    for kind in ("none", "typed"):
+        result = run_tool("search.py", "query", tmp_path / "snapshot.jpg", *options, "--unification", kind)
+        assert result.code == 0, result.err
+        assert "--other-cameras has no effect on 1 of 1 queries" in result.err
+    assert "plain matching" in run_tool("search.py", "query", data / "query", *options, "--unification", "none").out
+
+
+def test_a_gallery_in_milvus_is_searched_without_naming_the_model_and_calibrated(world, tmp_path):
+    pytest.importorskip("milvus_lite")
+    _, run, data = world
+    place = f"milvus://{tmp_path}/gallery.db"
+    options = ["--types", "none", "--unification", "none", *model_options(run)]
+    assert run_tool("search.py", "index", data / "bounding_box_test", "--out", place, *options).code == 0
+    result = run_tool("search.py", "calibrate", "--index", place, "--false-match-rate", 0.2)
+    assert result.code == 0, result.err
+    shown = run_tool("search.py", "query", data / "query", "--index", place, "--json", tmp_path / "r.json")
+    assert shown.code == 0, shown.err
+    assert "plain matching" in shown.out
+    assert "nobody" in json.loads((tmp_path / "r.json").read_text())["queries"][0]
+
+
 def test_names_without_identities_are_not_scored_a_hundred_percent(world, tmp_path):
     _, run, data = world
     for part in ("query", "bounding_box_test"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def fetching(what: str, advice: str) -> Iterator[None]:
     except ExpectedError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise ConfigError(
             f"the ImageNet weights of {what} could not be fetched ({type(error).__name__}: {reason}). {advice}"
         ) from error
