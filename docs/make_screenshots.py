@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-MATCHED = ["--unification", "matched", "--blank", "image", "--fill", "black"]  # black: as OAMN's index has it
+MATCHED = ["--unification", "matched"]
 sys.path.insert(0, str(ROOT))
 
 
