@@ -99,9 +99,10 @@ def find_config(name: str, folder: str = "", beside: Path | None = None) -> Path
     known = {one.lower(): path for one, path in config_files(folder).items()}
     written = name.replace("\\", "/").removeprefix("configs/").removesuffix(".yml")
     word = written.lower().removeprefix(f"{folder}/") if folder else written.lower()
+    names = {one.lower(): one for one in config_files(folder)}
     if word not in known:
         listed = f"In the package: {', '.join(known)}" if folder else "`oamn train --list` lists the names"
-        raise UnknownConfigError(name, did_you_mean(written, config_files(folder), 0.5).strip() or listed)
+        raise UnknownConfigError(name, did_you_mean(word, names, 0.5, names).strip() or listed)
     return known[word]
 
 

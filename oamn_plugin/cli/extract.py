@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         ExpectedError: no image, or a model that cannot be had.
     """
     args = build_parser().parse_args(argv)
-    if Path(args.out).suffix not in ("", ".npz"):
+    if Path(args.out).suffix.lower() in (".csv", ".json", ".npy", ".pt", ".txt"):
         raise ExpectedError(f"--out is written as .npz (numpy.load reads it), not as {Path(args.out).suffix}")
     paths = [path for source in args.images for path in find_images(source)]
     from oamn_plugin.search.extractor import EncoderExtractor

@@ -51,7 +51,7 @@ def build_parser() -> Parser:
     calibrate = commands.add_parser("calibrate", help=strangers)
     own = "images like the queries to come (default: the gallery's own images)"
     calibrate.add_argument("images", nargs="*", metavar="IMAGE", help=own)
-    calibrate.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
+    calibrate.add_argument("--index", required=True, metavar="INDEX", help="folder, or place in Milvus")
     rate = "share of queries of unknown people that may be matched with somebody (default 0.01)"
     calibrate.add_argument("--false-match-rate", type=float, default=0.01, metavar="RATE", help=rate)
     remove = commands.add_parser("remove", help="take images out of an index")

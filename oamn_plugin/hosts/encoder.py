@@ -45,7 +45,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, several: bool = False, 
     group.add_argument("--config-file", default="", metavar="FILE", help="YAML file that a checkpoint was trained with")
     group.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="keys that replace the file's")
     if device:
-        group.add_argument("--device", default="cpu", help="where the network runs: cpu, cuda or mps (default cpu)")
+        group.add_argument("--device", help="where it runs: cpu, cuda or mps (default: as configured, or cpu)")
     card = parser.add_argument_group("input of a network file", "or FILE.json beside it holds these")
     card.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"), help="pixels")
     card.add_argument("--pixel-mean", type=float, nargs=3, metavar="MEAN", help="in 0..255, order RGB")
@@ -95,7 +95,8 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
     given = {name: value for name, value in given.items() if value is not None}
     if stored is not None:  # another kind compares the descriptors that are there
         given = {name: getattr(encoder.unification, name) for name in DESCRIBING} | given
-    encoder.to(getattr(args, "device", "cpu"))
+    if getattr(args, "device", None):
+        encoder.to(args.device)
     return unified_as(encoder, **given)
 
 

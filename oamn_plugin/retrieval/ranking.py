@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from oamn_plugin.retrieval.rerank import Reranking, reranked_blocks
 from oamn_plugin.retrieval.result import RankingResult
 
 SCORED_TOGETHER = 64
+Counted = tuple[IntArray, list[int], IntArray]
 
 
 def evaluate_ranking(
@@ -126,18 +128,17 @@ def evaluate_distances(
 def _score(
     protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], max_rank: int, shard: Shard = WHOLE
 ) -> RankingResult:
-    queries, sizes, before = _counted(protocol, blocks, shard)
-    # summed over the shards once, at the end: processes that wait for each other after every block wait long
-    found = ranks_of(shard.total(before), sizes)
     ap, trapezoid, inp = (np.zeros(protocol.num_query) for _ in range(3))
     first = np.zeros(protocol.num_query, dtype=np.int64)
-    # a few queries at a time, so that one with very many positives does not widen the padding of all
-    for part in range(0, len(queries), SCORED_TOGETHER):
-        ranks, where = padded(found[part : part + SCORED_TOGETHER], 0), queries[part : part + SCORED_TOGETHER]
-        ap[where] = metrics.average_precision(ranks)
-        trapezoid[where] = metrics.average_precision_trapezoid(ranks)
-        inp[where] = metrics.inverse_negative_penalty(ranks)
-        first[where] = metrics.first_ranks(ranks)
+    for queries, sizes, before in _summed(_counted(protocol, blocks, shard), shard):
+        found = ranks_of(before, sizes)
+        # a few queries at a time, so that one with very many positives does not widen the padding of all
+        for part in range(0, len(queries), SCORED_TOGETHER):
+            ranks, where = padded(found[part : part + SCORED_TOGETHER], 0), queries[part : part + SCORED_TOGETHER]
+            ap[where] = metrics.average_precision(ranks)
+            trapezoid[where] = metrics.average_precision_trapezoid(ranks)
+            inp[where] = metrics.inverse_negative_penalty(ranks)
+            first[where] = metrics.first_ranks(ranks)
     if not first.any():
         raise ValueError(
             f"none of the {protocol.num_query} queries has a match: no query identity is in the gallery under another "
@@ -147,19 +148,23 @@ def _score(
     return RankingResult(curve, ap, trapezoid, inp, first, protocol.num_gallery, protocol.type_counts())
 
 
-def _counted(
-    protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], shard: Shard
-) -> tuple[IntArray, list[int], IntArray]:
-    """Queries in the order of the blocks, how many positives each has, and the images of the shard before each."""
-    queries, sizes, before = [], [], []
+def _counted(protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], shard: Shard) -> Iterator[Counted]:
+    """For every block its queries, how many positives each has, and the images of the shard before each positive."""
     workers = torch.get_num_threads()
     with ThreadPoolExecutor(workers) as pool:
         for rows, block in blocks:
             members = protocol.members(rows)
-            before.append(images_before(block, members, pool, workers, shard))
-            sizes += [len(one.positives) for one in members]
-            queries.append(rows)
-    return np.concatenate(queries), sizes, np.concatenate(before)
+            before = images_before(block, members, pool, workers, shard)
+            yield rows, [len(one.positives) for one in members], before
+
+
+def _summed(counted: Iterator[Counted], shard: Shard) -> Iterator[Counted]:
+    """The same over all shards: of one block after the other, or of all at once, where processes share the gallery."""
+    if shard is WHOLE:
+        yield from counted
+    elif parts := list(counted):  # processes that wait for each other at every block's end wait long
+        queries, sizes, before = zip(*parts, strict=True)
+        yield np.concatenate(queries), list(chain(*sizes)), shard.total(np.concatenate(before))
 
 
 def _checked(blocks: Iterable[np.ndarray | Tensor], protocol: Protocol) -> Iterator[tuple[IntArray, Tensor]]:

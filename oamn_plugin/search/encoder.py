@@ -118,9 +118,9 @@ class ImageEncoder:
             wanted = torch.device(device)
         except RuntimeError as error:
             raise DeviceError(f"unknown device {str(device)!r}: cpu, cuda, cuda:1 or mps") from error
-        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not there.get(wanted.type, False):
-            raise DeviceError(f"there is no {wanted.type.upper()} device here: take cpu (`oamn doctor` lists devices)")
+        there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        if (wanted.index or 0) >= there.get(wanted.type, 0):
+            raise DeviceError(f"there is no device {wanted} here: take cpu (`oamn doctor` lists devices)")
         if next(self.model.parameters(), None) is None and wanted.type != "cpu":
             raise DeviceError(f"{self.name} is a network file, which runs on the CPU: leave out the device")
         self.model.to(wanted)

@@ -74,7 +74,10 @@ def numbered(*lists: Iterable[str]) -> list[list[int]]:
 
 def no_such_place(what: str, path: Path) -> str:
     """That there is no such file or folder, and the one beside it that was meant, if one is like it."""
-    beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    try:
+        beside = os.listdir(path.parent)
+    except OSError:
+        beside = []
     return f"there is no {what} {path}.{did_you_mean(path.name, beside, 0.75)}".removesuffix(".")
 
 

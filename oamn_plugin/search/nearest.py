@@ -31,10 +31,23 @@ class Match(NamedTuple):
     """Share of each occlusion type in a matched distance; empty otherwise."""
 
     @property
+    def decided(self) -> bool:
+        """Whether it says what is hidden: the posterior is not close to even."""
+        return not self.posterior or is_decided(self.posterior[self.type_name], len(self.posterior))
+
+    @property
     def shown_type(self) -> str:
-        """The type to be shown: none where a posterior is close to even, which says nothing of what is hidden."""
-        decided = not self.posterior or self.posterior[self.type_name] * len(self.posterior) >= DECIDED
-        return self.type_name if decided else NONE
+        """The type to be shown; none where it is not decided."""
+        return self.type_name if self.decided else NONE
+
+
+def is_decided(share: float, count: int) -> bool:
+    """Whether the largest share of a posterior over ``count`` types says something.
+
+    >>> is_decided(0.25, 9), is_decided(0.18, 9)
+    (True, False)
+    """
+    return share * count >= DECIDED
 
 
 def own_pairs(images: Sequence[GalleryImage] | None, count: int) -> list[tuple[str, str] | None]:

@@ -110,7 +110,7 @@ def _covered(result: SearchResult) -> str:
     if result.searched_as == NONE:
         return "nothing is covered"
     if result.searched_as == "matched":
-        return "every gallery image occluded in the way that brings it closest to the query"
+        return "every gallery image compared in nine versions; the strip of the closest is shown where it stands out"
     return f"gallery images compared with the {result.searched_as.replace('_', ' ')} covered"
 
 
@@ -140,7 +140,7 @@ def _cards(
                 _strip_style(match.shown_type),
                 printable(image.name),
                 tuple(printable(line) for line in lines if line),
-                f"{100 * match.posterior[match.type_name]:.0f} %" if match.posterior else "",
+                f"{100 * match.posterior[match.type_name]:.0f} %" if match.posterior and match.decided else "",
                 f"{match.distance:.3f}",
                 result.is_hit(match),
                 picture is None,

@@ -43,5 +43,5 @@ def _hatched(pixels: Pixels, type_name: str) -> Pixels:
 
 def _caption(match: Match) -> str:
     """Distance of a match and, where it was matched, the share of the type that explains it."""
-    share = f" ({100 * match.posterior[match.type_name]:.0f} %)" if match.posterior else ""
+    share = f" ({100 * match.posterior[match.type_name]:.0f} %)" if match.posterior and match.decided else ""
     return f"{match.distance:.2f}{share}"

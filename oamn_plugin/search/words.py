@@ -11,6 +11,7 @@ from oamn_plugin.errors import printable
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import Match
+from oamn_plugin.search.nearest import is_decided
 from oamn_plugin.search.results import SearchResult
 
 
@@ -27,13 +28,16 @@ def describe_type(result: SearchResult) -> str:
     >>> query, picture, sides = GalleryImage("a.jpg"), Image.new("RGB", (4, 8)), {"left": 0.91, "top": 0.09}
     >>> describe_type(SearchResult(query, picture, "left_half", 0.91, sides, "left_half", [], []))
     'left half occluded, confidence 0.91'
-    >>> describe_type(SearchResult(query, picture, "left_half", 0.83, {"left_half": 0.83}, "matched", [], []))
+    >>> shares = {"left_half": 0.83, "none": 0.1, "top_half": 0.07}
+    >>> describe_type(SearchResult(query, picture, "left_half", 0.83, shares, "matched", [], []))
     'left half hidden (83 % by the nearest matches)'
     """
     words = "nothing" if result.type_name == NONE else result.type_name.replace("_", " ")
     if not result.probabilities:
         return "compared as it is"
     if result.searched_as == "matched":
+        if result.judge != "scorer" and not is_decided(result.confidence, len(result.probabilities)):
+            return f"what is hidden is undecided ({words}: {100 * result.confidence:.0f} % by the {result.judge})"
         of_a_side = result.judge == "scorer" and result.type_name == NONE
         share = f" ({100 * result.confidence:.0f} % by the {result.judge})"
         return f"{words} hidden" + ("" if of_a_side else share)
@@ -96,7 +100,7 @@ def explanation(match: Match) -> str:
     """
     if not match.posterior:
         return ""
-    if match.type_name not in (NONE, match.shown_type):
+    if not match.decided:
         return "undecided"
     words = "nothing" if match.type_name == NONE else match.type_name.replace("_", " ")
     return f"{words} {100 * match.posterior[match.type_name]:.0f} %"

@@ -104,7 +104,7 @@ def test_a_device_that_is_not_there_is_refused(extractor: EncoderExtractor) -> N
         EncoderExtractor(extractor.encoder, "gpu")
     for device, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
         if not there:
-            with pytest.raises(DeviceError, match=f"there is no {device.upper()} device here: take cpu"):
+            with pytest.raises(DeviceError, match=f"there is no device {device} here: take cpu"):
                 EncoderExtractor(extractor.encoder, device)
 
 

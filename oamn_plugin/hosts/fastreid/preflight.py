@@ -33,7 +33,7 @@ from oamn_plugin.weights import how_to_get, missing_weights
 
 
 def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
-    """Checks names, ranges and combinations, then the weights, then the data.
+    """Checks names, ranges, combinations and that the data sets are there, then the weights, then the data.
 
     Args:
         cfg: the configuration.

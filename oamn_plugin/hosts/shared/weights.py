@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +128,8 @@ def fetching(what: str, advice: str) -> Iterator[None]:
     except ExpectedError:
         raise
     except Exception as error:
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        words = " ".join(str(error).split())
+        reason = words if len(words) <= 200 else f"{words[:200]} ..."
         raise ConfigError(
             f"the ImageNet weights of {what} could not be fetched ({type(error).__name__}: {reason}). {advice}"
         ) from error
