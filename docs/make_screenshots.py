@@ -97,21 +97,26 @@ def shrink(path: Path) -> None:
 
 
 def best_query(index: Path, model: list[object], data: Path, folder: Path) -> Path:
-    """The query that gains most from matching, of those whose occlusion the matches name rightly."""
+    """The query that gains most from matching, of those whose occlusion the first match names rightly."""
     import json
 
     found = folder / "all.json"
     tool("search.py", "query", data / "query", "--index", index, "--json", found, "--other-cameras", *MATCHED, *model)
 
     def hits(entries: list[dict[str, Any]], pid: str) -> int:
-        return sum(entry["pid"] == pid for entry in entries[:6])
+        return sum(entry["pid"] == pid for entry in entries[:8])
+
+    def gain(query: dict[str, Any]) -> tuple[int, float]:
+        first = query["unified"][0]
+        more = hits(query["unified"], query["pid"]) - hits(query["plain"], query["pid"])
+        return more, first["posterior"][first["type"]]
 
     from oamn_plugin.datasets.embedded import load_truth
 
     truth = load_truth(data)
     queries = json.loads(found.read_text(encoding="utf-8"))["queries"]
-    named = [q for q in queries if q["type"] == truth[Path(q["query"]).name].type_name != "none"]
-    return Path(max(named, key=lambda q: hits(q["unified"], q["pid"]) - hits(q["plain"], q["pid"]))["query"])
+    named = [q for q in queries if q["unified"][0]["type"] == truth[Path(q["query"]).name].type_name != "none"]
+    return Path(max(named, key=gain)["query"])
 
 
 def main() -> None:
