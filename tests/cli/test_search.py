@@ -60,7 +60,7 @@ def test_matched_unification_is_told_and_plain_matching_stays_plain(world, tmp_p
     result = run_tool("search.py", "query", image, *options, *matched)
     assert result.code == 0, result.err
     assert "matched over nine types" in result.out
-    assert "every gallery image occluded in the way" in (tmp_path / "m.html").read_text()
+    assert "every gallery image compared with each part covered" in (tmp_path / "m.html").read_text()
     (found,) = json.loads((tmp_path / "m.json").read_text())["queries"]
     assert found["searched_as"] == "matched"
     options = ["--json", tmp_path / "t.json", "--topk", 5]
