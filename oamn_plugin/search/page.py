@@ -110,7 +110,7 @@ def _covered(result: SearchResult) -> str:
     if result.searched_as == NONE:
         return "nothing is covered"
     if result.searched_as == "matched":
-        return "every gallery image compared with each part covered; the part that fits best is shown where it stands out"
+        return "every gallery image compared with each part covered; the best fit is shown where it stands out"
     return f"gallery images compared with the {result.searched_as.replace('_', ' ')} covered"
 
 
