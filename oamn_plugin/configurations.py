@@ -96,13 +96,13 @@ def find_config(name: str, folder: str = "", beside: Path | None = None) -> Path
     for path in (*([beside / Path(name).expanduser()] if beside else []), Path(name).expanduser()):
         if path.is_file():
             return path
-    known = {one.lower(): path for one, path in config_files(folder).items()}
-    written = name.replace("\\", "/").removeprefix("configs/").removesuffix(".yml")
-    word = written.lower().removeprefix(f"{folder}/") if folder else written.lower()
-    names = {one.lower(): one for one in config_files(folder)}
+    files = config_files(folder)
+    known = {one.lower(): path for one, path in files.items()}
+    word = name.replace("\\", "/").removeprefix("configs/").removesuffix(".yml").lower()
+    word = word.removeprefix(f"{folder}/") if folder else word
     if word not in known:
         listed = f"In the package: {', '.join(known)}" if folder else "`oamn train --list` lists the names"
-        raise UnknownConfigError(name, did_you_mean(word, names, 0.5, names).strip() or listed)
+        raise UnknownConfigError(name, did_you_mean(word, files, 0.5).strip() or listed)
     return known[word]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 EXTRAS = {
     "gradio": "app",
@@ -50,16 +50,17 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6, shown: Mapping[str, str] | None = None) -> str:
-    """The words " Did you mean ...?" with the most similar known name, as it is ``shown``, or nothing.
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The words " Did you mean ...?" with the most similar known name, upper or lower case, or nothing.
 
     >>> did_you_mean("train.max_epochs", ["train.max_epoch", "train.lr"])
     " Did you mean 'train.max_epoch'?"
     >>> did_you_mean("x", ["train.lr"])
     ''
     """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f" Did you mean {(shown or {}).get(near[0], near[0])!r}?" if near else ""
+    written = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), list(written), n=1, cutoff=cutoff)
+    return f" Did you mean {written[near[0]]!r}?" if near else ""
 
 
 class MissingPackageError(ExpectedError, ImportError):

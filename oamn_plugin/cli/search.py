@@ -44,8 +44,8 @@ def build_parser() -> Parser:
     query.add_argument("--json", metavar="FILE", help="write the results as JSON; - for the terminal")
     query.add_argument("--html", metavar="FILE", help="write the results as one HTML page")
     query.add_argument("--max-pages", type=int, default=20, help="queries shown on the HTML page (default 20)")
-    own = "leave out images of the query's person by the query's camera; both must be known"
-    query.add_argument("--other-cameras", action="store_true", help=own)
+    others = "leave out images of the query's person by the query's camera; both must be known"
+    query.add_argument("--other-cameras", action="store_true", help=others)
     query.add_argument("--evaluate", action="store_true", help="print Rank-1 and mAP; identities must be known")
     strangers = "set the distance above which a query is answered with 'nobody in this gallery'"
     calibrate = commands.add_parser("calibrate", help=strangers)

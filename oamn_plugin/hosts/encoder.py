@@ -76,14 +76,14 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
     Raises:
         ExpectedError: see :func:`load_model`.
     """
+    from oamn_plugin.search.encoder import DESCRIBING
+
     card = card_of(args)
     named = bool(args.config_file or args.weights or args.opts or card)
     stored = None if named or index is None else index_model(index)
     encoder = (
         load_model(args.config_file, args.weights, args.opts, card) if stored is None else load_index_model(stored)
     )
-    from oamn_plugin.search.encoder import DESCRIBING
-
     given = {
         "kind": args.unification,
         "place": args.blank,

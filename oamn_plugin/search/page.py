@@ -17,7 +17,7 @@ from oamn_plugin.reporting.pictures import mask_overlay
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import Match
 from oamn_plugin.search.results import SearchResult, masks_of
-from oamn_plugin.search.words import describe_model, describe_nobody, describe_type, explanation
+from oamn_plugin.search.words import describe_model, describe_nobody, describe_type, explanation, share_of
 
 THUMBNAIL = (112, 224)
 """Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""
@@ -140,7 +140,7 @@ def _cards(
                 _strip_style(match.shown_type),
                 printable(image.name),
                 tuple(printable(line) for line in lines if line),
-                f"{100 * match.posterior[match.type_name]:.0f} %" if match.posterior and match.decided else "",
+                share_of(match),
                 f"{match.distance:.3f}",
                 result.is_hit(match),
                 picture is None,

@@ -9,6 +9,7 @@ from oamn_plugin.occlusion import strip
 from oamn_plugin.reporting.pictures import Pixels, RankRow
 from oamn_plugin.search.index import Match
 from oamn_plugin.search.results import SearchResult
+from oamn_plugin.search.words import share_of
 
 
 def rank_rows(result: SearchResult, height: int, plain: bool = False) -> list[RankRow]:
@@ -43,5 +44,5 @@ def _hatched(pixels: Pixels, type_name: str) -> Pixels:
 
 def _caption(match: Match) -> str:
     """Distance of a match and, where it was matched, the share of the type that explains it."""
-    share = f" ({100 * match.posterior[match.type_name]:.0f} %)" if match.posterior and match.decided else ""
-    return f"{match.distance:.2f}{share}"
+    share = share_of(match)
+    return f"{match.distance:.2f} ({share})" if share else f"{match.distance:.2f}"

@@ -103,4 +103,9 @@ def explanation(match: Match) -> str:
     if not match.decided:
         return "undecided"
     words = "nothing" if match.type_name == NONE else match.type_name.replace("_", " ")
-    return f"{words} {100 * match.posterior[match.type_name]:.0f} %"
+    return f"{words} {share_of(match)}"
+
+
+def share_of(match: Match) -> str:
+    """The share of the type that explains a match; empty where types were not matched, or none is decided."""
+    return f"{100 * match.posterior[match.type_name]:.0f} %" if match.posterior and match.decided else ""
