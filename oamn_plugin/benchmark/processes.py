@@ -18,9 +18,13 @@ from oamn_plugin.environment import processors
 GRACE_S = 20.0
 """Seconds that trainings get to end by themselves once asked to."""
 _POLL_S = 0.05
-_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
-"""Has glibc keep freed memory, which else a step's large tensors give back to the system and get again page by page.
-Other C libraries ignore both."""
+_MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""Has glibc keep freed memory, which else a step's large tensors give back and get again page by page, and ask for large
+pages. Other C libraries ignore it."""
 
 _STOP_SIGNAL = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT)
 """What asks a child to stop; Windows can send nothing else to a process group of its own."""

@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     from oamn_plugin.datasets import catalogue
     from oamn_plugin.datasets.embedded import load_embedded
     from oamn_plugin.hosts.shared.evaluation import EvaluationSettings, evaluate
+    from oamn_plugin.hosts.shared.galleries import sharing_galleries
     from oamn_plugin.hosts.shared.preflight import loaded, refuse
     from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
     from oamn_plugin.search.words import describe_model
@@ -66,11 +67,12 @@ def main(argv: list[str] | None = None) -> int:
         encoder = model_of(argparse.Namespace(**{**vars(args), "unification": kind}))
         settings = EvaluationSettings(encoder.unification, encoder.colour)
         output, results = args.output / encoder.unification.kind, {}
-        for name, split in splits.items():
-            sides = image_set(encoder, split.query, name), image_set(encoder, split.gallery, name)
-            found = evaluate(encoder.model, *sides, settings)
-            results[name] = found.scores
-            write_per_query(output, name, found)
+        with sharing_galleries():
+            for name, split in splits.items():
+                sides = image_set(encoder, split.query, name), image_set(encoder, split.gallery, name)
+                found = evaluate(encoder.model, *sides, settings)
+                results[name] = found.scores
+                write_per_query(output, name, found)
         note = {"model": encoder.name, "unification": vars(encoder.unification)}
         write_results(output, results, note)
         print(f"{describe_model(encoder)}\n{results_table(results)}\nWritten to {output}/results.json\n")

@@ -34,6 +34,7 @@ from oamn_plugin.hosts.fastreid.step import Stepper
 from oamn_plugin.hosts.shared.checkpoint import load_newest, require_keys, save_checkpoint, step_files
 from oamn_plugin.hosts.shared.distributed import compute_as_one
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
+from oamn_plugin.hosts.shared.galleries import sharing_galleries
 from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.results import write_results
 from oamn_plugin.hosts.shared.run_folder import set_aside, trim_metrics
@@ -188,8 +189,9 @@ class Trainer(DefaultTrainer):
     def test(cls, cfg: CfgNode, model: nn.Module, note: dict[str, Any] | None = None) -> OrderedDict[str, Any]:
         """Tests on every data set of ``DATASETS.TESTS`` and writes ``OUTPUT_DIR/results.json``."""
         results: OrderedDict[str, Any] = OrderedDict()
-        for name in cfg.DATASETS.TESTS:
-            results[name] = cls.build_evaluator(cfg, name).run(model)
+        with sharing_galleries():
+            for name in cfg.DATASETS.TESTS:
+                results[name] = cls.build_evaluator(cfg, name).run(model)
         if comm.is_main_process():
             write_results(Path(cfg.OUTPUT_DIR), results, note or {})
         return results

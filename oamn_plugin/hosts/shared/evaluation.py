@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.distributed import gather_arrays, gather_objects, rank, world_size
+from oamn_plugin.hosts.shared.galleries import DescribedGallery, files_of, gallery_shelf
 from oamn_plugin.modeling.embedding import Forward, WholeModel, embedding_model
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.retrieval import Reranking, evaluate_ranking, expand_all, tpr_at_fpr
@@ -177,21 +178,24 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Evaluatio
     bounds = [0, len(gallery.records)] if alone else shard_bounds(len(gallery.records), world_size())
     number = 0 if alone else rank()
     shard = WHOLE if alone or world_size() == 1 else Shard(bounds[number], gather_arrays)
-    with DescriptorStore() as store:
-        started = time.perf_counter()
-        dim, part = queries.descriptors.shape[1], (bounds[number], bounds[number + 1])
-        present = _describe_gallery(model, gallery, *part, names, settings, store, skipped, dim)
-        seconds = time.perf_counter() - started
+    part = (bounds[number], bounds[number + 1])
+    with gallery_shelf() as shelf:
+        described = shelf.take(
+            (files_of(gallery.records), part, names, settings.unification),
+            lambda: _describe_gallery(model, gallery, *part, names, settings, queries.descriptors.shape[1]),
+        )
+        skipped += described.skipped
+        present = described.present
         present = np.concatenate(gather_objects(present)) if shard is not WHOLE else present
         if not present.any():
             raise EvaluationError(f"none of {len(present)} gallery images can be read: {skipped[-1]}")
         found = _rank(
-            settings, queries, [query.records[i] for i in kept], store, names, gallery.records, present, shard
+            settings, queries, [query.records[i] for i in kept], described.store, names, gallery.records, present, shard
         )
     result, rates = found
     kept_gallery = [record for record, there in zip(gallery.records, present.tolist(), strict=True) if there]
     scores = {**result.to_percent(), **rates}
-    scores["seconds_per_1000_gallery"] = 1000 * seconds / max(1, len(kept_gallery))
+    scores["seconds_per_1000_gallery"] = 1000 * described.seconds / max(1, len(kept_gallery))
     skipped = list(dict.fromkeys(reason for part in gather_objects(skipped) for reason in part))
     if skipped:
         scores["skipped_images"] = len(skipped)
@@ -228,11 +232,10 @@ def _describe_gallery(
     stop: int,
     names: Sequence[str],
     settings: EvaluationSettings,
-    store: DescriptorStore,
-    skipped: list[str],
     dim: int,
-) -> np.ndarray:
-    """Describes the images ``start`` to ``stop`` and says which of them could be read; the others keep their place."""
+) -> DescribedGallery:
+    """The images ``start`` to ``stop``; those that cannot be read keep their place."""
+    started, store, skipped = time.perf_counter(), DescriptorStore(), list[str]()
     present = np.zeros(stop - start, dtype=bool)
     size = gallery.batch_size
     batches = gallery.load(start // size * size, min(len(gallery.records), -(-stop // size) * size))
@@ -256,7 +259,7 @@ def _describe_gallery(
     if stored < stop or start == stop:
         store.append(_in_place({name: torch.zeros(0, dim) for name in names}, [], stored, stop))
     store.finish()
-    return present
+    return DescribedGallery(store, present, skipped, time.perf_counter() - started)
 
 
 def _in_place(found: dict[str, Tensor], places: Sequence[int], start: int, stop: int) -> dict[str, Tensor]:

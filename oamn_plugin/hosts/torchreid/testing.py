@@ -11,6 +11,7 @@ from torch import nn
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, EvaluationSettings, ImageSet, embedded, evaluate
+from oamn_plugin.hosts.shared.galleries import sharing_galleries
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
 from oamn_plugin.hosts.shared.truth import truth_scores
@@ -74,15 +75,16 @@ class CoreTesting:
                 "test.visrank needs the whole distance matrix: draw rank lists with `oamn visualize ranks`"
             )
         self.results = {}
-        for name in self.test_loader:
-            with same_random_numbers():
-                found = self.evaluate(name, HOST_METRICS[dist_metric], normalize_feature, rerank)
-            self.results[name] = found.scores
-            if save_dir:
-                write_per_query(Path(save_dir), name, found)
-            if self.writer is not None:
-                for key in ("Rank-1", "mAP", "mAP_trapezoid"):
-                    self.writer.add_scalar(f"Test/{name}/{key}", found.scores[key], self.epoch)
+        with sharing_galleries():
+            for name in self.test_loader:
+                with same_random_numbers():
+                    found = self.evaluate(name, HOST_METRICS[dist_metric], normalize_feature, rerank)
+                self.results[name] = found.scores
+                if save_dir:
+                    write_per_query(Path(save_dir), name, found)
+                if self.writer is not None:
+                    for key in ("Rank-1", "mAP", "mAP_trapezoid"):
+                        self.writer.add_scalar(f"Test/{name}/{key}", found.scores[key], self.epoch)
         if save_dir:
             write_results(Path(save_dir), self.results, {})
         print(f"Results, in percent:\n{results_table(self.results)}", flush=True)

@@ -1,0 +1,91 @@
+"""A described gallery, and how data sets of one test share it.
+
+Several protocols have one gallery: the occluded and the partial queries of Partial-REID, a holistic set and its
+occluded version. Describing it is most of the work of an evaluation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+
+from oamn_plugin.datasets.records import Record
+from oamn_plugin.retrieval.store import DescriptorStore
+
+
+@dataclass(frozen=True)
+class DescribedGallery:
+    """This process's part of a gallery.
+
+    Attributes:
+        store: its descriptors.
+        present: which of its images could be read.
+        skipped: why the others could not.
+        seconds: that describing took.
+    """
+
+    store: DescriptorStore
+    present: np.ndarray
+    skipped: list[str]
+    seconds: float
+
+
+class GalleryShelf:
+    """Holds the gallery that was described last, and no other: descriptors of nine types are large."""
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._found: DescribedGallery | None = None
+
+    def take(self, key: Hashable, describe: Callable[[], DescribedGallery]) -> DescribedGallery:
+        """The gallery that ``key`` stands for: the one that is here, or what ``describe`` gives."""
+        if self._found is None or key != self._key:
+            self.clear()
+            self._found, self._key = describe(), key
+        return self._found
+
+    def clear(self) -> None:
+        """Removes the descriptors from the disk."""
+        if self._found is not None:
+            self._found.store.close()
+        self._found = None
+
+
+_SHARED: ContextVar[GalleryShelf | None] = ContextVar("shared gallery", default=None)
+
+
+@contextmanager
+def sharing_galleries() -> Iterator[None]:
+    """Inside, :func:`~oamn_plugin.hosts.shared.evaluation.evaluate` describes equal galleries in a row once.
+
+    For the data sets of one test: one model, whose images are read and described in one way.
+    """
+    token = _SHARED.set(shelf := GalleryShelf())
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+        shelf.clear()
+
+
+@contextmanager
+def gallery_shelf() -> Iterator[GalleryShelf]:
+    """The shelf of :func:`sharing_galleries`; outside of it one of its own, cleared at the end."""
+    if (shared := _SHARED.get()) is not None:
+        yield shared
+        return
+    shelf = GalleryShelf()
+    try:
+        yield shelf
+    finally:
+        shelf.clear()
+
+
+def files_of(records: Sequence[Record]) -> tuple[str, ...]:
+    """The image files, links followed: two data sets have one gallery where these are equal, in order."""
+    return tuple(os.path.realpath(record.path) for record in records)
