@@ -23,7 +23,7 @@ _MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""Has glibc keep freed memory, which else a step's large tensors give back and get again page by page, and ask for large
+"""Has glibc keep freed memory, which else a step's large tensors give back and get again page by page, and ask for big
 pages. Other C libraries ignore it."""
 
 _STOP_SIGNAL = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT)
