@@ -407,7 +407,7 @@ def test_a_run_that_was_set_aside_is_taken_back_when_it_fits_again(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "flags", "message"),
     [
-        ({"opts": ["SOLVER.MAX_EPOK", 2]}, [], "plain: unknown key 'SOLVER.MAX_EPOK'"),
+        ({"opts": ["SOLVER.MAX_EPOK", 2]}, [], "plain; ours: unknown key 'SOLVER.MAX_EPOK'"),
         ({"opts": ["DATASETS.TESTS", "('CustomReID',)", "DATASETS.CUSTOM.CSV", "gone.csv"]}, [], "gone.csv"),
         ({"protocols": ["Market1502"]}, [], "Market1502"),
         ({}, ["--seeds", "-1"], "whole numbers from 0, got -1"),
