@@ -373,7 +373,8 @@ def write_docs(suite: Suite, toolboxes: Mapping[str, Toolbox], folder: Path, nam
     mixed = any(_computes_mixed(suite, toolboxes, method) for method in suite.methods)
     runs = [run for folders in found.values() for run in folders]
     states = sorted({state for run in runs if (record := read_record(run)) for state in record.code or ["unknown"]})
-    lead = (
+    lead = f"{suite.about} " if suite.about else ""
+    lead += (
         f"Written by `oamn benchmark {name} --docs {folder.as_posix()}` from {len(runs)} run folders, seeds "
         f"{', '.join(map(str, suite.seeds))}, in {'mixed precision' if mixed else 'float32'}; "
         f"{'one state' if len(states) == 1 else f'{len(states)} states'} of the code ({', '.join(states)})."

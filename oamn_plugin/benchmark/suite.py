@@ -82,6 +82,7 @@ class Suite:
             weights of the first seed.
         jobs: runs at a time. Several share the cores; on a CPU two trainings of one thread each are quicker than one
             after the other with two, and their last bits may differ from those of another number of threads.
+        about: what the suite's page says of budget, initialisation and machine.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Suite:
     image_views: int = 0
     example: str = ""
     jobs: int = 1
+    about: str = ""
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -179,6 +181,7 @@ def load_suite(path: str | Path) -> Suite:
         output=str(content["output"]),
         baseline=str(content["baseline"]),
         methods=methods,
+        about=str(content.get("about", "")),
         seeds=tuple(_integer(seed, f"{path}: seeds") for seed in _list(content, "seeds", path) or [0]),
         opts=_pairs(content, "opts", path),
         torchreid_opts=_pairs(content, "torchreid_opts", path),

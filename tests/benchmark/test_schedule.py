@@ -213,15 +213,17 @@ def test_the_page_of_a_suite_pairs_what_shares_weights_and_names_what_is_missing
 ) -> None:
     matched = replace(suite.methods[0], name="plain, matched", opts=("U", "yes"), weights_of="plain")
     suite = replace(
-        suite, methods=(*suite.methods, matched), parts={"Matching": (("plain, matched", "plain"),), "Luck": ()}
-    )
+        suite, methods=(*suite.methods, matched), parts={"Matching": (("plain, matched", "plain"),), "Luck": ()},
+        about="Two cores.",
+    )  # fmt: skip
     for job, score in zip(plan_runs(suite), (40, 50, 60), strict=True):
         if job.method.name != "ours (osnet)":
             start(suite, job, finished=True)
             (job.folder / "results.json").write_text(json.dumps({"A": {"Rank-1": score, "mAP": score / 2}}))
     folder = Path(suite.output).parent / "docs"
     page = write_docs(suite, TOOLBOXES, folder, "tiny").read_text(encoding="utf-8")
-    assert f"`oamn benchmark tiny --docs {folder.as_posix()}` from 2 run folders, seeds 0, in float32" in page
+    told = f"`oamn benchmark tiny --docs {folder.as_posix()}` from 2 run folders, seeds 0, in float32"
+    assert f"Two cores. Written by {told}" in page
     assert "one state of the code (unknown)" in page
     assert page.index("| plain ") < page.index("| plain, matched ")
     assert "| **60.0 / 30.0** " in page
