@@ -1,54 +1,185 @@
-"""Writes tables of matched unification into docs/results.md, from folders that `oamn test` or `oamn train` wrote.
+"""Writes the tables of docs/results.md from folders that `oamn test` or `oamn train` wrote, then the table at its top.
 
-python docs/make_results.py RUNS [--block NAME]    RUNS/NETWORK/{none,matched}/ with results.json and per_query/
-python docs/make_results.py RUNS --check           exit code 1 if the page says something else
+python docs/make_results.py RUNS --block NAME     RUNS/NETWORK/{none,matched}/ with results.json and per_query/
+python docs/make_results.py                       the table at the top, which README.md has too, and its picture
+python docs/make_results.py [RUNS] --check        exit code 1 if the pages say something else
 
 RUNS without a network that was tested both ways is refused, and so is a block that the page does not have.
 
 Each run is compared with plain matching of the same network on the same queries: Rank-1 / mAP, the gain in Rank-1 with
-its interval, and the p-value of the paired test.
+its interval, and the p-value of the paired test. The table at the top gathers the blocks and the pages of suites.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # runs from a clone without installation
 
+from oamn_plugin.reporting.themes import LIGHT  # noqa: E402
 from oamn_plugin.retrieval.significance import paired_test  # noqa: E402
 
-PAGE = DOCS / "results.md"
+README, PAGE, PICTURE = DOCS.parent / "README.md", DOCS / "results.md", DOCS / "images" / "results.png"
+SUITE = DOCS / "market_cpu.md"
 HEAD = "| network | queries | plain | matched | gain, 95 % interval | p |\n|---|---|---|---|---|---|\n"
+BLOCKS = {"matched": "Open Model Zoo, trained elsewhere", "packaged": "all of Market-1501, 256 x 128"}
+"""The blocks that the table at the top gathers, and how their networks were trained."""
+SUITE_NOTE = "250 people of Market-1501, 128 x 64"
+NAMES = {
+    "PartialREIDOccluded": "Partial-REID, occluded",
+    "PartialREID": "Partial-REID, partial",
+    "PartialiLIDS": "Partial-iLIDS",
+    "OccludedMarket1501": "Market-1501, occluded",
+    "Market1501": "Market-1501, whole",
+}
+
+
+class Scores(NamedTuple):
+    """Rank-1 of a network on one data set, plain and matched, and whether the difference is beyond chance."""
+
+    plain: float
+    matched: float
+    sure: bool
+
+    @property
+    def text(self) -> str:
+        """The table's cell."""
+        return f"{self.plain:.1f} → {f'**{self.matched:.1f}**' if self.sure else f'{self.matched:.1f}'}"
+
+
+Network = tuple[str, str]
+"""Its name and how it was trained."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("runs", type=Path, nargs="?")
     parser.add_argument("--block", default="matched", help="the table's name in the page's comments")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args(argv)
     page = PAGE.read_text(encoding="utf-8")
-    begin, end = f"<!-- {args.block}:begin -->", f"<!-- {args.block}:end -->"
-    if not 0 <= page.find(begin) < page.find(end):
-        parser.error(f"{PAGE} has no block {begin} ... {end}")
-    rows = table(args.runs)
-    if not rows:
-        parser.error(
-            f"{args.runs} has no NETWORK/none and NETWORK/matched with results.json and per_query of one data set"
-        )
-    wanted = page.split(begin)[0] + begin + "\n" + HEAD + "".join(rows) + end + page.split(end)[1]
+    if args.runs is not None:
+        rows = table(args.runs)
+        if not rows:
+            parser.error(
+                f"{args.runs} has no NETWORK/none and NETWORK/matched with results.json and per_query of one data set"
+            )
+        page = with_block(page, args.block, HEAD + "".join(rows), parser)
+    found = gathered(page, SUITE.read_text(encoding="utf-8") if SUITE.is_file() else "")
+    wanted = {file: with_block(text, "glance", glance(found), parser)
+              for file, text in ((PAGE, page), (README, README.read_text(encoding="utf-8")))}  # fmt: skip
     if args.check:
-        return int(wanted != page)
-    PAGE.write_text(wanted, encoding="utf-8")
+        return int(any(text != file.read_text(encoding="utf-8") for file, text in wanted.items()))
+    for file, text in wanted.items():
+        file.write_text(text, encoding="utf-8")
+    draw(found, PICTURE)
     return 0
+
+
+def with_block(page: str, name: str, content: str, parser: argparse.ArgumentParser) -> str:
+    """A page with other lines between the comments of a block."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if not 0 <= page.find(begin) < page.find(end):
+        parser.error(f"the page has no block {begin} ... {end}")
+    return page.split(begin)[0] + begin + "\n" + content + end + page.split(end)[1]
+
+
+def gathered(page: str, suite: str) -> dict[Network, dict[str, Scores]]:
+    """Rank-1 of every network by data set, from the blocks of the page and the page of the suite."""
+    found: dict[Network, dict[str, Scores]] = {}
+    for block, trained in BLOCKS.items():
+        lines = page.split(f"<!-- {block}:begin -->")[1].split(f"<!-- {block}:end -->")[0].splitlines()
+        for name, data_set, *texts in cells(lines)[1:]:
+            scores = Scores(first(texts[0]), first(texts[1]), float(texts[3]) < 0.05)
+            found.setdefault((name.removesuffix(", five types"), trained), {})[data_set] = scores
+    for name, scores in of_suite(suite).items():
+        found[name, SUITE_NOTE] = scores
+    return found
+
+
+def of_suite(page: str) -> dict[str, dict[str, Scores]]:
+    """The same from a page that `oamn benchmark --docs` wrote: methods that were tested plain and matched."""
+    if not page:
+        return {}
+    header, *rows = cells(section(page, "At a glance"))
+    shown = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
+    tested = {(row[0], row[2]): row for row in cells(section(page, "Matched unification"))}
+    found = {}
+    for name in (name for name in shown if f"{name}, matched" in shown):
+        found[name] = {
+            data_set: Scores(first(shown[name][data_set]), first(shown[f"{name}, matched"][data_set]), sure(row))
+            for data_set in header[1:]
+            if (row := tested.get((f"{name}, matched", data_set)))
+        }
+    return found
+
+
+def sure(row: list[str]) -> bool:
+    """Whether a row of a suite's differences holds a Rank-1 beyond chance, as the page defines it."""
+    return row[5] == "yes" and float(row[4].lstrip("< ")) < 0.05
+
+
+def section(page: str, title: str) -> list[str]:
+    """Lines of a page below a heading of the second level."""
+    return page.split(f"\n## {title}\n")[1].split("\n## ")[0].splitlines()
+
+
+def cells(lines: list[str]) -> list[list[str]]:
+    """Rows of the Markdown tables in some lines, the header first."""
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [row for row in rows if not re.fullmatch(r":?-+:?", row[0])]
+
+
+def first(text: str) -> float:
+    """Rank-1 of `Rank-1 / mAP`."""
+    return float(text.strip("* ").split("/")[0])
+
+
+def glance(found: dict[Network, dict[str, Scores]]) -> str:
+    """The table at the top: networks x data sets."""
+    shown = [name for name in NAMES if any(name in scores for scores in found.values())]
+    lines = [["network", "trained on", *(NAMES[name] for name in shown)], ["---"] * (2 + len(shown))]
+    for (name, trained), scores in found.items():
+        lines.append([name, trained, *(scores[key].text if key in scores else "-" for key in shown)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def draw(found: dict[Network, dict[str, Scores]], path: Path) -> None:
+    """Rank-1 of every network on the sets of occluded and partial people, a dot plain and a dot matched, as PNG."""
+    canvas = Figure(figsize=(9.6, 0.3 * len(found) + 0.9), layout="constrained", facecolor="white")
+    names = [name for name in NAMES if any(name in scores for scores in found.values())]
+    panels = canvas.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(NAMES[name], fontsize=8.5, loc="left", color=LIGHT.ink)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(LIGHT.grid)
+        axes.grid(axis="x", color=LIGHT.grid, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0, labelsize=8, colors=LIGHT.muted)
+        for place, scores in enumerate(found.values()):
+            if name in scores:
+                plain, matched, certain = scores[name]
+                colour = LIGHT.methods[0 if matched >= plain else 1]
+                axes.plot([plain, matched], [place, place], color=colour, linewidth=2, zorder=1)
+                axes.plot(plain, place, "o", color=LIGHT.baseline, markersize=5)
+                axes.plot(
+                    matched, place, "o", color=colour, markersize=6, markerfacecolor=colour if certain else "white"
+                )
+    panels[0].set_yticks(range(len(found)), [name for name, _ in found], fontsize=8.5, color=LIGHT.ink)
+    panels[0].invert_yaxis()
+    label = "Rank-1, %. Grey: plain matching; filled: matched, beyond chance; open: matched, not beyond chance"
+    canvas.supxlabel(label, fontsize=8.5, color=LIGHT.muted)
+    canvas.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def table(runs: Path) -> list[str]:
