@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from oamn_plugin.benchmark.suite import HOSTS, Method, Suite
+from oamn_plugin.configurations import config_files
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.files import write_atomically
 from oamn_plugin.reporting.runs import CONFIGURATION, TEST_CONFIGURATION
@@ -154,13 +155,15 @@ def check_run(suite: Suite, toolboxes: Mapping[str, Toolbox], job: Job) -> None:
 
 
 def command_text(suite: Suite, method: Method) -> str:
-    """The command of a method for a reader, without the interpreter's path; the first seed's."""
+    """The command of a method for a reader, the first seed's; a configuration of the package by its name."""
     seed = suite.seeds[0]
     folder = suite.run_folder(method, seed)
-    if method.weights_of:
-        return shlex.join(["python", *_testing(suite, method, seed, folder)[1:]])
-    options = _options(suite, method, seed, folder, suite.protocols)
-    return shlex.join(["python", *_start(suite, method)[1:], *options])
+    words = training_command(suite, Job(method, seed, folder, "new", RunRecord()))
+    names = {str(path): name for name, path in config_files().items()}
+    program = (
+        ["oamn"] if words[1:3] == ["-m", "oamn_plugin"] else ["python" if words[0] == sys.executable else words[0]]
+    )
+    return shlex.join([*program, *(names.get(word, word) for word in words[3 if program == ["oamn"] else 1 :])])
 
 
 def read_record(folder: Path) -> RunRecord | None:
@@ -277,5 +280,5 @@ def _start(suite: Suite, method: Method) -> list[str]:
 
 def _options(suite: Suite, method: Method, seed: int, folder: Path, protocols: Sequence[str]) -> list[str]:
     host = HOSTS[method.host]
-    tests = [host.tests, repr(tuple(protocols)) if method.host == "fastreid" else repr(list(protocols))]
+    tests = [host.tests, json.dumps(list(protocols))]
     return [host.output, str(folder), host.seed, str(seed), *suite.options(method), *(tests if protocols else [])]

@@ -101,7 +101,8 @@ def part_section(part: str, found: Sequence[Contrast]) -> Section:
                 row += [one.gap.points, p_text(one.gap.judged_by), "yes" if one.agreed else "no"]
             rows.append(row)
     header = ("With", "Without", "Queries", *(word for metric in _METRICS for word in (metric, "p", "in every seed")))
-    return Section(part, [], [Table(header, rows)] if rows else [], [pair_text(own) for own in pairs.values()])
+    told = [pair_text(own) for own in pairs.values() if own[0].gap.seeds > 1]  # one seed says nothing
+    return Section(part, [], [Table(header, rows)] if rows else [], told)
 
 
 def glance(comparison: Comparison, methods: Sequence[str]) -> Table:

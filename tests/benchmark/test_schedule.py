@@ -27,6 +27,7 @@ from oamn_plugin.benchmark.schedule import (
 )
 from oamn_plugin.benchmark.schedule import plan_runs as plan
 from oamn_plugin.benchmark.suite import Method, Suite, SuiteError, load_suite
+from oamn_plugin.configurations import find_config
 
 DEFAULTS: dict[str, Any] = {"A": 0, "K": 0, "L": 0, "U": "", "x.y": "", "SEED": 0, "train.seed": 0}
 
@@ -72,11 +73,13 @@ def test_each_host_gets_its_own_option_names(suite: Suite) -> None:
     fastreid, torchreid = (training_command(suite, job)[1:] for job in plan_runs(suite))
     assert fastreid[:3] == ["-m", "oamn_plugin", "train"]
     assert fastreid[5:] == [
-        "OUTPUT_DIR", str(Path(suite.output) / "plain" / "seed0"), "SEED", "0", "K", "1", "DATASETS.TESTS", "('A', 'B')"
+        "OUTPUT_DIR", str(Path(suite.output) / "plain" / "seed0"), "SEED", "0", "K", "1", "DATASETS.TESTS", '["A", "B"]'
     ]  # fmt: skip
     assert "train.seed" in torchreid
     assert "K" not in torchreid
     assert "'a b'" in command_text(suite, suite.methods[1])
+    packaged = replace(suite.methods[0], config=str(find_config("oamn")))
+    assert command_text(suite, packaged).startswith("oamn train --config-file oamn OUTPUT_DIR ")
 
 
 def test_a_method_may_test_the_weights_of_another(suite: Suite) -> None:
