@@ -2,7 +2,7 @@
 
 python docs/make_results.py RUNS --block NAME     RUNS/NETWORK/{none,matched}/ with results.json and per_query/
 python docs/make_results.py                       the table at the top, which README.md has too, and its picture
-python docs/make_results.py [RUNS] --check        exit code 1 if the pages say something else
+python docs/make_results.py [RUNS] --check        exit code 1 if a page says something else
 
 RUNS without a network that was tested both ways is refused, and so is a block that the page does not have.
 
@@ -43,17 +43,19 @@ NAMES = {
 }
 
 
-class Scores(NamedTuple):
+class Pair(NamedTuple):
     """Rank-1 of a network on one data set, plain and matched, and whether the difference is beyond chance."""
 
     plain: float
     matched: float
     sure: bool
+    note: str = ""
 
     @property
     def text(self) -> str:
         """The table's cell."""
-        return f"{self.plain:.1f} → {f'**{self.matched:.1f}**' if self.sure else f'{self.matched:.1f}'}"
+        matched = f"**{self.matched:.1f}**" if self.sure else f"{self.matched:.1f}"
+        return f"{self.plain:.1f} → {matched}{self.note and f' ({self.note})'}"
 
 
 Network = tuple[str, str]
@@ -67,17 +69,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--block", default="matched", help="the table's name in the page's comments")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args(argv)
-    page = PAGE.read_text(encoding="utf-8")
-    if args.runs is not None:
-        rows = table(args.runs)
-        if not rows:
-            parser.error(
-                f"{args.runs} has no NETWORK/none and NETWORK/matched with results.json and per_query of one data set"
-            )
-        page = with_block(page, args.block, HEAD + "".join(rows), parser)
-    found = gathered(page, SUITE.read_text(encoding="utf-8") if SUITE.is_file() else "")
-    wanted = {file: with_block(text, "glance", glance(found), parser)
-              for file, text in ((PAGE, page), (README, README.read_text(encoding="utf-8")))}  # fmt: skip
+    pages = {file: file.read_text(encoding="utf-8") for file in (PAGE, README)}
+    try:
+        if args.runs is not None:
+            pages[PAGE] = with_block(pages[PAGE], PAGE, args.block, HEAD + "".join(table(args.runs)))
+        found = gathered(pages[PAGE], SUITE.read_text(encoding="utf-8") if SUITE.is_file() else "")
+        wanted = {file: with_block(text, file, "glance", glance(found)) for file, text in pages.items()}
+    except ValueError as error:
+        parser.error(str(error))
     if args.check:
         return int(any(text != file.read_text(encoding="utf-8") for file, text in wanted.items()))
     for file, text in wanted.items():
@@ -86,52 +85,63 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def with_block(page: str, name: str, content: str, parser: argparse.ArgumentParser) -> str:
+def with_block(page: str, file: Path, name: str, content: str) -> str:
     """A page with other lines between the comments of a block."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    begin, end = marks(name)
+    return page.replace(f"{begin}{block(page, file, name)}{end}", f"{begin}\n{content}{end}")
+
+
+def block(page: str, file: Path, name: str) -> str:
+    """The text between the comments of a block.
+
+    Raises:
+        ValueError: the page has none of that name.
+    """
+    begin, end = marks(name)
     if not 0 <= page.find(begin) < page.find(end):
-        parser.error(f"the page has no block {begin} ... {end}")
-    return page.split(begin)[0] + begin + "\n" + content + end + page.split(end)[1]
+        raise ValueError(f"{file} has no block {begin} ... {end}")
+    return page.split(begin)[1].split(end)[0]
 
 
-def gathered(page: str, suite: str) -> dict[Network, dict[str, Scores]]:
+def marks(name: str) -> tuple[str, str]:
+    """The comments around a block."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def gathered(page: str, suite: str) -> dict[Network, dict[str, Pair]]:
     """Rank-1 of every network by data set, from the blocks of the page and the page of the suite."""
-    found: dict[Network, dict[str, Scores]] = {}
-    for block, trained in BLOCKS.items():
-        lines = page.split(f"<!-- {block}:begin -->")[1].split(f"<!-- {block}:end -->")[0].splitlines()
-        for name, data_set, *texts in cells(lines)[1:]:
-            scores = Scores(first(texts[0]), first(texts[1]), float(texts[3]) < 0.05)
-            found.setdefault((name.removesuffix(", five types"), trained), {})[data_set] = scores
-    for name, scores in of_suite(suite).items():
-        found[name, SUITE_NOTE] = scores
+    found: dict[Network, dict[str, Pair]] = {}
+    for name, trained in BLOCKS.items():
+        for network, data_set, *texts in cells(block(page, PAGE, name).splitlines())[1:]:
+            network, _, note = network.partition(", ")
+            pair = Pair(first(texts[0]), first(texts[1]), float(texts[3]) < 0.05, note)
+            found.setdefault((network, trained), {})[data_set] = pair
+    for network, pairs in of_suite(suite).items():
+        found[network, SUITE_NOTE] = pairs
+    if unnamed := {name for pairs in found.values() for name in pairs} - set(NAMES):
+        raise ValueError(f"NAMES has no name for {', '.join(sorted(unnamed))}")
     return found
 
 
-def of_suite(page: str) -> dict[str, dict[str, Scores]]:
-    """The same from a page that `oamn benchmark --docs` wrote: methods that were tested plain and matched."""
-    if not page:
-        return {}
-    header, *rows = cells(section(page, "At a glance"))
+def of_suite(page: str) -> dict[str, dict[str, Pair]]:
+    """The same from a page that `oamn benchmark --docs` wrote: methods tested plain and matched with the same seeds."""
+    header, *rows = cells(section(page, "At a glance")) or [[]]
     shown = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
-    tested = {(row[0], row[2]): row for row in cells(section(page, "Matched unification"))}
-    found = {}
-    for name in (name for name in shown if f"{name}, matched" in shown):
-        found[name] = {
-            data_set: Scores(first(shown[name][data_set]), first(shown[f"{name}, matched"][data_set]), sure(row))
-            for data_set in header[1:]
-            if (row := tested.get((f"{name}, matched", data_set)))
-        }
+    beyond = {(row[0], row[2]): row[5] == "yes" for row in cells(section(page, "Matched unification"))}
+    found: dict[str, dict[str, Pair]] = {}
+    for data_set in header[1:]:
+        seeds = {row[0]: row[-1] for row in cells(section(page, f"All scores on {data_set}"))}
+        for name in shown:
+            matched = f"{name}, matched"
+            if (matched, data_set) in beyond and seeds.get(name) == seeds.get(matched):
+                scores = first(shown[name][data_set]), first(shown[matched][data_set])
+                found.setdefault(name, {})[data_set] = Pair(*scores, beyond[matched, data_set])
     return found
-
-
-def sure(row: list[str]) -> bool:
-    """Whether a row of a suite's differences holds a Rank-1 beyond chance, as the page defines it."""
-    return row[5] == "yes" and float(row[4].lstrip("< ")) < 0.05
 
 
 def section(page: str, title: str) -> list[str]:
-    """Lines of a page below a heading of the second level."""
-    return page.split(f"\n## {title}\n")[1].split("\n## ")[0].splitlines()
+    """Lines of a page below a heading of the second level, none without it."""
+    return page.partition(f"\n## {title}\n")[2].split("\n## ")[0].splitlines()
 
 
 def cells(lines: list[str]) -> list[list[str]]:
@@ -145,19 +155,19 @@ def first(text: str) -> float:
     return float(text.strip("* ").split("/")[0])
 
 
-def glance(found: dict[Network, dict[str, Scores]]) -> str:
+def glance(found: dict[Network, dict[str, Pair]]) -> str:
     """The table at the top: networks x data sets."""
-    shown = [name for name in NAMES if any(name in scores for scores in found.values())]
+    shown = [name for name in NAMES if any(name in pairs for pairs in found.values())]
     lines = [["network", "trained on", *(NAMES[name] for name in shown)], ["---"] * (2 + len(shown))]
-    for (name, trained), scores in found.items():
-        lines.append([name, trained, *(scores[key].text if key in scores else "-" for key in shown)])
+    for (name, trained), pairs in found.items():
+        lines.append([name, trained, *(pairs[key].text if key in pairs else "-" for key in shown)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def draw(found: dict[Network, dict[str, Scores]], path: Path) -> None:
-    """Rank-1 of every network on the sets of occluded and partial people, a dot plain and a dot matched, as PNG."""
+def draw(found: dict[Network, dict[str, Pair]], path: Path) -> None:
+    """Rank-1 of every network on every set of queries, a dot plain and a dot matched, as PNG."""
     canvas = Figure(figsize=(9.6, 0.3 * len(found) + 0.9), layout="constrained", facecolor="white")
-    names = [name for name in NAMES if any(name in scores for scores in found.values())]
+    names = [name for name in NAMES if any(name in pairs for pairs in found.values())]
     panels = canvas.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         axes.set_title(NAMES[name], fontsize=8.5, loc="left", color=LIGHT.ink)
@@ -166,32 +176,40 @@ def draw(found: dict[Network, dict[str, Scores]], path: Path) -> None:
         axes.grid(axis="x", color=LIGHT.grid, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.tick_params(length=0, labelsize=8, colors=LIGHT.muted)
-        for place, scores in enumerate(found.values()):
-            if name in scores:
-                plain, matched, certain = scores[name]
+        for place, pairs in enumerate(found.values()):
+            if name in pairs:
+                plain, matched, certain, _ = pairs[name]
                 colour = LIGHT.methods[0 if matched >= plain else 1]
                 axes.plot([plain, matched], [place, place], color=colour, linewidth=2, zorder=1)
-                axes.plot(plain, place, "o", color=LIGHT.baseline, markersize=5)
                 axes.plot(
-                    matched, place, "o", color=colour, markersize=6, markerfacecolor=colour if certain else "white"
+                    matched, place, "o", color=colour, markersize=7, markerfacecolor=colour if certain else "white"
                 )
+                axes.plot(plain, place, "o", color=LIGHT.baseline, markersize=4)
     panels[0].set_yticks(range(len(found)), [name for name, _ in found], fontsize=8.5, color=LIGHT.ink)
     panels[0].invert_yaxis()
-    label = "Rank-1, %. Grey: plain matching; filled: matched, beyond chance; open: matched, not beyond chance"
+    label = "Rank-1, %. Grey: plain matching. Green: matched, a gain; orange: a loss. Open: not beyond chance"
     canvas.supxlabel(label, fontsize=8.5, color=LIGHT.muted)
     canvas.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def table(runs: Path) -> list[str]:
-    """One row for each network and data set that was tested both ways."""
+    """One row for each network and data set that was tested both ways.
+
+    Raises:
+        ValueError: there is none.
+    """
     rows = []
     for folder in sorted(path.parent.parent for path in runs.glob("*/matched/results.json")):
-        plain, matched = (scores(folder / kind) for kind in ("none", "matched"))
+        plain, matched = (stored_scores(folder / kind) for kind in ("none", "matched"))
         rows += [row(folder, name, plain[name], matched[name]) for name in matched if name in plain]
+    if not rows:
+        raise ValueError(
+            f"{runs} has no NETWORK/none and NETWORK/matched with results.json and per_query of one data set"
+        )
     return rows
 
 
-def scores(folder: Path) -> dict[str, Any]:
+def stored_scores(folder: Path) -> dict[str, Any]:
     """Scores by data set, of those whose queries were stored too; empty without any."""
     path = folder / "results.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

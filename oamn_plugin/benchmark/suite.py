@@ -181,7 +181,7 @@ def load_suite(path: str | Path) -> Suite:
         output=str(content["output"]),
         baseline=str(content["baseline"]),
         methods=methods,
-        about=str(content.get("about", "")),
+        about=str(content.get("about") or ""),
         seeds=tuple(_integer(seed, f"{path}: seeds") for seed in _list(content, "seeds", path) or [0]),
         opts=_pairs(content, "opts", path),
         torchreid_opts=_pairs(content, "torchreid_opts", path),

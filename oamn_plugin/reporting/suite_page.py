@@ -98,9 +98,9 @@ def part_section(part: str, found: Sequence[Contrast]) -> Section:
         for data_set in dict.fromkeys(one.data_set for one in own):
             row: list[Cell] = [method, other, data_set]
             for one in (one for one in own if one.data_set == data_set):
-                row += [one.gap.points, p_text(one.gap.judged_by), "yes" if one.agreed else "no"]
+                row += [one.gap.points, p_text(one.gap.judged_by), "yes" if one.beyond_chance else "no"]
             rows.append(row)
-    header = ("With", "Without", "Queries", *(word for metric in _METRICS for word in (metric, "p", "in every seed")))
+    header = ("With", "Without", "Queries", *(word for metric in _METRICS for word in (metric, "p", "beyond chance")))
     told = [pair_text(own) for own in pairs.values() if own[0].gap.seeds > 1]  # one seed says nothing
     return Section(part, [], [Table(header, rows)] if rows else [], told)
 

@@ -22,7 +22,6 @@ from oamn_plugin.modeling.embedding import WholeModel
 from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.encoder import RESAMPLING, ImageEncoder
 
-SUFFIXES = (".onnx", ".xml")
 Run = Callable[[np.ndarray], np.ndarray]
 
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from counting import described_images
 from PIL import Image
 
 from oamn_plugin.cli.main import run
@@ -39,13 +40,15 @@ def test_every_kind_of_unification_is_scored_and_kept(root, tmp_path, capsys):
     assert "matched over nine types" in printed
 
 
-def test_the_generated_set_could_not_be_named(embedded_root, tmp_path):
+def test_the_generated_set_could_not_be_named(embedded_root, tmp_path, monkeypatch):
+    described = described_images(monkeypatch)
     sets = ["--on", "OccludedPedestrians", "OccludedPedestriansHolistic", "--size", "tiny"]
     words = [*sets, "--root", str(embedded_root), "--output", str(tmp_path), "--unification", "none"]
     assert run("test", words) == 0
     scores = json.loads((tmp_path / "none" / "results.json").read_text())
     assert [one["num_query"] for one in scores.values()] == [12, 12]
     assert scores["OccludedPedestrians"]["mAP"] < scores["OccludedPedestriansHolistic"]["mAP"]
+    assert sum(described) == 24  # one gallery for both
 
 
 @pytest.mark.parametrize(

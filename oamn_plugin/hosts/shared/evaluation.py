@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.distributed import gather_arrays, gather_objects, rank, world_size
-from oamn_plugin.hosts.shared.galleries import DescribedGallery, files_of, gallery_shelf
+from oamn_plugin.hosts.shared.galleries import DescribedGallery, gallery_shelf
 from oamn_plugin.modeling.embedding import Forward, WholeModel, embedding_model
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.retrieval import Reranking, evaluate_ranking, expand_all, tpr_at_fpr
@@ -180,8 +180,10 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Evaluatio
     shard = WHOLE if alone or world_size() == 1 else Shard(bounds[number], gather_arrays)
     part = (bounds[number], bounds[number + 1])
     with gallery_shelf() as shelf:
+        colour = None if settings.colour is None else tuple(settings.colour.tolist())
         described = shelf.take(
-            (files_of(gallery.records), part, names, settings.unification),
+            gallery.records,
+            (part, names, settings.unification, colour),
             lambda: _describe_gallery(model, gallery, *part, names, settings, queries.descriptors.shape[1]),
         )
         skipped += described.skipped
@@ -235,13 +237,14 @@ def _describe_gallery(
     dim: int,
 ) -> DescribedGallery:
     """The images ``start`` to ``stop``; those that cannot be read keep their place."""
-    started, store, skipped = time.perf_counter(), DescriptorStore(), list[str]()
+    started, skipped = time.perf_counter(), list[str]()
     present = np.zeros(stop - start, dtype=bool)
     size = gallery.batch_size
     batches = gallery.load(start // size * size, min(len(gallery.records), -(-stop // size) * size))
     stored = start  # images before it are in the store
 
-    with evaluation_mode(model):
+    with ExitStack() as on_error, evaluation_mode(model):
+        store = on_error.enter_context(DescriptorStore())
         for batch in batches:
             skipped += batch.reasons
             own = [row for row, place in enumerate(batch.indices) if start <= place < stop]
@@ -256,9 +259,10 @@ def _describe_gallery(
                 _in_place({name: rows[own].cpu() for name, rows in found.items()}, places, stored, places[-1] + 1)
             )
             stored = places[-1] + 1
-    if stored < stop or start == stop:
-        store.append(_in_place({name: torch.zeros(0, dim) for name in names}, [], stored, stop))
-    store.finish()
+        if stored < stop or start == stop:
+            store.append(_in_place({name: torch.zeros(0, dim) for name in names}, [], stored, stop))
+        store.finish()
+        on_error.pop_all()
     return DescribedGallery(store, present, skipped, time.perf_counter() - started)
 
 

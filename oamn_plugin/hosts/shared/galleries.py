@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +37,21 @@ class DescribedGallery:
 
 
 class GalleryShelf:
-    """Holds the gallery that was described last, and no other: descriptors of nine types are large."""
+    """Holds the gallery that was described last, and no other: descriptors of nine types are large.
 
-    def __init__(self) -> None:
-        self._key: Hashable = None
+    Args:
+        shared: compare the next gallery with it.
+    """
+
+    def __init__(self, shared: bool = False) -> None:
+        self._shared, self._key = shared, None
         self._found: DescribedGallery | None = None
 
-    def take(self, key: Hashable, describe: Callable[[], DescribedGallery]) -> DescribedGallery:
-        """The gallery that ``key`` stands for: the one that is here, or what ``describe`` gives."""
+    def take(
+        self, records: Sequence[Record], settings: Hashable, describe: Callable[[], DescribedGallery]
+    ) -> DescribedGallery:
+        """The described gallery: the one that is here if it is of the same files by the same settings, or a new one."""
+        key: Any = (files_of(records), settings) if self._shared else None
         if self._found is None or key != self._key:
             self.clear()
             self._found, self._key = describe(), key
@@ -63,9 +71,10 @@ _SHARED: ContextVar[GalleryShelf | None] = ContextVar("shared gallery", default=
 def sharing_galleries() -> Iterator[None]:
     """Inside, :func:`~oamn_plugin.hosts.shared.evaluation.evaluate` describes equal galleries in a row once.
 
-    For the data sets of one test: one model, whose images are read and described in one way.
+    For the data sets of one test: one model, and one way to read a gallery image. Typed unification shares a gallery
+    only where both sets need the same types.
     """
-    token = _SHARED.set(shelf := GalleryShelf())
+    token = _SHARED.set(shelf := GalleryShelf(shared=True))
     try:
         yield
     finally:

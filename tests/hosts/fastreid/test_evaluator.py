@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from counting import described_images
 from tiny_fastreid import changed, tiny_config
 from torch import Tensor, nn
 
@@ -278,10 +279,14 @@ def test_batches_and_workers_change_nothing(base: str, records: Both, embedded_r
     assert {key: found[0][key] for key in SCORES} == pytest.approx({key: found[1][key] for key in SCORES}, abs=1e-6)
 
 
-def test_results_hold_the_documented_keys_and_every_query(embedded_root: Path, tmp_path: Path) -> None:
+def test_results_hold_the_documented_keys_and_every_query(
+    embedded_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = described_images(monkeypatch)
     tests = ["OccludedPedestrians", "OccludedPedestriansHolistic"]
     cfg, model = build("OAMN", embedded_root, tmp_path, DATASETS__TESTS=tests)
     Trainer.test(cfg, model, note={"weights": "none"})
+    assert sum(described) == 24  # one gallery for both
     results = json.loads((tmp_path / "results.json").read_text())
     truth = {"mask_auc", "mask_iou", "type_accuracy", "side_accuracy", "scorer_side_accuracy"}
     assert list(results) == tests

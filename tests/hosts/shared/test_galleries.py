@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from oamn_plugin.datasets.embedded import load_embedded
 from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, EvaluationSettings, ImageSet, evaluate
-from oamn_plugin.hosts.shared.galleries import files_of, sharing_galleries
+from oamn_plugin.hosts.shared.galleries import DescribedGallery, GalleryShelf, files_of, sharing_galleries
 from oamn_plugin.modeling import WholeModel
 from oamn_plugin.retrieval import Unification
+from oamn_plugin.retrieval.store import DescriptorStore
 
 MATCHED = EvaluationSettings(Unification("matched", "image"))
 
@@ -82,7 +84,7 @@ def test_outside_a_test_every_gallery_is_read(model: WholeModel, sides: tuple[li
     assert len(read) == 2 * len(gallery)
 
 
-def test_a_gallery_of_other_images_or_another_order_or_other_types_is_described_anew(
+def test_a_gallery_of_other_images_or_another_order_is_described_anew(
     model: WholeModel, sides: tuple[list[Record], list[Record]]
 ) -> None:
     query, gallery = sides
@@ -92,9 +94,41 @@ def test_a_gallery_of_other_images_or_another_order_or_other_types_is_described_
             read: list[str] = []
             scored(model, query, changed, read)
             assert len(read) == len(changed)
-        read = []
-        evaluate(model, counted(query, []), counted(gallery[::-1], read), EvaluationSettings())
-        assert len(read) == len(gallery)
+
+
+def test_other_settings_are_another_gallery(sides: tuple[list[Record], list[Record]]) -> None:
+    gallery, shelf = sides[1], GalleryShelf(shared=True)
+    made: list[str] = []
+
+    def describe() -> DescribedGallery:
+        made.append("one")
+        return DescribedGallery(DescriptorStore(), np.ones(len(gallery), dtype=bool), [], 0.0)
+
+    for settings in ("nine types", "nine types", "five types"):
+        shelf.take(gallery, settings, describe)
+    assert len(made) == 2
+    shelf.clear()
+
+
+def test_descriptors_leave_the_disk(
+    model: WholeModel, sides: tuple[list[Record], list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    query, gallery = sides
+    with sharing_galleries():
+        scored(model, query, gallery, [])
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+    gone = [*gallery, gallery[0]._replace(path=str(tmp_path / "gone.jpg"))]
+    with pytest.raises(FileNotFoundError) as error, sharing_galleries():
+        evaluate(model, counted(query, []), ImageSet(gone, lambda _a, _b: failing(gone), 8), MATCHED)
+    assert error.value  # the exception is alive, and with it the frames that made the descriptors
+    assert not list(tmp_path.iterdir())
+
+
+def failing(records: list[Record]) -> Iterator[Batch]:
+    yield Batch([0], torch.zeros(1, 3, 32, 16))
+    Path(records[-1].path).read_bytes()
 
 
 def test_labels_are_those_of_each_data_set(model: WholeModel, sides: tuple[list[Record], list[Record]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from counting import described_images
 from tiny_torchreid import SIZE, TARGETS, liven, require_torchreid, tiny_config, tiny_datamanager
 
 require_torchreid()
@@ -375,9 +376,13 @@ def test_queries_meet_the_gallery_occluded_as_they_are(embedded_root: Path) -> N
     assert plain.result.first_rank[row] == first_rank(expected)
 
 
-def test_a_test_alone_reranks_and_leaves_no_weights(embedded_root: Path, tmp_path: Path) -> None:
+def test_a_test_alone_reranks_and_leaves_no_weights(
+    embedded_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = build(embedded_root)
+    described = described_images(monkeypatch)
     engine.run(save_dir=str(tmp_path), test_only=True, rerank=True)
+    assert sum(described) == 24  # one gallery for both targets
     assert not (tmp_path / "model_final.pth").exists()
     with pytest.raises(ConfigError, match=r"oamn visualize ranks"):
         engine.test(visrank=True)
