@@ -1,8 +1,11 @@
-"""What a process is given from outside: the folder of the data sets, and cores."""
+"""What a process is given from outside: the folder of the data sets, cores, and how memory is given back."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import sys
 
 ROOT_VARIABLE = "FASTREID_DATASETS"
 """Environment variable of fastreid that names the folder of the data sets."""
@@ -16,3 +19,18 @@ def default_root() -> str:
 def processors() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Has this process keep the memory that it frees, up to 2 GiB at the top of its heap.
+
+    By default glibc maps every tensor of a batch anew and the system clears it page by page, which takes up to half of
+    an evaluation on a CPU. Nothing happens with another C library, or where the user has set a ``MALLOC_`` variable.
+    """
+    if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_mmap_max, 0)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from oamn_plugin.environment import keep_freed_memory
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+keep_freed_memory()
 
 
 @pytest.fixture(scope="session", autouse=True)

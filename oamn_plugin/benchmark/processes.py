@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,6 @@ from oamn_plugin.environment import processors
 GRACE_S = 20.0
 """Seconds that trainings get to end by themselves once asked to."""
 _POLL_S = 0.05
-_MALLOC = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""Has glibc keep freed memory, which else a step's large tensors give back and get again page by page, and ask for big
-pages. Other C libraries ignore it."""
 
 _STOP_SIGNAL = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT)
 """What asks a child to stop; Windows can send nothing else to a process group of its own."""
@@ -38,14 +30,13 @@ def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -
             and all wait for each other. One is left to torch, which knows which cores are real.
         environment: what it is based on, this process's by default.
     """
-    added = dict(_MALLOC) if sys.platform == "linux" else {}
-    base = dict(os.environ if environment is None else environment)
+    found = dict(os.environ if environment is None else environment)
     # the trainings import the package that runs this, installed or not
-    paths = [str(Path(__file__).parents[2]), *filter(None, [base.get("PYTHONPATH")])]
-    base["PYTHONPATH"] = os.pathsep.join(paths)
+    paths = [str(Path(__file__).parents[2]), *filter(None, [found.get("PYTHONPATH")])]
+    found["PYTHONPATH"] = os.pathsep.join(paths)
     if jobs > 1:
-        added["OMP_NUM_THREADS"] = str(max(1, processors() // jobs))
-    return {**added, **base}
+        found.setdefault("OMP_NUM_THREADS", str(max(1, processors() // jobs)))
+    return found
 
 
 class Child:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oamn_plugin import __version__
+from oamn_plugin.environment import keep_freed_memory
 from oamn_plugin.errors import ExpectedError, MissingPackageError, did_you_mean
 
 COMMANDS = {
@@ -61,6 +62,7 @@ def run(name: str, argv: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     sys.argv[0] = f"oamn {name}"  # what the command's help and usage errors call it
+    keep_freed_memory()
     try:
         return int(importlib.import_module(module_of(name)).main(words) or 0)
     except ExpectedError as error:
