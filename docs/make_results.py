@@ -31,9 +31,9 @@ from oamn_plugin.retrieval.significance import paired_test  # noqa: E402
 README, PAGE, PICTURE = DOCS.parent / "README.md", DOCS / "results.md", DOCS / "images" / "results.png"
 SUITE = DOCS / "market_cpu.md"
 HEAD = "| network | queries | plain | matched | gain, 95 % interval | p |\n|---|---|---|---|---|---|\n"
-BLOCKS = {"matched": "Open Model Zoo, trained elsewhere", "packaged": "all of Market-1501, 256 x 128"}
+BLOCKS = {"matched": "elsewhere, 256 x 128", "packaged": "700 people, 256 x 128"}
 """The blocks that the table at the top gathers, and how their networks were trained."""
-SUITE_NOTE = "250 people of Market-1501, 128 x 64"
+SUITE_NOTE = "250 people, 128 x 64"
 NAMES = {
     "PartialREIDOccluded": "Partial-REID, occluded",
     "PartialREID": "Partial-REID, partial",

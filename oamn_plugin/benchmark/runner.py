@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -400,13 +401,16 @@ def _finished(
     """Folders of the finished runs by method, and a line on each of the others."""
     folders: dict[str, list[Path]] = {method.name: [] for method in suite.methods}
     notes: list[str] = []
+    untested: Counter[str] = Counter()
     for job in plan_runs(suite, toolboxes):
         if job.state in ("finished", "untested"):
             folders[job.method.name].append(job.folder)
+            untested.update(set(suite.protocols) - set(job.record.tested))
         elif job.state == "overwritten":
             notes.append(f"{job.label}: left out, its results.json is of another test: run the suite to test it again")
         else:
             notes.append(f"{job.label}: failed" if job.label in failed else f"{job.label}: not run yet")
+    notes += [f"{name}: {untested[name]} runs are not tested on it" for name in suite.protocols if untested[name]]
     return folders, notes
 
 

@@ -232,6 +232,9 @@ def test_the_page_of_a_suite_pairs_what_shares_weights_and_names_what_is_missing
     assert "| **60.0 / 30.0** " in page
     assert "- **Luck: not measured yet.**" in page
     assert "- ours (osnet), seed 0: not run yet" in page
+    assert "not tested" not in page
+    more = write_docs(replace(suite, protocols=(*suite.protocols, "C")), TOOLBOXES, folder, "tiny")
+    assert "- C: 2 runs are not tested on it" in more.read_text(encoding="utf-8")
     monkeypatch.setitem(DEFAULTS, "SOLVER.AMP.ENABLED", True)
     assert "in mixed precision" in write_docs(suite, TOOLBOXES, folder, "tiny").read_text(encoding="utf-8")
 
