@@ -25,7 +25,8 @@ def keep_freed_memory() -> None:
     """Has this process keep the memory that it frees, up to 2 GiB at the top of its heap.
 
     By default glibc maps every tensor of a batch anew and the system clears it page by page, which takes up to half of
-    an evaluation on a CPU. Nothing happens with another C library, or where the user has set a ``MALLOC_`` variable.
+    an evaluation on a CPU. Nothing happens with another C library, or where the user has set a ``MALLOC_`` variable or
+    ``GLIBC_TUNABLES``.
     """
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return

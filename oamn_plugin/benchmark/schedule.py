@@ -159,11 +159,9 @@ def command_text(suite: Suite, method: Method) -> str:
     seed = suite.seeds[0]
     folder = suite.run_folder(method, seed)
     words = training_command(suite, Job(method, seed, folder, "new", RunRecord()))
-    names = {str(path): name for name, path in config_files().items()}
-    program = (
-        ["oamn"] if words[1:3] == ["-m", "oamn_plugin"] else ["python" if words[0] == sys.executable else words[0]]
-    )
-    return shlex.join([*program, *(names.get(word, word) for word in words[3 if program == ["oamn"] else 1 :])])
+    shown = {sys.executable: "python", **{str(path): name for name, path in config_files().items()}}
+    words = [shown.get(word, word) for word in words]
+    return shlex.join(["oamn", *words[3:]] if words[1:3] == ["-m", "oamn_plugin"] else words)
 
 
 def read_record(folder: Path) -> RunRecord | None:

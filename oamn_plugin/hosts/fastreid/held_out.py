@@ -26,6 +26,7 @@ from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.galleries import sharing_galleries
 from oamn_plugin.hosts.shared.truth import OccludeQuery
 from oamn_plugin.hosts.shared.weights import SCORER_FIT, load_weights
 from oamn_plugin.occlusion import NONE
@@ -76,14 +77,16 @@ def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[
     cfg, model, _, people, occluders = _open(run, opts)
     cfg = altered(cfg, {"OUTPUT_DIR": str(output)})
     evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
-    plain = altered(cfg, {"TEST.UNIFICATION": "none"})
+    ways = {"": cfg}
+    if unification(cfg).kind != "none":
+        ways[", plain"] = altered(cfg, {"TEST.UNIFICATION": "none"})
     scores = {}
-    for name in conditions:
-        images = (people.query, people.gallery, occluders[name])
-        scores[name] = evaluator(cfg, name, *images).run(model)
-        if unification(cfg).kind != "none":
-            scores[f"{name}, plain"] = evaluator(plain, f"{name}, plain", *images, judged=False).run(model)
-    return scores
+    for suffix, one in ways.items():
+        with sharing_galleries():  # conditions differ in their queries alone
+            for name in conditions:
+                images = (people.query, people.gallery, occluders[name])
+                scores[name + suffix] = evaluator(one, name + suffix, *images, judged=not suffix).run(model)
+    return {name + suffix: scores[name + suffix] for name in conditions for suffix in ways}
 
 
 def calibrate_scorer(run: Path, opts: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -53,11 +53,11 @@ class GalleryShelf:
         """The described gallery: the one that is here if it is of the same files by the same settings, or a new one."""
         key: Any = (files_of(records), settings) if self._shared else None
         if self._found is None or key != self._key:
-            self.clear()
+            self.close()
             self._found, self._key = describe(), key
         return self._found
 
-    def clear(self) -> None:
+    def close(self) -> None:
         """Removes the descriptors from the disk."""
         if self._found is not None:
             self._found.store.close()
@@ -74,25 +74,18 @@ def sharing_galleries() -> Iterator[None]:
     For the data sets of one test: one model, and one way to read a gallery image. Typed unification shares a gallery
     only where both sets need the same types.
     """
-    token = _SHARED.set(shelf := GalleryShelf(shared=True))
-    try:
-        yield
-    finally:
-        _SHARED.reset(token)
-        shelf.clear()
+    with closing(GalleryShelf(shared=True)) as shelf:
+        token = _SHARED.set(shelf)
+        try:
+            yield
+        finally:
+            _SHARED.reset(token)
 
 
-@contextmanager
-def gallery_shelf() -> Iterator[GalleryShelf]:
-    """The shelf of :func:`sharing_galleries`; outside of it one of its own, cleared at the end."""
-    if (shared := _SHARED.get()) is not None:
-        yield shared
-        return
-    shelf = GalleryShelf()
-    try:
-        yield shelf
-    finally:
-        shelf.clear()
+def gallery_shelf() -> AbstractContextManager[GalleryShelf]:
+    """The shelf of :func:`sharing_galleries`; outside of it one of its own, emptied at the end."""
+    shared = _SHARED.get()
+    return closing(GalleryShelf()) if shared is None else nullcontext(shared)
 
 
 def files_of(records: Sequence[Record]) -> tuple[str, ...]:

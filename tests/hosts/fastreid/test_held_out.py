@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from counting import described_images
 from tiny_fastreid import tiny_config
 
 from oamn_plugin.cli.main import command
@@ -113,6 +114,17 @@ def test_options_of_testing_and_single_conditions(run: Path, tmp_path: Path) -> 
     assert note == {"opts": ["TEST.UNIFICATION", "none"]}
     confidence = [np.load(tmp_path / name / "per_query" / "partial.npz")["confidence"] for name in ("unified", "plain")]
     assert len(confidence[0]) == len(confidence[1]) == found[0]["partial"]["num_query"]
+
+
+def test_the_gallery_that_all_conditions_share_is_described_once_a_kind_of_matching(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = described_images(monkeypatch)
+    only = ("--only", "partial", "--only", "whole")
+    assert score(run, *only, "--output", tmp_path, "TEST.UNIFICATION", "matched") == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert list(found) == ["partial", "partial, plain", "whole", "whole, plain"]
+    assert sum(described) == 2 * found["whole"]["num_gallery"]
 
 
 def test_options_reach_the_test(run: Path, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_other_settings_are_another_gallery(sides: tuple[list[Record], list[Reco
     for settings in ("nine types", "nine types", "five types"):
         shelf.take(gallery, settings, describe)
     assert len(made) == 2
-    shelf.clear()
+    shelf.close()
 
 
 def test_descriptors_leave_the_disk(
