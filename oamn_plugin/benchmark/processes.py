@@ -18,9 +18,6 @@ GRACE_S = 20.0
 """Seconds that trainings get to end by themselves once asked to."""
 _POLL_S = 0.05
 
-_STOP_SIGNAL = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT)
-"""What asks a child to stop; Windows can send nothing else to a process group of its own."""
-
 
 def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a training when ``jobs`` of them share the machine; what the user has set stays.
@@ -114,13 +111,20 @@ def wait_for_any(children: Sequence[Child], stop: Stop) -> Child | None:
 
 def end_all(children: Sequence[Child], stop: Stop) -> None:
     """Passes the request to stop on to every child, once, and waits; another one or :data:`GRACE_S` kills the rest."""
-    _each(children, lambda child: child.process.send_signal(_STOP_SIGNAL))
+    _each(children, lambda child: child.process.send_signal(_stop_signal()))
     asked, deadline = stop.requests, time.monotonic() + GRACE_S
     while any(child.code is None for child in children) and stop.requests == asked and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     _each(children, lambda child: child.process.kill())
     for child in children:
         child.process.wait()
+
+
+def _stop_signal() -> int:
+    """What asks a child to stop. Windows can send nothing but Ctrl-Break to a process group of its own."""
+    # a script's background job ignores SIGINT, and so do its children
+    usual = signal.SIGINT if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else signal.SIGTERM
+    return getattr(signal, "CTRL_BREAK_EVENT", usual)
 
 
 def _each(children: Sequence[Child], act: Callable[[Child], None]) -> None:

@@ -28,6 +28,14 @@ for _ in range(3000):
     time.sleep(0.02)
 """
 
+POLITE = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+pathlib.Path(sys.argv[1], "ready").touch()
+for _ in range(3000):
+    time.sleep(0.02)
+"""
+
 
 def appeared(path: Path) -> None:
     while not path.exists():
@@ -73,6 +81,19 @@ def test_a_second_request_kills_what_does_not_end(tmp_path: Path) -> None:
     end_all([stubborn], stop)
     thread.join()
     assert stubborn.code == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGTERM to one child")
+def test_children_that_inherit_an_ignored_ctrl_c_are_asked_to_stop_too(tmp_path: Path) -> None:
+    """A suite started in a script's background killed its trainings without a checkpoint."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        polite = child(tmp_path, POLITE, str(tmp_path))
+        appeared(tmp_path / "ready")
+        end_all([polite], Stop())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert polite.code == 75
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows passes no open file on")
