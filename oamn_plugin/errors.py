@@ -63,6 +63,14 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f" Did you mean {written[near[0]]!r}?" if near else ""
 
 
+UNFIT = "torch and torchvision do not fit together: pip install --force-reinstall torch torchvision, from one place"
+
+
+def is_unfit(error: BaseException) -> bool:
+    """Whether an error comes from a torch and a torchvision that were built apart."""
+    return "torchvision::" in str(error)
+
+
 class MissingPackageError(ExpectedError, ImportError):
     """A package that only some commands use is not installed; the message names the command that installs it."""
 

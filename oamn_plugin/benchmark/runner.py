@@ -155,7 +155,8 @@ class _Runner:
 
     def _fail(self, place: str, job: Job, reason: str) -> None:
         self.outcome.failed[job.label] = reason
-        self._tell(f"{place}: failed: {reason}")
+        first = reason.partition("\n")[0]
+        self._tell(f"{place}: failed: {first}")
 
     def _start_one(self, left: list[tuple[str, Job]]) -> bool:
         """Starts or settles the first run that can be; False where all have to wait."""
@@ -280,8 +281,9 @@ class _Runner:
         if not self.outcome.failed:
             return
         self._tell(f"\n{len(self.outcome.failed)} of the runs failed:")
-        for label, text in self.outcome.failed.items():
-            self._tell(f"\n{label}: {text}")
+        for text in dict.fromkeys(self.outcome.failed.values()):  # a missing data set stops many: told once
+            labels = [label for label, reason in self.outcome.failed.items() if reason == text]
+            self._tell(f"\n{'; '.join(labels)}: {text}")
 
 
 def dry_run(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] = ()) -> tuple[str, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from oamn_plugin import __version__
 from oamn_plugin.cli.parser import Parser
 from oamn_plugin.configurations import CONFIGS
 from oamn_plugin.environment import ROOT_VARIABLE, default_root
-from oamn_plugin.errors import EXTRAS
+from oamn_plugin.errors import EXTRAS, UNFIT, is_unfit
 
 PACKAGES = (
     "torch",
@@ -38,19 +39,28 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     build_parser().parse_args(argv)
-    for title, lines in (
-        ("system", _system()),
-        ("packages", [_package(name) for name in PACKAGES]),
-        ("toolboxes", [_host(name, wanted) for name, wanted in TOOLBOXES.items()]),
-        ("extras", _extras()),
-        ("devices", _devices()),
-        ("model", [_packaged_model()]),
-        ("data sets", _data_sets()),
-    ):
-        print(title)
-        for line in lines:
+    sections: dict[str, Callable[[], list[str]]] = {
+        "system": _system,
+        "packages": lambda: [_package(name) for name in PACKAGES],
+        "toolboxes": lambda: [_host(name, wanted) for name, wanted in TOOLBOXES.items()],
+        "extras": _extras,
+        "devices": _devices,
+        "model": _packaged_model,
+        "data sets": _data_sets,
+    }
+    for title, lines in sections.items():
+        print(title, flush=True)
+        try:
+            found = lines()
+        except Exception as error:  # a report must name whatever is broken, and go on
+            found = [_told(error)]
+        for line in found:
             print(f"  {line}")
     return 0
+
+
+def _told(error: Exception) -> str:
+    return UNFIT if is_unfit(error) else str(error) or type(error).__name__
 
 
 def _system() -> list[str]:
@@ -89,7 +99,7 @@ def _import_problem(host: str) -> str:
     try:
         importlib.import_module(f"oamn_plugin.hosts.{host}.compat").install()
     except Exception as error:  # a report must name whatever an import raises
-        return str(error) or type(error).__name__
+        return _told(error)
     return ""
 
 
@@ -123,10 +133,12 @@ def _devices() -> list[str]:
     return lines
 
 
-def _packaged_model() -> str:
+def _packaged_model() -> list[str]:
     from oamn_plugin.modeling.packaged import is_packaged
 
-    return "the packaged model is there" if is_packaged() else "the packaged model is missing: name one with --weights"
+    return [
+        "the packaged model is there" if is_packaged() else "the packaged model is missing: name one with --weights"
+    ]
 
 
 def _data_sets() -> list[str]:

@@ -52,6 +52,8 @@ def export(args: argparse.Namespace) -> int:
     """Exports, loads what was written and compares."""
     if args.format == "onnx":
         need("onnx", "onnxruntime", "onnxscript")
+    if args.out.is_dir() and any(args.out.iterdir()) and not (args.out / "graphs.json").exists():
+        raise ExpectedError(f"{args.out} is not empty and no earlier export: choose another folder")
     from oamn_plugin.hosts.encoder import NETWORK_FILES, model_of
     from oamn_plugin.search.graphs import GalleryGraph, QueryGraph, describe_graphs, exported_unification
     from oamn_plugin.search.words import describe_model

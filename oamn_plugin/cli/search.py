@@ -168,7 +168,8 @@ def run_query(args: argparse.Namespace) -> int:
     if args.json and args.json != "-":
         Path(args.json).write_text(content + "\n", encoding="utf-8")
     if args.html:
-        lead = f"{len(index)} gallery images, searched with and without occlusion unification."
+        how = "compared as they are" if encoder.unification.kind == "none" else "searched with and without unification"
+        lead = f"{len(index)} gallery images, {how}."
         page = render_search(results[: args.max_pages], encoder, "Person search", lead, score_lines(scores))
         Path(args.html).write_text(page, encoding="utf-8")
         print(f"wrote {args.html}", file=sys.stderr)

@@ -17,11 +17,20 @@ from oamn_plugin.cli.parser import Parser
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import host_of_config
 
+KEYS = {
+    "--device": "MODEL.DEVICE cuda (torchreid: use_gpu True)",
+    "--epochs": "SOLVER.MAX_EPOCH 60 (torchreid: train.max_epoch 60)",
+    "--batch-size": "SOLVER.IMS_PER_BATCH 64 (torchreid: train.batch_size 64)",
+    "--lr": "SOLVER.BASE_LR 3.5e-4 (torchreid: train.lr 3.5e-4)",
+    "--seed": "SEED 1 (torchreid: train.seed 1)",
+}
+"""Options that other programs have, and the keys that stand for them here."""
+
 
 def build_parser() -> Parser:
     """The hosts' own command line, and the name of a configuration in front of the keys."""
     parser = Parser(description=__doc__)
-    parser.elsewhere["--device"] = "In training it is a key: MODEL.DEVICE cuda (torchreid: use_gpu True)"
+    parser.elsewhere |= {option: f"In training it is a key: {key}" for option, key in KEYS.items()}
     parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file, or the name of a configuration")
     parser.add_argument("--list", action="store_true", help="list the configurations of the package by name")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint of the run")
@@ -54,6 +63,8 @@ def main(argv: list[str] | None = None) -> int:
         from oamn_plugin.hosts.torchreid.main import run as run_torchreid
 
         return run_torchreid(args)
+    if not args.config_file:
+        raise ExpectedError("name a configuration, such as oamn train oamn; oamn train --list lists them")
     from oamn_plugin.hosts.fastreid.main import run
 
     run(args)

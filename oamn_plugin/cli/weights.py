@@ -55,13 +55,14 @@ def print_list() -> None:
             one.trained_on,
             ", ".join(f"{name} {s['Rank-1']:.1f} / {s['mAP']:.1f}" for name, s in one.scores.items()),
             one.licence,
-            "here" if all((weights_folder() / file.name).is_file() for file in one.files) else "",
+            "yes" if all((weights_folder() / file.name).is_file() for file in one.files) else "",
         ]
         for one in catalogue().values()
     ]
-    headers = ["name", "of", "trained on", "published Rank-1 / mAP", "licence", str(weights_folder())]
+    headers = ["name", "of", "trained on", "published Rank-1 / mAP", "licence", "downloaded"]
     print(tabulate(rows, headers=headers, disable_numparse=True))
-    print("\nThe licence is the publisher's. Images that weights were trained on have terms too, often research only.")
+    print(f"\nDownloads are kept in {weights_folder()}.")
+    print("The licence is the publisher's. Images that weights were trained on have terms too, often research only.")
 
 
 def use_of(entry: Entry) -> str:

@@ -76,14 +76,9 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
     Raises:
         ExpectedError: see :func:`load_model`.
     """
-    from oamn_plugin.search.encoder import DESCRIBING
-
     card = card_of(args)
     named = bool(args.config_file or args.weights or args.opts or card)
     stored = None if named or index is None else index_model(index)
-    encoder = (
-        load_model(args.config_file, args.weights, args.opts, card) if stored is None else load_index_model(stored)
-    )
     given = {
         "kind": args.unification,
         "place": args.blank,
@@ -93,11 +88,13 @@ def model_of(args: argparse.Namespace, index: str | Path | None = None) -> Image
         "none_prior": args.none_prior,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if stored is not None:  # another kind compares the descriptors that are there
-        given = {name: getattr(encoder.unification, name) for name in DESCRIBING} | given
+    if stored is not None:
+        encoder = load_index_model(stored, **given)
+    else:
+        encoder = unified_as(load_model(args.config_file, args.weights, args.opts, card), **given)
     if getattr(args, "device", None):
         encoder.to(args.device)
-    return unified_as(encoder, **given)
+    return encoder
 
 
 def index_model(index: str | Path) -> dict[str, Any] | None:
@@ -116,11 +113,12 @@ def index_model(index: str | Path) -> dict[str, Any] | None:
     return model if model and model.get("source") is not None else None
 
 
-def load_index_model(model: Mapping[str, Any]) -> ImageEncoder:
+def load_index_model(model: Mapping[str, Any], **changes: Any) -> ImageEncoder:
     """The encoder that an index was built with.
 
     Args:
         model: of :func:`index_model`.
+        **changes: settings of its unification that are other ones now.
 
     Raises:
         ModelChoiceError: damaged entries, or files that are no longer there.
@@ -149,13 +147,13 @@ def load_index_model(model: Mapping[str, Any]) -> ImageEncoder:
     # thresholds of the scorer are no matter of an index: the weights may have been calibrated since
     settings = {name: value for name, value in settings.items() if name not in ScorerFit._fields}
     try:
-        return unified_as(encoder, **settings)
+        return unified_as(encoder, **settings | changes)
     except TypeError as error:
         raise ModelChoiceError(f"the index does not say rightly how its model is unified: {error}") from error
 
 
 def unified_as(encoder: ImageEncoder, **settings: Any) -> ImageEncoder:
-    """The encoder with other settings of its unification.
+    """The encoder with other settings of its unification. Plain matching keeps the model's own, for who unifies later.
 
     Raises:
         ModelChoiceError: settings that cannot be, or that its network cannot do.
@@ -163,7 +161,7 @@ def unified_as(encoder: ImageEncoder, **settings: Any) -> ImageEncoder:
     from oamn_plugin.retrieval.unification import unification_of
 
     try:
-        if settings.get("kind", encoder.unification.kind) != encoder.unification.kind:
+        if settings.get("kind", "none") not in ("none", encoder.unification.kind):
             encoder.unification = unification_of(encoder.model, settings["kind"])
         encoder.unification = replace(encoder.unification, **settings)
     except ValueError as error:

@@ -115,7 +115,8 @@ def calibrate(
     allowed = math.floor(rate * (len(images) + 1))  # a new stranger is as likely at each of len + 1 places
     if not allowed:
         raise CalibrationError(
-            f"{len(images)} images cannot tell a false-match rate of {rate:g}: give at least {math.ceil(1 / rate - 1)}"
+            f"{len(images)} images cannot tell a false-match rate of {rate:g}: give at least "
+            f"{math.ceil(1 / rate - 1)} images, or a rate of {math.ceil(1e3 / (len(images) + 1)) / 1e3:g} or more"
         )
     wanted = max(counts.values(), default=0) + 2  # all of one's own, oneself, and one other at least
     nearest, known = [], []
@@ -169,9 +170,9 @@ def load_threshold(index: GalleryIndex) -> Threshold | None:
 def outdated(threshold: Threshold, index: GalleryIndex) -> str:
     """Why a threshold says nothing about searches in an index as it is now; empty if it does."""
     now, then = asdict(index.unification), asdict(Unification()) | threshold.unification
-    differing = [name for name in now if then[name] != now[name]]
+    differing = [f"{name} {then[name]} (now {now[name]})" for name in now if then[name] != now[name]]
     if differing:
-        return f"it was calibrated with another {', '.join(differing)} of the unification"
+        return f"it was calibrated with {', '.join(differing)}"
     if not 1 / _GROWTH <= len(index) / threshold.gallery <= _GROWTH:
         return f"it was calibrated on {threshold.gallery} images, the gallery has {len(index)} now"
     return ""

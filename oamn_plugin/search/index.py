@@ -131,8 +131,8 @@ class GalleryIndex(Searching):
     def add(self, images: Iterable[GalleryImage], types: Sequence[str] | None = None) -> int:
         """Adds the images that the index does not have yet; first carries on with an interrupted build.
 
-        Of the others, those whose file has been replaced are encoded anew, and identity, camera and further columns
-        become those given. Under torchrun every process calls this, and they share the work.
+        Of the others, those whose file has been replaced, or that lack a type, are encoded anew, and identity, camera
+        and further columns become those given. Under torchrun every process calls this, and they share the work.
 
         Args:
             images: an image is known by its path.
@@ -168,7 +168,11 @@ class GalleryIndex(Searching):
         """Encodes and labels what is new; how many images were replaced, and how many only labelled anew."""
         known = {one.image.path: (number, one) for number, one in self._files.known.items()}
         stamps = {path: stamp_of(path) for path in given}
-        replaced = {p for p, stamp in stamps.items() if p in known and stamp != known[p][1].stamp and stamp[0] >= 0}
+        lacking = self._lacking()
+        replaced = {
+            path for path, stamp in stamps.items() if path in known and stamp[0] >= 0
+            and (stamp != known[path][1].stamp or known[path][0] in lacking)
+        }  # fmt: skip
         other = {p for p in known.keys() & given.keys() if known[p][1].image != given[p]}
         if other:
             labels = {known[path][0]: Known(given[path], known[path][1].stamp) for path in other}
@@ -298,8 +302,8 @@ class GalleryIndex(Searching):
         numbers, vectors = self._side(name)
         if not np.array_equal(numbers, self._files.numbers):
             raise GalleryIndexError(
-                f"{self.folder} lacks descriptors of type {name} of some images, which could not be read for it: "
-                "remove these images, or bring their files back and remove types/NAME.* to build the type again"
+                f"{self.folder} lacks descriptors of type {name} of some images, which could not be read for it: run "
+                "index on the gallery again, which tries them again and leaves out what cannot be read"
             )
         return vectors
 
@@ -385,7 +389,19 @@ class GalleryIndex(Searching):
 
     def _build_types(self, names: Sequence[str]) -> None:
         if names and len(self):
+            gone = [one.image.path for one in self._files.known.values() if stamp_of(one.image.path)[0] < 0]
+            if gone:
+                raise GalleryIndexError(
+                    f"{self.folder} has no descriptors of type {', '.join(names)}, and {len(gone)} of its {len(self)} "
+                    f"images are not where they were, such as {gone[0]}: bring them back, or take them out with remove"
+                )
             self._files.carry_out(Plan(tuple(self._files.known.items()), tuple(names), new=False), self.progress)
+
+    def _lacking(self) -> set[int]:
+        """Numbers of the images without descriptors of a type that is built: they could not be read for it."""
+        numbers = self._files.numbers
+        stored = [self._files.descriptors(name).read().numbers for name in self.types]
+        return {int(number) for one in stored for number in numbers[~np.isin(numbers, one)]}
 
     def _resume(self) -> set[str]:
         """Carries on with an interrupted change; returns the paths that it was about."""

@@ -48,7 +48,7 @@ class Changes(NamedTuple):
     added: int = 0
     """Images that were not in the index."""
     replaced: int = 0
-    """Images whose file had been replaced; encoded anew."""
+    """Images whose file had been replaced, or that lacked descriptors of a type; encoded anew."""
     relabelled: int = 0
     """Images whose identity, camera or further columns are others now; not encoded anew."""
 

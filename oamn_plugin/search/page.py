@@ -17,7 +17,14 @@ from oamn_plugin.reporting.pictures import mask_overlay
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import Match
 from oamn_plugin.search.results import SearchResult, masks_of
-from oamn_plugin.search.words import describe_model, describe_nobody, describe_type, explanation, share_of
+from oamn_plugin.search.words import (
+    describe_left_out,
+    describe_model,
+    describe_nobody,
+    describe_type,
+    explanation,
+    share_of,
+)
 
 THUMBNAIL = (112, 224)
 """Width and height of the pictures in a page, twice what is shown: sharp on fine screens too."""
@@ -90,19 +97,22 @@ def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
     plain_ranks = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     unified_ranks = {match.image.path: rank for rank, match in enumerate(result.unified, start=1)}
     rankings = [
-        Ranking("Unified", _covered(result), _cards(result, result.unified, plain_ranks, "plain", encoder)),
         Ranking(
             "Plain",
-            "the same gallery, nothing covered",
-            _cards(result, result.plain, unified_ranks, "unified", encoder),
-        ),
+            "nothing is covered",
+            _cards(result, result.plain, {} if result.is_plain else unified_ranks, "unified", encoder),
+        )
     ]
+    if not result.is_plain:
+        cards = _cards(result, result.unified, plain_ranks, "plain", encoder)
+        rankings.insert(0, Ranking("Unified", _covered(result), cards))
     bars = [
         ("nothing" if name == NONE else name.replace("_", " "), share)
         for name, share in result.probabilities.items()
         if share >= LEAST_SHARE or result.judge == "scorer"
     ]
-    return Panel(query, describe_type(result), describe_nobody(result), result.judge, bars, rankings)
+    words = ". ".join(filter(None, (describe_type(result), describe_left_out(result))))
+    return Panel(query, words, describe_nobody(result), result.judge, bars, rankings)
 
 
 def _covered(result: SearchResult) -> str:
@@ -129,9 +139,9 @@ def _cards(
         image = match.image
         mask = next(masks) if picture and encoder.has_scorer else None
         known = [f"person {image.pid}" * bool(image.pid), f"camera {image.camid}" * bool(image.camid)]
-        place = f"{word} rank {other[image.path]}" if image.path in other else f"{word}: not among these"
+        place = f"{word} rank {other[image.path]}" if image.path in other else f"{word}: not among these" * bool(other)
         extra = (f"{key}: {value}" for key, value in image.extra.items())
-        hidden = f"hidden in query: {explanation(match)}" if match.posterior else ""
+        hidden = f"best fit covers: {explanation(match)}" if match.posterior else ""
         lines = (hidden, " · ".join(filter(None, known)), *extra, place)
         cards.append(
             ImageCard(

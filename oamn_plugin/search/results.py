@@ -38,6 +38,8 @@ class SearchResult:
         unified: matches with unification.
         plain: matches without.
         threshold: how far away the nearest match may be; None: not calibrated.
+        left_out: gallery images of the query's own person and camera that are not among the matches; None: all may be.
+        is_plain: nothing is unified: the two rankings are one.
     """
 
     query: GalleryImage
@@ -49,6 +51,8 @@ class SearchResult:
     unified: list[Match]
     plain: list[Match]
     threshold: Threshold | None = field(default=None, kw_only=True)
+    left_out: int | None = field(default=None, kw_only=True)
+    is_plain: bool = field(default=False, kw_only=True)
 
     @property
     def judge(self) -> str:
@@ -115,13 +119,14 @@ def search(
     pixels = [encoder.prepare(picture) for picture in pictures]
     described = encoder.queries([torch.stack(list(part)) for part in in_batches(pixels)])
     wanted = len(index) if other_cameras else k
-    ranked = [index.search(described, wanted), index.search(described, wanted, plain=True)]
+    kind, matched = encoder.unification.kind, encoder.unification.kind == "matched"
+    ranked = [index.search(described, wanted)]
+    ranked.append(index.search(described, wanted, plain=True) if kind != "none" else ranked[0])
+    left_out: list[int | None] = [None] * len(queries)
     if other_cameras:
-        ranked = [
-            [_without_own(query, matches)[:k] for query, matches in zip(queries, lists, strict=True)]
-            for lists in ranked
-        ]
-    matched = encoder.unification.kind == "matched"
+        others = [[_without_own(query, one) for query, one in zip(queries, lists, strict=True)] for lists in ranked]
+        left_out = [len(found) - len(kept) for found, kept in zip(ranked[0], others[0], strict=True)]
+        ranked = [[kept[:k] for kept in lists] for lists in others]
     searched_as = ["matched"] * len(queries) if matched else index.search_types(described)
     results = []
     for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):
@@ -130,7 +135,12 @@ def search(
             judged = _scored(described, row, encoder.unification.score_temperature)
         elif matched:
             judged = _explained(unified)
-        results.append(SearchResult(query, picture, *judged, searched_as[row], unified, plain, threshold=threshold))
+        results.append(
+            SearchResult(
+                query, picture, *judged, searched_as[row], unified, plain,
+                threshold=threshold, left_out=left_out[row], is_plain=kind == "none",
+            )
+        )  # fmt: skip
     return results, described
 
 
@@ -170,6 +180,7 @@ def results_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
             "probabilities": {name: round(share, 6) for name, share in result.probabilities.items()},
             "searched_as": result.searched_as,
             **({} if result.nobody is None else {"nobody": result.nobody}),
+            **({} if result.left_out is None else {"left_out": result.left_out}),
             "unified": [_entry(rank, match) for rank, match in enumerate(result.unified, start=1)],
             "plain": [_entry(rank, match) for rank, match in enumerate(result.plain, start=1)],
         }

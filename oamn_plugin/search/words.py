@@ -38,9 +38,10 @@ def describe_type(result: SearchResult) -> str:
     if result.searched_as == "matched":
         if result.judge != "scorer" and not is_decided(result.confidence, len(result.probabilities)):
             return f"what is hidden is undecided ({words}: {100 * result.confidence:.0f} % by the {result.judge})"
-        of_a_side = result.judge == "scorer" and result.type_name == NONE
-        share = f" ({100 * result.confidence:.0f} % by the {result.judge})"
-        return f"{words} hidden" + ("" if of_a_side else share)
+        share = f"{100 * result.confidence:.0f} %"
+        if result.judge == "scorer" and result.type_name == NONE:
+            return f"nothing hidden (no side above the scorer's threshold, the largest has {share})"
+        return f"{words} hidden ({share} by the {result.judge})"
     if result.type_name == NONE:
         return f"not occluded (no side above the threshold, the largest has {result.confidence:.2f})"
     return f"{words} occluded, confidence {result.confidence:.2f}"
@@ -52,6 +53,21 @@ def describe_nobody(result: SearchResult) -> str:
         return ""
     nearest = f"nearest distance {result.unified[0].distance:.4f}, " if result.unified else ""
     return f"nobody in this gallery: {nearest}{result.threshold}"
+
+
+def describe_left_out(result: SearchResult) -> str:
+    """What was left out of a search for other cameras, in words; empty where nothing had to be.
+
+    >>> from PIL import Image
+    >>> from oamn_plugin.search.gallery import GalleryImage
+    >>> found = GalleryImage("a.jpg"), Image.new("RGB", (4, 8)), "none", 0.0, {}, "none", [], []
+    >>> describe_left_out(SearchResult(*found, left_out=2))
+    'left out: 2 gallery images of this person in this camera'
+    """
+    if result.left_out is None:
+        return ""
+    many = "" if result.left_out == 1 else "s"
+    return f"left out: {result.left_out} gallery image{many} of this person in this camera"
 
 
 def describe_model(encoder: ImageEncoder) -> str:
@@ -72,21 +88,23 @@ def _text(result: SearchResult) -> str:
     plain = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     rows = []
     for rank, match in enumerate(result.unified, start=1):
-        row: list[Any] = [
-            rank,
-            match.image.name,
-            f"{match.distance:.4f}",
-            plain.get(match.image.path, f"> {len(plain)}"),
-        ]
+        row: list[Any] = [rank, match.image.name, f"{match.distance:.4f}"]
+        row += [] if result.is_plain else [plain.get(match.image.path, f"> {len(plain)}")]
         row += [explanation(match)] if explained else []
         row += [match.image.camid] if cameras else []
         row += [{True: "yes", False: "", None: "?"}[result.is_hit(match)]] if known else []
         rows.append([printable(str(cell)) for cell in (*row, *match.image.extra.values())])
     extra = [printable(name) for name in result.unified[0].image.extra] if result.unified else []
-    columns = [*(["hidden in query"] * explained), *(["camera"] * cameras), *(["same person"] * known), *extra]
-    table = tabulate(rows, headers=["rank", "image", "distance", "plain rank", *columns], disable_numparse=True)
+    columns = [
+        *(["plain rank"] * (not result.is_plain)),
+        *(["best fit covers"] * explained),
+        *(["camera"] * cameras),
+        *(["same person"] * known),
+        *extra,
+    ]
+    table = tabulate(rows, headers=["rank", "image", "distance", *columns], disable_numparse=True)
     heading = f"{printable(result.query.path)}: {describe_type(result)}"
-    return "\n".join(filter(None, (heading, describe_nobody(result), table)))
+    return "\n".join(filter(None, (heading, describe_nobody(result), describe_left_out(result), table)))
 
 
 def explanation(match: Match) -> str:

@@ -63,6 +63,13 @@ def test_what_cannot_be_exported_is_one_line(tmp_path):
         assert message in result.err
 
 
+def test_a_folder_of_other_files_is_not_written_into(tmp_path):
+    (tmp_path / "0001_c1.jpg").write_bytes(b"")
+    result = run_tool("export.py", "torch", tmp_path)
+    assert (result.code, "is not empty and no earlier export" in result.err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["0001_c1.jpg"]
+
+
 def test_a_graph_that_computes_something_else_is_noticed():
     pixels = torch.randint(0, 256, (3, 3, 64, 32)).float()
     graph = QueryGraph(small_encoder())

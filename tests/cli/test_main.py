@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from oamn_plugin.cli import doctor
 from oamn_plugin.cli import main as cli
 from oamn_plugin.cli.completion import SHELLS, command_words, script
-from oamn_plugin.errors import MissingPackageError, need
+from oamn_plugin.errors import UNFIT, MissingPackageError, need
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,6 +102,24 @@ def test_doctor_tells_what_a_bug_report_needs(embedded_root: Path, capsys: pytes
     printed = capsys.readouterr().out
     for word in ("Python 3.", "torch ", "fastreid ", "torchreid ", "FASTREID_DATASETS", "packaged model", "CPU, "):
         assert word in printed, word
+
+
+def test_doctor_goes_on_where_something_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a torch and a torchvision of different builds raise it."""
+
+    def broken() -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(torch.cuda, "device_count", broken)
+    assert cli.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "devices\n  torch and torchvision do not fit together: pip install" in printed
+    assert "data sets\n" in printed
+    monkeypatch.setattr(doctor, "main", lambda words: broken())
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err == f"oamn doctor: {UNFIT}\n"
 
 
 def test_completion_knows_commands_options_configurations_and_suites() -> None:

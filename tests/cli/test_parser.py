@@ -16,6 +16,7 @@ from oamn_plugin.cli.main import main
         ("search query x.jpg --index i --unification=matchd", "Did you mean 'matched'?"),
         ("search query x.jpg --indx i", "required: --index. There is no --indx. Did you mean '--index'?"),
         ("train oamn --device cuda", "In training it is a key: MODEL.DEVICE cuda"),
+        ("train oamn --epochs 3", "In training it is a key: SOLVER.MAX_EPOCH 60"),
         ("search query x.jpg", "the following arguments are required: --index\n"),
     ],
 )

@@ -15,8 +15,8 @@ def test_list_and_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     (tmp_path / "market_sbs_R50-ibn.pth").write_bytes(b"weights")
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(catalogue()) + 4  # header, a line, and what the licence covers
-    assert sum(line.endswith("here") for line in lines) == 1
+    assert len(lines) == len(catalogue()) + 5  # header, a line, the folder, and what the licence covers
+    assert sum(line.endswith("yes") for line in lines) == 1
     assert any("Market1501 94.4 / 86.1" in line and "market_bot_R50" in line for line in lines)
     assert main(["get", "market_sbs_R50-ibn"]) == 0
     out = capsys.readouterr().out

@@ -251,11 +251,30 @@ def test_descriptors_that_lack_images_are_refused(built, crops, encoder, tmp_pat
     make_crops(tmp_path / "gallery", 4)
     index = GalleryIndex(tmp_path / "index", encoder)
     index.add(read_gallery(tmp_path / "gallery"), types=["none"])
-    Path(index.images[0].path).unlink()
+    first = Path(index.images[0].path)
+    content, stamp = first.read_bytes(), first.stat()
+    first.write_bytes(b"no image")
     index.build(["top_half"])
     assert len(index.descriptors("none")) == 4
-    with pytest.raises(GalleryIndexError, match="lacks descriptors of type top_half of some images"):
+    with pytest.raises(GalleryIndexError, match=r"lacks descriptors of type top_half .*run index"):
         index.descriptors("top_half")
+    first.write_bytes(content)
+    os.utime(first, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert index.add(read_gallery(tmp_path / "gallery")) == 0
+    assert index.changes == (0, 1, 0)
+    assert len(index.descriptors("top_half")) == len(index.descriptors("none")) == 4
+    assert index.unreadable == {}
+
+
+def test_types_are_not_built_while_the_gallery_is_gone(small, tmp_path, queries):
+    """A search of an unplugged gallery left types behind without descriptors, which nothing repaired."""
+    before = contents(small.folder)
+    (tmp_path / "gallery").rename(tmp_path / "away")
+    with pytest.raises(GalleryIndexError, match=r"and 8 of its 8 images are not where they were, such as .*png"):
+        small.search(queries[1], 3)
+    assert contents(small.folder) == before
+    (tmp_path / "away").rename(tmp_path / "gallery")
+    assert len(small.search(queries[1], 3)) == 20
 
 
 @pytest.fixture

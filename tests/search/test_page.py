@@ -12,6 +12,7 @@ from PIL import Image
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from oamn_plugin.occlusion import SIDES
+from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.calibration import Threshold
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.gallery import read_gallery
@@ -88,6 +89,33 @@ def test_a_calibrated_scorer_says_what_hides_a_matched_query(tmp_path, threshold
         assert (plain["judge"], plain["searched_as"]) == ("scorer", "matched")
         assert plain["type"] == (f"{SIDES[int(shares.argmax())]}_half" if threshold < 1 else "none")
     assert "as the scorer says" in render_search(results, encoder, "t", "l")
+
+
+def test_a_plain_search_has_one_ranking(tmp_path):
+    encoder = plain_encoder()
+    encoder.unification = Unification("none")
+    make_crops(tmp_path / "crops", 8)
+    index = GalleryIndex(tmp_path / "index", encoder)
+    index.add(read_gallery(tmp_path / "crops"), types=["none"])
+    queries, pictures, _ = read_pictures(index.images[:1])
+    results, _ = search(index, encoder, queries, pictures, 4)
+    page = render_search(results, encoder, "t", "l")
+    assert (page.count('class="ranking"'), page.count("Unified"), page.count("unified")) == (1, 0, 0)
+    assert "plain rank" not in to_text(results)
+    assert results_json(results)[0]["unified"] == results_json(results)[0]["plain"]
+
+
+def test_what_other_cameras_leave_out_is_said(found):
+    encoder, index, _ = found
+    queries, pictures, _ = read_pictures(index.images[:2])
+    results, _ = search(index, encoder, queries, pictures, 4, other_cameras=True)
+    for result, query in zip(results, queries, strict=True):
+        own = sum((image.pid, image.camid) == (query.pid, query.camid) for image in index.images)
+        assert result.left_out == own > 0
+        words = f"left out: {own} gallery image{'s' * (own > 1)} of this person in this camera"
+        assert words in to_text([result])
+        assert words in render_search([result], encoder, "t", "l")
+        assert results_json([result])[0]["left_out"] == own
 
 
 def test_nobody_is_said_everywhere(found):

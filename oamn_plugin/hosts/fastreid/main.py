@@ -82,7 +82,11 @@ def _set_up(args: Namespace, cfg: CfgNode) -> None:
     ours = setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="oamn_plugin")
     ours.setLevel(logging.INFO)
     ours.propagate = True
-    log.info("Environment:\n%s\nCommand line: %s\nConfiguration:\n%s", collect_env_info(), args, cfg)
+    for handler in log.handlers:  # hundreds of lines that nobody reads twice: in the file alone
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.INFO)
+    log.debug("Environment:\n%s\nCommand line: %s\nConfiguration:\n%s", collect_env_info(), args, cfg)
+    log.info("Environment and configuration are in %s", Path(cfg.OUTPUT_DIR) / "log.txt")
     if comm.is_main_process():
         write_configuration(Path(cfg.OUTPUT_DIR), cfg.dump(), train=not args.eval_only)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only

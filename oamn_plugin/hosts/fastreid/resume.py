@@ -135,5 +135,8 @@ class CheckpointHook(HookBase):
 
     def _leave(self, number: int) -> None:
         comm.synchronize()  # until the first process has written
-        logger.warning("%s: the state is saved; go on with --resume. Exit code %d", _name(number), INTERRUPTED)
+        logger.warning(
+            "%s: the state is saved; go on with: oamn train %s --resume. Exit code %d",
+            _name(number), self.trainer.output / "config.yaml", INTERRUPTED,
+        )  # fmt: skip
         raise SystemExit(INTERRUPTED)

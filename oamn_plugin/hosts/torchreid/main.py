@@ -43,7 +43,8 @@ def run(args: Namespace) -> int:
         with answering(_interrupt), clear_write_errors(), _holding(cfg), _logged(log, append=args.resume):
             train_or_test(cfg, resume=args.resume)
     except KeyboardInterrupt:
-        print(f"\nstopped; finished epochs are kept in {folder}: go on with --resume", file=sys.stderr)
+        told = f"stopped; finished epochs are kept: go on with: oamn train {folder / 'config.yaml'} --resume"
+        print(f"\n{told}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
