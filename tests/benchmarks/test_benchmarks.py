@@ -18,7 +18,7 @@ import unified_evaluation  # type: ignore[import-not-found]
 
 from oamn_plugin.modeling.precision import has_bfloat16
 
-SMALL = ["--backbone", "resnet18", "--size", "64", "32"]
+SMALL = ["--backbone", "mobilenet_v2", "--size", "64", "32"]
 
 
 def test_sides_take_turns_in_changing_order() -> None:

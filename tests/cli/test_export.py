@@ -30,7 +30,7 @@ def test_the_command(world, tmp_path):
     assert result.out.count("largest difference to torch") == 2
     card = json.loads((tmp_path / "out" / "graphs.json").read_text())
     assert card["images"]["shape"] == ["N", 3, 128, 64]
-    assert card["dim"] == 512
+    assert card["dim"] == 1280
     assert (tmp_path / "out" / card["gallery"]["file"]).stat().st_size > 1000
     assert card["images"]["input"] == "pixels"
     assert card["query"]["outputs"] == ["descriptors", "logits"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 
 import pytest
@@ -30,8 +29,8 @@ def test_a_run_is_packaged(embedded_root, tmp_path, name, arch):
     assert asdict(encoder.unification) == card["unification"]  # as the run was configured
 
 
-def test_what_cannot_be_packaged(world, tmp_path):
-    run = shutil.copytree(world[1], tmp_path / "run")  # resnet18 is too large
+def test_what_cannot_be_packaged(embedded_root, tmp_path):
+    run = make_run(tmp_path / "run", embedded_root, arch="resnet18")  # too large
     result = run_tool("package_model.py", run, tmp_path / "assets", *ON)
     assert (result.code, "use a smaller backbone" in result.err) == (2, True)
     result = run_tool("package_model.py", run, tmp_path / "assets", "--on", "Market1501")

@@ -169,7 +169,7 @@ def test_strangers_are_answered_with_nobody(world, tmp_path):
         one["unified"][0]["distance"] > limit for one in found["queries"]
     ]
     other = run_tool("search.py", "query", data / "query", *options, *model_options(run), "--unification", "none")
-    assert "is not used, it was calibrated with another kind of the unification: run calibrate again" in other.err
+    assert "is not used, it was calibrated with kind typed (now none): run calibrate again" in other.err
 
 
 def test_an_interrupted_build_is_told(world, tmp_path):

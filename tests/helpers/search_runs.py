@@ -12,7 +12,7 @@ CONFIG = """
 _BASE_: {base}
 MODEL:
   DEVICE: cpu
-  BACKBONE: {{NAME: {name}, ARCH: "{arch}", DEPTH: 1.0x, FEAT_DIM: 512, PRETRAIN: False}}
+  BACKBONE: {{NAME: {name}, ARCH: "{arch}", DEPTH: 1.0x, FEAT_DIM: 1280, PRETRAIN: False}}
 INPUT: {{SIZE_TRAIN: [128, 64], SIZE_TEST: [128, 64]}}
 TEST: {{IMS_PER_BATCH: 32}}
 DATALOADER: {{NUM_WORKERS: 0}}
@@ -21,7 +21,7 @@ OUTPUT_DIR: {folder}
 """
 
 
-def make_run(folder: Path, root: Path, name: str = "torchvision", arch: str = "resnet18", seed: int = 0) -> Path:
+def make_run(folder: Path, root: Path, name: str = "torchvision", arch: str = "mobilenet_v2", seed: int = 0) -> Path:
     """A folder with ``config.yaml`` and ``model_final.pth``."""
     from fastreid.modeling.meta_arch import build_model
 
@@ -45,12 +45,16 @@ def give_opinions(model: nn.Module, paths: list[Path]) -> None:
 
     core = model.oamn
     encoder = ImageEncoder(core, input_size=core.input_size)
-    nn.init.normal_(core.scorer.fc.weight, std=0.15)
+    nn.init.normal_(core.scorer.fc.weight)
     core.scorer.bn.momentum = 1.0
-    core.scorer.train()
     with torch.no_grad():
-        core.attend(core.encode(encoder.normalise(torch.stack([encoder.read(str(path)) for path in paths]))))
-    core.eval()
+        features = core.encode(encoder.normalise(torch.stack([encoder.read(str(path)) for path in paths])))
+        core.scorer.train()
+        core.attend(features)
+        core.eval()
+        logits = core.attend(features)[1]
+        core.scorer.fc.weight *= 2 / logits.std()
+        core.scorer.fc.bias -= 2 * logits.mean(0) / logits.std()
 
 
 def model_options(run: Path) -> list[object]:

@@ -9,11 +9,18 @@ from fastreid.config import CfgNode
 
 from oamn_plugin.hosts.fastreid.config import load_config
 
+RESNET18: dict[str, Any] = {
+    "MODEL__BACKBONE__NAME": "build_resnet_backbone",
+    "MODEL__BACKBONE__DEPTH": "18x",
+    "MODEL__BACKBONE__FEAT_DIM": 512,
+}
+"""Changes of :func:`tiny_config` for what needs a ResNet; its steps take three times as long."""
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY: dict[str, Any] = {
     "MODEL.DEVICE": "cpu",
-    "MODEL.BACKBONE.DEPTH": "18x",
-    "MODEL.BACKBONE.FEAT_DIM": 512,
+    "MODEL.BACKBONE.NAME": "build_mobilenetv2_backbone",
+    "MODEL.BACKBONE.DEPTH": "0.5x",
+    "MODEL.BACKBONE.FEAT_DIM": 1280,
     "MODEL.BACKBONE.PRETRAIN": False,
     "INPUT.SIZE_TRAIN": [64, 32],
     "INPUT.SIZE_TEST": [64, 32],

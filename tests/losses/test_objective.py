@@ -28,7 +28,7 @@ FIVE_LOSSES = ["loss_identity", "loss_triplet", "loss_mask1", "loss_mask2", "los
 
 def step(**options: Any) -> tuple[OAMN, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    model = OAMN("resnet18", 2, (64, 32), **options)
+    model = OAMN("mobilenet_v2", 2, (64, 32), **options)
     torch.nn.init.normal_(model.classifier.weight)  # its own start is so small that gradients through it vanish
     types = TYPES[model.options.axes]
     output = model(torch.randn(types.numel(), 3, 64, 32))
@@ -83,7 +83,7 @@ def test_without_mask_module_its_losses_vanish() -> None:
 
 
 def test_autocast_keeps_losses_in_single_precision() -> None:
-    model = OAMN("resnet18", 2, (64, 32), dropout=0.0)
+    model = OAMN("mobilenet_v2", 2, (64, 32), dropout=0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = OAMNObjective(model.options)(model(torch.randn(20, 3, 64, 32)), PIDS, TYPES[2])
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
@@ -91,7 +91,7 @@ def test_autocast_keeps_losses_in_single_precision() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    model = OAMN("resnet18", 0, (64, 32))
+    model = OAMN("mobilenet_v2", 0, (64, 32))
     output = model(torch.randn(20, 3, 64, 32))
     with pytest.raises(ValueError, match="num_classes above 0"):
         OAMNObjective(model.options)(output, PIDS, TYPES[2])

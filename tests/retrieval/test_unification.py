@@ -36,7 +36,7 @@ class Counting(OAMN):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = Counting("resnet18", input_size=(64, 32)).eval()
+    model = Counting("mobilenet_v2", input_size=(64, 32)).eval()
     # an untrained scorer is sure of nothing: make it decided, so that several types occur
     torch.nn.init.normal_(model.scorer.fc.weight, std=3.0)
     return model
@@ -163,7 +163,7 @@ def test_matched_variants_of_an_oamn_have_their_own_masks_and_the_mean_colour(mo
 @pytest.mark.parametrize("place", ["image", "features"])
 def test_a_plain_model_is_an_oamn_without_mask(images, place):
     torch.manual_seed(0)
-    oamn = OAMN("resnet18", input_size=(64, 32), mask_module=False).eval()
+    oamn = OAMN("mobilenet_v2", input_size=(64, 32), mask_module=False).eval()
     network = torch.nn.Sequential(
         oamn.encoder_low, oamn.encoder_high, oamn.pool, torch.nn.Flatten(), oamn.feat_bn
     ).eval()
@@ -179,13 +179,13 @@ def test_a_plain_model_is_an_oamn_without_mask(images, place):
 
 def test_every_model_has_a_unification_of_its_own(model):
     assert unification_of(model) == TYPED
-    assert unification_of(OAMN("resnet18", input_size=(64, 32), preset="plus").eval()).kind == "matched"
-    assert unification_of(OAMN("resnet18", input_size=(64, 32), mask_module=False).eval()).kind == "matched"
+    assert unification_of(OAMN("mobilenet_v2", input_size=(64, 32), preset="plus").eval()).kind == "matched"
+    assert unification_of(OAMN("mobilenet_v2", input_size=(64, 32), mask_module=False).eval()).kind == "matched"
     assert unification_of(WholeModel(torch.nn.Flatten())) == Unification("matched", "image")
 
 
 def test_a_training_model_is_training_again_afterwards(images):
-    model = OAMN("resnet18", input_size=(64, 32)).train()
+    model = OAMN("mobilenet_v2", input_size=(64, 32)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     describe_queries(model, [images])
     assert model.training

@@ -10,7 +10,7 @@ import torch
 from index_crops import contents, make_crops, make_encoder
 
 from oamn_plugin.retrieval.unification import Unification
-from oamn_plugin.search import faiss_files
+from oamn_plugin.search import faiss_files, tuning
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError
 from oamn_plugin.search.gallery import read_gallery
@@ -131,7 +131,8 @@ def test_damaged_files_are_refused(world):
     path.write_bytes(content)
 
 
-def test_quantising_again_gives_the_same_bytes(world):
+def test_quantising_again_gives_the_same_bytes(world, monkeypatch):
+    monkeypatch.setattr(tuning, "TUNING_QUERIES", 20)  # the quantised copies do not depend on it
     index = world[2]
     index.quantise(0.9)
     before = contents(index.folder)["approximate/none.faiss"]
@@ -139,8 +140,9 @@ def test_quantising_again_gives_the_same_bytes(world):
     assert contents(index.folder)["approximate/none.faiss"] == before
 
 
-def test_types_that_tuning_needs_are_built_first(world, tmp_path):
+def test_types_that_tuning_needs_are_built_first(world, tmp_path, monkeypatch):
     """It took the writer's lock twice and said that another process was writing."""
+    monkeypatch.setattr(tuning, "TUNING_QUERIES", 20)
     encoder, images, _, _, _ = world
     index = GalleryIndex(tmp_path / "none", encoder)
     index.add(images[:1000], ["none"])

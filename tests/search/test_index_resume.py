@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from index_crops import contents, make_crops, make_encoder
 
 from oamn_plugin.search import files, index_plan
+from oamn_plugin.search.encoder import BATCH
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
 
@@ -25,6 +26,13 @@ class Killed(BaseException):
     """Ends the build at a write, as a power cut would."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_plan, "BLOCK", BATCH)  # three blocks of few images
+        yield
+
+
 @pytest.fixture(scope="module")
 def encoder():
     return make_encoder()
@@ -33,7 +41,7 @@ def encoder():
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crops")
-    make_crops(folder, 300)
+    make_crops(folder, 90)
     (folder / "0000_broken.png").write_text("no image")
     (folder / "zzzz_broken.png").write_text("no image")
     return folder
@@ -75,7 +83,7 @@ def run_and_kill(folder: Path, encoder, crops: Path, images: int) -> bool:
 def test_killed_processes(crops, encoder, reference, tmp_path, seed):
     rng = random.Random(seed)
     for _ in range(3):
-        if run_and_kill(tmp_path / "index", encoder, crops, rng.randrange(200)):
+        if run_and_kill(tmp_path / "index", encoder, crops, rng.randrange(80)):
             break
     index = GalleryIndex(tmp_path / "index", encoder)
     before = len(index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def _set_up(args: Namespace, cfg: CfgNode) -> None:
     ours.setLevel(logging.INFO)
     ours.propagate = True
     for handler in log.handlers:  # hundreds of lines that nobody reads twice: in the file alone
-        if not isinstance(handler, logging.FileHandler):
+        if getattr(handler, "stream", None) is sys.stdout:
             handler.setLevel(logging.INFO)
     log.debug("Environment:\n%s\nCommand line: %s\nConfiguration:\n%s", collect_env_info(), args, cfg)
     log.info("Environment and configuration are in %s", Path(cfg.OUTPUT_DIR) / "log.txt")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from counting import described_images
-from tiny_fastreid import changed, tiny_config
+from tiny_fastreid import RESNET18, changed, tiny_config
 from torch import Tensor, nn
 
 from oamn_plugin.datasets.records import Record
@@ -122,7 +122,7 @@ Both = tuple[list[Record], list[Record]]
 def test_unification_equals_the_straight_version(
     preset: str, records: Both, embedded_root: Path, tmp_path: Path
 ) -> None:
-    cfg, model = build("OAMN", embedded_root, tmp_path, MODEL__OAMN__PRESET=preset)
+    cfg, model = build("OAMN", embedded_root, tmp_path, **RESNET18, MODEL__OAMN__PRESET=preset)
     found = OcclusionUnifiedEvaluator(cfg, "Set", *records).run(give_opinions(cfg, model, records[0]))
     with torch.inference_mode():
         distances, names = straight_distances(cfg, model, pixels(cfg, records[0]), pixels(cfg, records[1]))
@@ -136,7 +136,7 @@ def test_matched_unification_equals_the_straight_version(
     base: str, place: str, records: Both, embedded_root: Path, tmp_path: Path
 ) -> None:
     changes = {"TEST__UNIFICATION": "matched", "TEST__BLANK": place, "TEST__MATCHED__TEMPERATURE": 0.1}
-    cfg, model = build(base, embedded_root, tmp_path, **changes)
+    cfg, model = build(base, embedded_root, tmp_path, **RESNET18, **changes)  # whose stages are known below
     found = OcclusionUnifiedEvaluator(cfg, "Set", *records).run(model)
     prior, terms = [0.8, *[0.025] * 8], 0.0
     with torch.inference_mode():
@@ -185,7 +185,7 @@ def test_a_matched_roc_is_reported(records: Both, embedded_root: Path, tmp_path:
 @pytest.mark.parametrize("base", ["bagtricks", "AGW", "SBS", "MGN", "OAMN"])
 def test_every_meta_architecture_runs_matched_on_its_features(base: str, embedded_root: Path, tmp_path: Path) -> None:
     # the host builds MGN's branches of no other depth, and cuts its map into three
-    mgn = {"MODEL__BACKBONE__DEPTH": "50x", "MODEL__BACKBONE__FEAT_DIM": 2048, "INPUT__SIZE_TEST": [96, 48]}
+    mgn = {**RESNET18, "MODEL__BACKBONE__DEPTH": "50x", "MODEL__BACKBONE__FEAT_DIM": 2048, "INPUT__SIZE_TEST": [96, 48]}
     cfg, model = build(base, embedded_root, tmp_path, TEST__UNIFICATION="matched", **(mgn if base == "MGN" else {}))
     with torch.inference_mode():
         embedding = embedding_of(cfg, model)

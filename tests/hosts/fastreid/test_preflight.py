@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from fastreid.modeling.backbones import build_backbone
-from tiny_fastreid import changed, tiny_config
+from tiny_fastreid import RESNET18, changed, tiny_config
 
 from oamn_plugin.hosts.fastreid.preflight import check_data, preflight
 from oamn_plugin.hosts.fastreid.trainer import Trainer
@@ -218,8 +218,8 @@ def backbone_file(cfg: Any, path: Path, **changes: Any) -> dict[str, torch.Tenso
 
 def test_pretrained_weights_that_do_not_fit_no_longer_mean_random_ones(cfg: Any, tmp_path: Path) -> None:
     path = tmp_path / "r18.pth"
-    wanted = changed(cfg, MODEL__BACKBONE__PRETRAIN=True, MODEL__BACKBONE__PRETRAIN_PATH=str(path))
-    state = backbone_file(cfg, path, **{"fc.weight": torch.ones(1000, 512)})
+    wanted = changed(cfg, **RESNET18, MODEL__BACKBONE__PRETRAIN=True, MODEL__BACKBONE__PRETRAIN_PATH=str(path))
+    state = backbone_file(changed(cfg, **RESNET18), path, **{"fc.weight": torch.ones(1000, 512)})
     of_baseline = {"model": {f"backbone.{name}": value for name, value in state.items()}}
     for content in (torch.load(path), of_baseline):
         torch.save(content, path)
@@ -244,7 +244,7 @@ def test_weights_that_cannot_be_downloaded_are_one_message(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))  # where no download can be kept
-    found = findings(changed(cfg, MODEL__BACKBONE__PRETRAIN=True))
+    found = findings(changed(cfg, **RESNET18, MODEL__BACKBONE__PRETRAIN=True))
     assert len(found) == 1
     assert "the ImageNet weights of MODEL.BACKBONE build_resnet_backbone could not be fetched" in found[0]
     assert "MODEL.BACKBONE.PRETRAIN_PATH" in found[0]

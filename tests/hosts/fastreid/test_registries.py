@@ -112,7 +112,7 @@ def test_every_loss_is_computed_by_a_baseline_or_refused_with_the_reason(name: s
     assert len(losses) == (1 if name == "CrossEntropyLoss" else 2)
     sum(losses.values()).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
-    assert model.backbone.conv1.weight.grad.abs().sum() > 0
+    assert next(model.backbone.parameters()).grad.abs().sum() > 0
 
 
 def batch() -> dict[str, Any]:

@@ -146,21 +146,22 @@ def test_a_training_of_fastreid_starts_from_a_file(embedded_root: Path, tmp_path
     """No weights of ImageNet are fetched beside it."""
     pytest.importorskip("fastreid")
     import torchvision
-    from tiny_fastreid import tiny_config
+    from tiny_fastreid import RESNET18, tiny_config
 
     from oamn_plugin.hosts.fastreid.trainer import Trainer
 
     source = torchvision.models.resnet18(weights=None)
     torch.save(source.state_dict(), tmp_path / "r18.pth")
     torch.save({"model": torchvision.models.mobilenet_v2(weights=None).state_dict()}, tmp_path / "other.pth")
-    cfg = tiny_config(
-        "OAMN", embedded_root, tmp_path / "run", MODEL__INIT=tmp_path / "r18.pth", MODEL__BACKBONE__PRETRAIN=True
-    )
+    changes = {**RESNET18, "MODEL__INIT": tmp_path / "r18.pth", "MODEL__BACKBONE__PRETRAIN": True}
+    cfg = tiny_config("OAMN", embedded_root, tmp_path / "run", **changes)
     with caplog.at_level("INFO", logger="fastreid.oamn"):
         trainer = Trainer(cfg)
     assert_same_backbone(trainer.bare_model, source)
     assert "Started from" in caplog.text
-    cfg = tiny_config("bagtricks", embedded_root, tmp_path / "bad", MODEL__INIT=tmp_path / "other.pth")
+    cfg = tiny_config(
+        "bagtricks", embedded_root, tmp_path / "bad", **RESNET18 | {"MODEL__INIT": tmp_path / "other.pth"}
+    )
     with pytest.raises(CheckpointError, match=r"other\.pth is of another architecture"):
         Trainer(cfg)
 
