@@ -42,8 +42,8 @@ CSS = """
 .problem { border: 1px solid #ce423a; border-radius: .7rem; padding: 1rem 1.2rem; overflow-wrap: anywhere; }
 footer { display: none !important; }
 """
-WELCOME = "<div class='note'>Drop an image of a person, occluded or not. The gallery is ranked twice: unified, every \
-gallery image covered where the query is covered, and plain.</div>"
+WELCOME = "<div class='note'>Drop an image of a person, occluded or not. The gallery is ranked plainly and, unless its \
+index compares plainly, unified: every gallery image covered where the query is covered.</div>"
 
 
 def build_parser() -> Parser:

@@ -24,6 +24,7 @@ from oamn_plugin.errors import ExpectedError, need
 from oamn_plugin.hosts.encoder import add_model_arguments
 from oamn_plugin.weights import catalogue
 
+EXPORTED = {"graphs.json", *(f"{name}.{suffix}" for name in ("query", "gallery") for suffix in ("onnx", "pt2"))}
 TOLERANCE = 1e-4
 BATCHES = (1, 3)
 Outputs = list[Any]
@@ -52,8 +53,8 @@ def export(args: argparse.Namespace) -> int:
     """Exports, loads what was written and compares."""
     if args.format == "onnx":
         need("onnx", "onnxruntime", "onnxscript")
-    if args.out.is_dir() and any(args.out.iterdir()) and not (args.out / "graphs.json").exists():
-        raise ExpectedError(f"{args.out} is not empty and no earlier export: choose another folder")
+    if args.out.is_dir() and (others := {path.name for path in args.out.iterdir()} - EXPORTED):
+        raise ExpectedError(f"{args.out} holds other files, such as {min(others)}: choose another folder")
     from oamn_plugin.hosts.encoder import NETWORK_FILES, model_of
     from oamn_plugin.search.graphs import GalleryGraph, QueryGraph, describe_graphs, exported_unification
     from oamn_plugin.search.words import describe_model

@@ -98,7 +98,7 @@ def run_index(args: argparse.Namespace) -> int:
     known = f"identities of {sum(bool(image.pid) for image in index.images)} known"
     print(f"{index.folder}: {len(index)} images, {added} of them new, {known}; types: {', '.join(index.types)}")
     if index.changes.replaced or index.changes.relabelled:
-        print(f"{index.changes.replaced} replaced files encoded anew, {index.changes.relabelled} images labelled anew")
+        print(f"{index.changes.replaced} images encoded anew, {index.changes.relabelled} labelled anew")
     if index.vanished:
         print(f"{len(index.vanished)} files are gone, such as {index.vanished[0]}; remove takes them out")
     if args.approximate:
@@ -265,7 +265,7 @@ def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, d
     try:
         return {
             name: index.evaluate(described, queries, plain=name == "plain").to_percent()
-            for name in ("unified", "plain")
+            for name in (("unified", "plain") if index.unification.kind != "none" else ("plain",))
         }
     except ValueError as error:
         raise (

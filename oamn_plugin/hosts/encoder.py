@@ -145,7 +145,10 @@ def load_index_model(model: Mapping[str, Any], **changes: Any) -> ImageEncoder:
         )
     encoder = load_model(config_file, weights, opts, card)
     # thresholds of the scorer are no matter of an index: the weights may have been calibrated since
-    settings = {name: value for name, value in settings.items() if name not in ScorerFit._fields}
+    others: tuple[str, ...] = ScorerFit._fields
+    if settings.get("kind") != "matched":  # an index that was never matched says nothing of how to
+        others += ("types", "temperature", "none_prior")
+    settings = {name: value for name, value in settings.items() if name not in others}
     try:
         return unified_as(encoder, **settings | changes)
     except TypeError as error:
@@ -161,7 +164,9 @@ def unified_as(encoder: ImageEncoder, **settings: Any) -> ImageEncoder:
     from oamn_plugin.retrieval.unification import unification_of
 
     try:
-        if settings.get("kind", "none") not in ("none", encoder.unification.kind):
+        own = encoder.unification.kind
+        own = unification_of(encoder.model).kind if own == "none" else own
+        if settings.get("kind", "none") not in ("none", own):
             encoder.unification = unification_of(encoder.model, settings["kind"])
         encoder.unification = replace(encoder.unification, **settings)
     except ValueError as error:

@@ -81,15 +81,17 @@ class Unification:
         Args:
             options: of the model.
             kind: None of the words: ``options.unification``.
-            place: typed unification blanks the image, matched unification the features.
+            place: typed unification blanks the image, matched unification the features; plain matching, which blanks
+                nothing, keeps what the reading's own kind does, for who unifies later.
             fill: typed unification fills with black, matched unification with the mean colour.
             **settings: further attributes.
         """
         kind = kind or options.unification
+        matched = (options.unification if kind == "none" else kind) == "matched"
         return cls(
             kind=kind,
-            place=place or ("features" if kind == "matched" else "image"),
-            fill=fill or ("mean" if kind == "matched" else "black"),
+            place=place or ("features" if matched else "image"),
+            fill=fill or ("mean" if matched else "black"),
             quarter_threshold=options.quarter_threshold,
             half_threshold=options.half_threshold,
             score_temperature=options.score_temperature,

@@ -170,7 +170,8 @@ def load_threshold(index: GalleryIndex) -> Threshold | None:
 def outdated(threshold: Threshold, index: GalleryIndex) -> str:
     """Why a threshold says nothing about searches in an index as it is now; empty if it does."""
     now, then = asdict(index.unification), asdict(Unification()) | threshold.unification
-    differing = [f"{name} {then[name]} (now {now[name]})" for name in now if then[name] != now[name]]
+    names = ["kind"] if now["kind"] == "none" else list(now)  # plain distances depend on nothing else
+    differing = [f"{name} {then[name]} (now {now[name]})" for name in names if then[name] != now[name]]
     if differing:
         return f"it was calibrated with {', '.join(differing)}"
     if not 1 / _GROWTH <= len(index) / threshold.gallery <= _GROWTH:

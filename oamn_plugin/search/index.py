@@ -22,7 +22,7 @@ from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
 from oamn_plugin.search.files import GalleryIndexError, read_json, write_json
 from oamn_plugin.search.gallery import GalleryImage, numbered
 from oamn_plugin.search.index_folder import IndexFolder
-from oamn_plugin.search.index_plan import Changes, Known, Plan, stamp_of
+from oamn_plugin.search.index_plan import Changes, Known, Plan, check_files, stamp_of
 from oamn_plugin.search.nearest import (
     Match,
     compared_groups,
@@ -301,9 +301,11 @@ class GalleryIndex(Searching):
         self._ensure(name)
         numbers, vectors = self._side(name)
         if not np.array_equal(numbers, self._files.numbers):
+            there = set(numbers.tolist())
+            first = next(image.path for number, image in self._files.images.items() if number not in there)
             raise GalleryIndexError(
-                f"{self.folder} lacks descriptors of type {name} of some images, which could not be read for it: run "
-                "index on the gallery again, which tries them again and leaves out what cannot be read"
+                f"{self.folder} lacks descriptors of type {name} of some images, such as {first}, which could not be "
+                "read for it: run index on the gallery again, or take them out with remove where their files are gone"
             )
         return vectors
 
@@ -389,12 +391,7 @@ class GalleryIndex(Searching):
 
     def _build_types(self, names: Sequence[str]) -> None:
         if names and len(self):
-            gone = [one.image.path for one in self._files.known.values() if stamp_of(one.image.path)[0] < 0]
-            if gone:
-                raise GalleryIndexError(
-                    f"{self.folder} has no descriptors of type {', '.join(names)}, and {len(gone)} of its {len(self)} "
-                    f"images are not where they were, such as {gone[0]}: bring them back, or take them out with remove"
-                )
+            check_files(self.folder, names, [image.path for image in self.images])
             self._files.carry_out(Plan(tuple(self._files.known.items()), tuple(names), new=False), self.progress)
 
     def _lacking(self) -> set[int]:
@@ -407,6 +404,9 @@ class GalleryIndex(Searching):
         """Carries on with an interrupted change; returns the paths that it was about."""
         plan = self._files.pending.load()
         if plan is None:
+            return set()
+        if not plan.new and any(stamp_of(known.image.path)[0] < 0 for _, known in plan.images):
+            self._files.pending.finish()  # a further type, half built, while the gallery is gone: given up
             return set()
         self._files.finish(plan, self.progress)
         return {known.image.path for _, known in plan.images}

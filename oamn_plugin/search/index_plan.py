@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,7 @@ from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.descriptor_files import Rows, read_array
 from oamn_plugin.search.encoder import BATCH, ImageEncoder, in_batches
-from oamn_plugin.search.files import IndexFileError, read_json, replacing, write_json
+from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, replacing, write_json
 from oamn_plugin.search.gallery import GalleryImage
 
 BLOCK = 4 * BATCH
@@ -78,6 +78,20 @@ def stamp_of(path: str) -> tuple[int, int]:
     except (OSError, ValueError):  # ValueError: a name that cannot be one
         return -1, -1
     return found.st_size, found.st_mtime_ns
+
+
+def check_files(index: Path | str, names: Iterable[str], paths: Sequence[str]) -> None:
+    """Refuses to describe images for further types while files are gone: a type would be left with holes.
+
+    Raises:
+        GalleryIndexError: some are.
+    """
+    gone = [path for path in paths if stamp_of(path)[0] < 0]
+    if gone:
+        raise GalleryIndexError(
+            f"{index} has no descriptors of type {', '.join(sorted(names))}, and {len(gone)} of {len(paths)} images "
+            f"are not where they were, such as {gone[0]}: bring them back, or take them out with remove"
+        )
 
 
 def to_row(number: int, known: Known) -> list[Any]:

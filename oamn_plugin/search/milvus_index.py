@@ -22,7 +22,7 @@ from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.files import GalleryIndexError, NoIndexError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_folder import check_identity, header_of, identity_in
-from oamn_plugin.search.index_plan import BLOCK, Changes, Known, describe, from_row, stamp_of, to_row
+from oamn_plugin.search.index_plan import BLOCK, Changes, Known, check_files, describe, from_row, stamp_of, to_row
 from oamn_plugin.search.milvus_rows import LOCAL, among, connect, entity, entity_id, equal, key_of, parse
 from oamn_plugin.search.nearest import Match, compared_groups, matches_of, own_pairs, ranked
 from oamn_plugin.search.searching import Searching
@@ -117,7 +117,11 @@ class MilvusIndex(Searching):
             raise GalleryIndexError(
                 f"cannot describe the types {', '.join(names)}: choose of {', '.join(encoder.types)}"
             )
+        further = set(names) - set(self.types) if self.types else set()
         names = tuple(name for name in OCCLUSION_TYPES if name in (*names, *self.types))
+        images = list(images)
+        if further:
+            check_files(self.folder, further, [image.path for image in images])
         rank, size = rank_and_size()
         if size > 1 and self._local:
             raise GalleryIndexError(f"{self.folder} is a file for one process: use a server or a folder")
@@ -244,6 +248,7 @@ class MilvusIndex(Searching):
                 replaced.append(key)
             elif any(json.loads(old[name])[:5] != json.loads(records[key])[:5] for name in names):
                 other.append(key)
+        check_files(self.folder, names, [keys[key].path for key in fresh if set(there.get(key, {})) - {_UNREADABLE}])
         todo = [*fresh, *replaced]
         numbered = [(number, Known(keys[key], (0, 0))) for number, key in enumerate(todo)]
         blocks = describe(numbered, names, encoder) if todo else {}

@@ -21,11 +21,11 @@ def rank_rows(result: SearchResult, height: int, plain: bool = False) -> list[Ra
         plain: the plain ranking alone.
 
     Returns:
-        The unified ranking, each match with its strip hatched, and the plain one.
+        The unified ranking, each match with its strip hatched, and the plain one: alone where nothing is unified.
     """
     kinds = {result.searched_as.replace("_", " "): result.unified, "plain": result.plain}
     rows = []
-    for title, matches in list(kinds.items())[int(plain) :]:
+    for title, matches in list(kinds.items())[int(plain or result.is_plain) :]:
         shown = [read_image(match.image.path).resize((height // 2, height)) for match in matches]
         images = [_hatched(np.array(one), match.shown_type) for one, match in zip(shown, matches, strict=True)]
         hits, captions = [result.is_hit(match) for match in matches], [_caption(match) for match in matches]

@@ -38,7 +38,8 @@ class SearchResult:
         unified: matches with unification.
         plain: matches without.
         threshold: how far away the nearest match may be; None: not calibrated.
-        left_out: gallery images of the query's own person and camera that are not among the matches; None: all may be.
+        left_out: gallery images of the query's own person and camera that are not among the matches; None: all may
+            be, or either is not known.
         is_plain: nothing is unified: the two rankings are one.
     """
 
@@ -125,7 +126,10 @@ def search(
     left_out: list[int | None] = [None] * len(queries)
     if other_cameras:
         others = [[_without_own(query, one) for query, one in zip(queries, lists, strict=True)] for lists in ranked]
-        left_out = [len(found) - len(kept) for found, kept in zip(ranked[0], others[0], strict=True)]
+        left_out = [
+            len(found) - len(kept) if query.pid and query.camid else None
+            for query, found, kept in zip(queries, ranked[0], others[0], strict=True)
+        ]
         ranked = [[kept[:k] for kept in lists] for lists in others]
     searched_as = ["matched"] * len(queries) if matched else index.search_types(described)
     results = []

@@ -66,8 +66,10 @@ def test_what_cannot_be_exported_is_one_line(tmp_path):
 def test_a_folder_of_other_files_is_not_written_into(tmp_path):
     (tmp_path / "0001_c1.jpg").write_bytes(b"")
     result = run_tool("export.py", "torch", tmp_path)
-    assert (result.code, "is not empty and no earlier export" in result.err) == (2, True)
+    assert (result.code, "holds other files, such as 0001_c1.jpg" in result.err) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["0001_c1.jpg"]
+    (tmp_path / "0001_c1.jpg").rename(tmp_path / "query.pt2")  # an export that was interrupted
+    assert "holds other files" not in run_tool("export.py", "torch", tmp_path, "--weights", "w.pth").err
 
 
 def test_a_graph_that_computes_something_else_is_noticed():

@@ -98,22 +98,24 @@ def test_another_kind_of_unification_keeps_what_the_descriptors_depend_on(world,
     assert "plain matching" in run_tool("search.py", "query", data / "query", *options, "--unification", "none").out
 
 
-def test_an_index_that_was_built_plainly_is_matched_as_the_model_says(world, tmp_path):
+@pytest.mark.parametrize("built", ["none", "typed"])
+def test_an_index_that_was_built_otherwise_is_matched_as_the_model_says(world, tmp_path, built):
     """It was matched with strips, temperature and prior that the model was never tuned for."""
     _, _, data = world
     for number, path in enumerate(sorted((data / "bounding_box_test").glob("*.jpg"))[:3]):
         (tmp_path / "crops").mkdir(exist_ok=True)
         shutil.copy(path, tmp_path / "crops" / f"{number}.jpg")
     found = {}
-    for kind in ("none", "matched"):
+    for kind in (built, "matched"):
         index = tmp_path / f"{kind}.index"
-        assert run_tool("search.py", "index", tmp_path / "crops", "--out", index, "--unification", kind).code == 0
+        words = ["--unification", kind, *(["--blank", "image", "--fill", "mean"] if kind == "typed" else [])]
+        assert run_tool("search.py", "index", tmp_path / "crops", "--out", index, *words).code == 0
         words = ["--index", index, "--unification", "matched", "--json", tmp_path / f"{kind}.json"]
         result = run_tool("search.py", "query", tmp_path / "crops" / "0.jpg", *words)
         assert result.code == 0, result.err
         found[kind] = json.loads((tmp_path / f"{kind}.json").read_text())
-    assert found["none"]["model"] == found["matched"]["model"]
-    assert found["none"]["queries"] == found["matched"]["queries"]
+    assert found[built]["model"] == found["matched"]["model"]
+    assert found[built]["queries"] == found["matched"]["queries"]
 
 
 def test_a_gallery_in_milvus_is_searched_without_naming_the_model_and_calibrated(world, tmp_path):

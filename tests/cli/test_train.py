@@ -90,7 +90,7 @@ def test_a_stopped_run_says_how_to_go_on(embedded_root: Path, tmp_path: Path) ->
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 75, errors
-    assert f"go on with: oamn train {tmp_path / 'run' / 'config.yaml'} --resume" in errors
+    assert f"go on with --resume, such as oamn train {tmp_path / 'run' / 'config.yaml'} --resume" in errors
     assert "Traceback" not in errors
 
 

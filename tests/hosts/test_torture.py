@@ -142,10 +142,8 @@ def test_signal(sign: signal.Signals, options: list[str], reference: Path, tmp_p
     run.wait_for(process, "step 3/")
     os.kill(process.pid, sign)
     assert end(process) == 75, run.told()
-    assert (
-        f"{sign.name}: the state is saved; go on with: oamn train {tmp_path}/run/config.yaml --resume. Exit code 75"
-        in run.told()
-    )
+    words = f"go on with --resume, such as oamn train {tmp_path}/run/config.yaml --resume. Exit code 75"
+    assert f"{sign.name}: the state is saved; {words}" in run.told()
     assert "Traceback" not in run.told()
     see(f"exit code 75, no traceback, {resume(run, reference)}")
 

@@ -102,6 +102,9 @@ def test_it_is_kept_and_no_longer_used_where_it_no_longer_holds(world, tmp_path)
     assert "100 images" in outdated(replace(threshold, gallery=100), index)
     other = {**threshold.unification, "temperature": 0.5}
     assert "temperature" in outdated(replace(threshold, unification=other), index)
+    index.encoder.unification = replace(index.unification, kind="none")
+    plain = {"kind": "none", "temperature": 0.3}
+    assert outdated(replace(threshold, unification=plain), index) == "", "plain distances have no temperature"
     (index.folder / "threshold.json").write_text('{"distance": "near"}')
     with pytest.raises(IndexFileError, match="calibrate again"):
         load_threshold(index)

@@ -270,7 +270,7 @@ def test_types_are_not_built_while_the_gallery_is_gone(small, tmp_path, queries)
     """A search of an unplugged gallery left types behind without descriptors, which nothing repaired."""
     before = contents(small.folder)
     (tmp_path / "gallery").rename(tmp_path / "away")
-    with pytest.raises(GalleryIndexError, match=r"and 8 of its 8 images are not where they were, such as .*png"):
+    with pytest.raises(GalleryIndexError, match=r"and 8 of 8 images are not where they were, such as .*png"):
         small.search(queries[1], 3)
     assert contents(small.folder) == before
     (tmp_path / "away").rename(tmp_path / "gallery")

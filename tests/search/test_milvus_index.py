@@ -107,6 +107,20 @@ def test_changes(encoder, tmp_path):
     assert len(index) == 6
 
 
+def test_types_are_not_built_while_the_gallery_is_gone(encoder, tmp_path, monkeypatch):
+    """The images were taken out of the index, with the descriptors that they had."""
+    make_crops(tmp_path / "crops", 6)
+    images = read_gallery(tmp_path / "crops")
+    index = open_index(place_for(tmp_path), encoder)
+    index.add(images, ["none"])
+    (tmp_path / "crops").rename(tmp_path / "away")
+    for types in (("none",), ("none", "top_half")):  # the second time, as a killed build leaves it
+        monkeypatch.setattr(type(index), "types", types)
+        with pytest.raises(GalleryIndexError, match=r"6 of 6 images are not where they were, such as .*png"):
+            index.add(images, ["top_half"])
+        assert len(index.descriptors("none")) == 6
+
+
 def killed_in_the_middle_of_a_write(place, crops):
     """What a process of its own does until SIGKILL comes: half of the rows of the last block are written."""
     write, left = milvus_index.MilvusIndex._upsert, 3  # header, vectors and reasons of the first block

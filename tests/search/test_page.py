@@ -18,6 +18,7 @@ from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
 from oamn_plugin.search.page import render_fragment, render_search
+from oamn_plugin.search.ranks import rank_rows
 from oamn_plugin.search.results import read_pictures, results_json, search, to_document
 from oamn_plugin.search.words import describe_type, to_text
 
@@ -103,6 +104,10 @@ def test_a_plain_search_has_one_ranking(tmp_path):
     assert (page.count('class="ranking"'), page.count("Unified"), page.count("unified")) == (1, 0, 0)
     assert "plain rank" not in to_text(results)
     assert results_json(results)[0]["unified"] == results_json(results)[0]["plain"]
+    assert [row.title for row in rank_rows(results[0], 64)] == ["plain"]
+    stranger = [query._replace(pid="") for query in queries]
+    results, _ = search(index, encoder, stranger, pictures, 4, other_cameras=True)
+    assert results[0].left_out is None
 
 
 def test_what_other_cameras_leave_out_is_said(found):

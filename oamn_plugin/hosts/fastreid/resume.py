@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import signal
 from types import FrameType
 from typing import Any
@@ -136,7 +137,7 @@ class CheckpointHook(HookBase):
     def _leave(self, number: int) -> None:
         comm.synchronize()  # until the first process has written
         logger.warning(
-            "%s: the state is saved; go on with: oamn train %s --resume. Exit code %d",
-            _name(number), self.trainer.output / "config.yaml", INTERRUPTED,
+            "%s: the state is saved; go on with --resume, such as oamn train %s --resume. Exit code %d",
+            _name(number), shlex.quote(str(self.trainer.output / "config.yaml")), INTERRUPTED,
         )  # fmt: skip
         raise SystemExit(INTERRUPTED)

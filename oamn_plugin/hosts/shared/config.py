@@ -133,6 +133,8 @@ def stated_unification(section: Mapping[str, Any], prefix: str, options: Options
             key = prefix + case("unification")
             raise ConfigError(f"{key} typed reads OAMN's scorer: this model has none; choose matched or none")
         kind = "none"
+    if not oamn:  # whatever the kind is: plain matching keeps them for who unifies later
+        place, fill = place or "features", fill or "mean"
     matched = {name.lower(): value for name, value in section[case("matched")].items()}
     try:
         return Unification.of(options, kind, place, fill, **matched)

@@ -147,7 +147,7 @@ def embedded(
     """
     matched = unification.kind == "matched"
     if not matched or unification.place == "image":
-        return WholeModel(model, forward, normalised or matched).eval(), unification
+        return WholeModel(model, forward, normalised or matched).eval(), replace(unification, place="image")
     core = embedding_model(model, image_size, forward)
     return core.eval(), unification if core.blanks_features else replace(unification, place="image")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -43,8 +44,9 @@ def run(args: Namespace) -> int:
         with answering(_interrupt), clear_write_errors(), _holding(cfg), _logged(log, append=args.resume):
             train_or_test(cfg, resume=args.resume)
     except KeyboardInterrupt:
-        told = f"stopped; finished epochs are kept: go on with: oamn train {folder / 'config.yaml'} --resume"
-        print(f"\n{told}", file=sys.stderr)
+        how = f"oamn train {shlex.quote(str(folder / 'config.yaml'))} --resume"
+        told = "" if cfg.test.evaluate else f"; finished epochs are kept: go on with --resume, such as {how}"
+        print(f"\nstopped{told}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

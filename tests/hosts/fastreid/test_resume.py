@@ -108,10 +108,8 @@ def test_a_signal_is_answered_at_the_end_of_the_step_and_given_back(
     with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
         trainer.train()
     assert caught.value.code == INTERRUPTED == 75
-    assert (
-        f"{sign.name}: the state is saved; go on with: oamn train {tmp_path}/config.yaml --resume. Exit code 75"
-        in caplog.text
-    )
+    words = f"go on with --resume, such as oamn train {tmp_path}/config.yaml --resume. Exit code 75"
+    assert f"{sign.name}: the state is saved; {words}" in caplog.text
     assert load_newest(tmp_path)["step"] == 1  # type: ignore[index]
     assert signal.getsignal(sign) is before
     Trainer(config(embedded_root, tmp_path, DATALOADER__NUM_WORKERS=1), resume=True).train()
