@@ -63,6 +63,7 @@ class Panel:
     query: ImageCard
     words: str
     nobody: str
+    left_out: str
     judged: str
     bars: list[tuple[str, float]]
     rankings: list[Ranking]
@@ -111,8 +112,8 @@ def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
         for name, share in result.probabilities.items()
         if share >= LEAST_SHARE or result.judge == "scorer"
     ]
-    words = ". ".join(filter(None, (describe_type(result), describe_left_out(result))))
-    return Panel(query, words, describe_nobody(result), result.judge, bars, rankings)
+    words = describe_type(result), describe_nobody(result), describe_left_out(result)
+    return Panel(query, *words, result.judge, bars, rankings)
 
 
 def _covered(result: SearchResult) -> str:
