@@ -63,12 +63,15 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f" Did you mean {written[near[0]]!r}?" if near else ""
 
 
-UNFIT = "torch and torchvision do not fit together: pip install --force-reinstall torch torchvision, from one place"
+def misfit(error: BaseException) -> str:
+    """What to do about an error of a torch and a torchvision that were built apart; empty for any other error.
 
-
-def is_unfit(error: BaseException) -> bool:
-    """Whether an error comes from a torch and a torchvision that were built apart."""
-    return "torchvision::" in str(error)
+    >>> misfit(RuntimeError("operator torchvision::nms does not exist"))[:48]
+    'torch and torchvision do not fit together: pip i'
+    """
+    if "torchvision::" not in str(error):
+        return ""
+    return "torch and torchvision do not fit together: pip install --force-reinstall torch torchvision, from one place"
 
 
 class MissingPackageError(ExpectedError, ImportError):

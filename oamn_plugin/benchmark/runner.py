@@ -281,9 +281,20 @@ class _Runner:
         if not self.outcome.failed:
             return
         self._tell(f"\n{len(self.outcome.failed)} of the runs failed:")
-        for text in dict.fromkeys(self.outcome.failed.values()):  # a missing data set stops many: told once
-            labels = [label for label, reason in self.outcome.failed.items() if reason == text]
-            self._tell(f"\n{'; '.join(labels)}: {text}")
+        for line in told_once(self.outcome.failed):
+            self._tell(f"\n{line}")
+
+
+def told_once(reasons: Mapping[str, str]) -> list[str]:
+    """``NAME; NAME: REASON`` for each reason: a missing data set stops many.
+
+    >>> told_once({"a": "no data", "b": "no weights", "c": "no data"})
+    ['a; c: no data', 'b: no weights']
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{'; '.join(sharing)}: {reason}" for reason, sharing in names.items()]
 
 
 def dry_run(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] = ()) -> tuple[str, dict[str, str]]:

@@ -45,7 +45,7 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """0: all finished; 1: some run failed; 2: the suite cannot run; 130: stopped."""
     args = build_parser().parse_args(argv)
-    from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite, write_docs
+    from oamn_plugin.benchmark.runner import dry_run, report_suite, run_suite, told_once, write_docs
     from oamn_plugin.benchmark.suite import load_suite
     from oamn_plugin.hosts.toolboxes import TOOLBOXES
 
@@ -59,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.dry_run:
         text, found = dry_run(suite, TOOLBOXES, args.only)
         print(text, end="")
-        for findings in dict.fromkeys(found.values()):  # a missing data set stops many methods: told once
-            print(f"{'; '.join(m for m in found if found[m] == findings)}: {findings}", file=sys.stderr)
+        for line in told_once(found):
+            print(line, file=sys.stderr)
         return 2 if found else 0
     if args.docs:
         print(f"wrote {write_docs(suite, TOOLBOXES, args.docs, Path(args.suite).stem)}")

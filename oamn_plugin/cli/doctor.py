@@ -13,7 +13,7 @@ from oamn_plugin import __version__
 from oamn_plugin.cli.parser import Parser
 from oamn_plugin.configurations import CONFIGS
 from oamn_plugin.environment import ROOT_VARIABLE, default_root
-from oamn_plugin.errors import EXTRAS, UNFIT, is_unfit
+from oamn_plugin.errors import EXTRAS, misfit
 
 PACKAGES = (
     "torch",
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _told(error: Exception) -> str:
-    return UNFIT if is_unfit(error) else str(error) or type(error).__name__
+    return misfit(error) or str(error) or type(error).__name__
 
 
 def _system() -> list[str]:

@@ -9,7 +9,7 @@ from functools import partial
 
 from oamn_plugin import __version__
 from oamn_plugin.environment import keep_freed_memory
-from oamn_plugin.errors import UNFIT, ExpectedError, MissingPackageError, did_you_mean, is_unfit
+from oamn_plugin.errors import ExpectedError, MissingPackageError, did_you_mean, misfit
 
 COMMANDS = {
     "train": "train or test a model from a YAML configuration",
@@ -75,9 +75,9 @@ def run(name: str, argv: list[str] | None = None) -> int:
             raise
         print(f"oamn {name}: {MissingPackageError(error.name)}", file=sys.stderr)
     except RuntimeError as error:
-        if not is_unfit(error):
+        if not (what := misfit(error)):
             raise
-        print(f"oamn {name}: {UNFIT}", file=sys.stderr)
+        print(f"oamn {name}: {what}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"oamn {name}: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -22,7 +22,7 @@ from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
 from oamn_plugin.search.files import GalleryIndexError, read_json, write_json
 from oamn_plugin.search.gallery import GalleryImage, numbered
 from oamn_plugin.search.index_folder import IndexFolder
-from oamn_plugin.search.index_plan import Changes, Known, Plan, check_files, stamp_of
+from oamn_plugin.search.index_plan import Changes, Known, Plan, check_files, missing_files, stamp_of
 from oamn_plugin.search.nearest import (
     Match,
     compared_groups,
@@ -405,7 +405,7 @@ class GalleryIndex(Searching):
         plan = self._files.pending.load()
         if plan is None:
             return set()
-        if not plan.new and any(stamp_of(known.image.path)[0] < 0 for _, known in plan.images):
+        if not plan.new and missing_files(known.image.path for _, known in plan.images):
             self._files.pending.finish()  # a further type, half built, while the gallery is gone: given up
             return set()
         self._files.finish(plan, self.progress)

@@ -80,14 +80,18 @@ def stamp_of(path: str) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Those of some paths where no file is."""
+    return [path for path in paths if stamp_of(path)[0] < 0]
+
+
 def check_files(index: Path | str, names: Iterable[str], paths: Sequence[str]) -> None:
     """Refuses to describe images for further types while files are gone: a type would be left with holes.
 
     Raises:
         GalleryIndexError: some are.
     """
-    gone = [path for path in paths if stamp_of(path)[0] < 0]
-    if gone:
+    if gone := missing_files(paths):
         raise GalleryIndexError(
             f"{index} has no descriptors of type {', '.join(sorted(names))}, and {len(gone)} of {len(paths)} images "
             f"are not where they were, such as {gone[0]}: bring them back, or take them out with remove"

@@ -248,7 +248,9 @@ class MilvusIndex(Searching):
                 replaced.append(key)
             elif any(json.loads(old[name])[:5] != json.loads(records[key])[:5] for name in names):
                 other.append(key)
-        check_files(self.folder, names, [keys[key].path for key in fresh if set(there.get(key, {})) - {_UNREADABLE}])
+        partly = [key for key in fresh if set(there.get(key, {})) - {_UNREADABLE}]
+        lacking = {name for key in partly for name in names if name not in there[key]}
+        check_files(self.folder, lacking, [keys[key].path for key in partly])
         todo = [*fresh, *replaced]
         numbered = [(number, Known(keys[key], (0, 0))) for number, key in enumerate(todo)]
         blocks = describe(numbered, names, encoder) if todo else {}
@@ -274,8 +276,7 @@ class MilvusIndex(Searching):
         once_bad = [entity_id(key, _UNREADABLE) for key in sorted(readable) if _UNREADABLE in there.get(key, {})]
         if once_bad:
             self._call(self._client.delete, ids=once_bad)
-        kept = {key for key in fresh if set(there.get(key, {})) - {_UNREADABLE}}
-        return Changes(len(readable & (set(fresh) - kept)), len(readable & set(replaced)), len(other))
+        return Changes(len(readable & set(fresh).difference(partly)), len(readable & set(replaced)), len(other))
 
     def _begin(self, names: Sequence[str]) -> None:
         if not self._client.has_collection(self._name):

@@ -120,9 +120,9 @@ def search(
     pixels = [encoder.prepare(picture) for picture in pictures]
     described = encoder.queries([torch.stack(list(part)) for part in in_batches(pixels)])
     wanted = len(index) if other_cameras else k
-    kind, matched = encoder.unification.kind, encoder.unification.kind == "matched"
+    matched, is_plain = encoder.unification.kind == "matched", encoder.unification.kind == "none"
     ranked = [index.search(described, wanted)]
-    ranked.append(index.search(described, wanted, plain=True) if kind != "none" else ranked[0])
+    ranked.append(ranked[0] if is_plain else index.search(described, wanted, plain=True))
     left_out: list[int | None] = [None] * len(queries)
     if other_cameras:
         others = [[_without_own(query, one) for query, one in zip(queries, lists, strict=True)] for lists in ranked]
@@ -142,7 +142,7 @@ def search(
         results.append(
             SearchResult(
                 query, picture, *judged, searched_as[row], unified, plain,
-                threshold=threshold, left_out=left_out[row], is_plain=kind == "none",
+                threshold=threshold, left_out=left_out[row], is_plain=is_plain,
             )
         )  # fmt: skip
     return results, described

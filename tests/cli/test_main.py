@@ -15,7 +15,7 @@ import torch
 from oamn_plugin.cli import doctor
 from oamn_plugin.cli import main as cli
 from oamn_plugin.cli.completion import SHELLS, command_words, script
-from oamn_plugin.errors import UNFIT, MissingPackageError, need
+from oamn_plugin.errors import MissingPackageError, misfit, need
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -109,8 +109,10 @@ def test_doctor_goes_on_where_something_is_broken(
 ) -> None:
     """As a torch and a torchvision of different builds raise it."""
 
+    error = RuntimeError("operator torchvision::nms does not exist")
+
     def broken() -> None:
-        raise RuntimeError("operator torchvision::nms does not exist")
+        raise error
 
     monkeypatch.setattr(torch.cuda, "device_count", broken)
     assert cli.main(["doctor"]) == 0
@@ -119,7 +121,7 @@ def test_doctor_goes_on_where_something_is_broken(
     assert "data sets\n" in printed
     monkeypatch.setattr(doctor, "main", lambda words: broken())
     assert cli.main(["doctor"]) == 2
-    assert capsys.readouterr().err == f"oamn doctor: {UNFIT}\n"
+    assert capsys.readouterr().err == f"oamn doctor: {misfit(error)}\n"
 
 
 def test_completion_knows_commands_options_configurations_and_suites() -> None:
