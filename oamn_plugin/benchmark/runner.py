@@ -174,9 +174,9 @@ class _Runner:
         return False
 
     def _waits_for_weights(self, job: Job, left: Sequence[tuple[str, Job]]) -> bool:
-        """Whether the training whose weights this run tests is still at it, here or in another process."""
+        """Whether the training whose weights this run needs is still at it, here or in another process."""
         others = [*(run.job for run in self.active), *(other for _, other in left)]
-        return (job.method.weights_of, job.seed) in [(other.method.name, other.seed) for other in others]
+        return (job.method.source, job.seed) in [(other.method.name, other.seed) for other in others]
 
     def _waits_for_others(self, place: str, job: Job) -> bool:
         """Whether another process holds the run's folder; each is told once."""
@@ -237,7 +237,7 @@ class _Runner:
         job.kept.rename(job.folder)
 
     def _lacking_weights(self, job: Job) -> str:
-        if not job.method.weights_of:
+        if not job.method.source:
             return ""
         source = plan_run(self.suite, self.toolboxes, self.suite.source(job.method), job.seed)
         return "" if source.state in TRAINED else f"{source.method.name!r} has no weights of this seed: run it first"

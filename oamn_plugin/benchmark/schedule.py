@@ -53,7 +53,8 @@ class Toolbox(Protocol):
 class RunRecord:
     """What the runner knows of a run folder: whether the run ended well, seconds spent, protocols it was tested on.
 
-    ``weights`` stands for the configuration that trained the weights which a run of ``weights_of`` has tested,
+    ``weights`` stands for the configuration that trained the weights which a run of another method's has tested, or
+    started from,
     ``results`` for the content of ``results.json`` that this test wrote, ``code`` for the states of the package's code
     that worked on it.
     """
@@ -126,22 +127,26 @@ def training_command(suite: Suite, job: Job) -> list[str]:
     Where the weights are another method's, the command that tests them.
     """
     if job.method.weights_of:
-        return _testing(suite, job.method, job.seed, job.folder)
-    resume = ["--resume"] if job.state == "interrupted" else []
-    return [*_start(suite, job.method), *resume, *_options(suite, job.method, job.seed, job.folder, suite.protocols)]
+        return testing_command(suite, job)
+    command = [*_start(suite, job.method), *(["--resume"] if job.state == "interrupted" else [])]
+    command += _options(suite, job.method, job.seed, job.folder, suite.protocols)
+    if job.method.starts_from:
+        command += [HOSTS[job.method.host].init, _trained_weights(suite, suite.source(job.method), job.seed)]
+    return command
 
 
 def testing_command(suite: Suite, job: Job) -> list[str]:
     """The command that tests a trained run on every protocol of the suite."""
-    return _testing(suite, job.method, job.seed, job.folder)
+    method = job.method
+    weights = _trained_weights(suite, suite.source(method) if method.weights_of else method, job.seed)
+    options = _options(suite, method, job.seed, job.folder, suite.protocols)
+    return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, weights]
 
 
-def _testing(suite: Suite, method: Method, seed: int, folder: Path) -> list[str]:
-    trained = suite.run_folder(suite.source(method), seed)
-    best = trained / "model_best.pth"  # a run that validates tests its best weights
-    weights = best if best.is_file() else trained / "model_final.pth"
-    options = _options(suite, method, seed, folder, suite.protocols)
-    return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, str(weights)]
+def _trained_weights(suite: Suite, method: Method, seed: int) -> str:
+    folder = suite.run_folder(method, seed)
+    best = folder / "model_best.pth"  # a run that validates has chosen its best weights
+    return str(best if best.is_file() else folder / "model_final.pth")
 
 
 def check_run(suite: Suite, toolboxes: Mapping[str, Toolbox], job: Job) -> None:
@@ -235,7 +240,7 @@ class _Planner:
         except ExpectedError as error:
             return str(error)
         if record and record.weights not in ("", self._weights(method, seed)):
-            return f"the weights of {method.weights_of} are of another configuration"
+            return f"the weights of {method.source} are of another configuration"
         if not wanted.get(counted := HOSTS[method.host].counted):
             used[counted] = wanted.get(counted)
         told = [f"{key} {used.get(key)} then, {wanted.get(key)} now" for key in sorted({*used, *wanted})
@@ -243,10 +248,11 @@ class _Planner:
         return "; ".join([*told[:3], *([f"and {len(told) - 3} more"] if len(told) > 3 else [])]) or None
 
     def _weights(self, method: Method, seed: int) -> str:
-        if not method.weights_of:
+        if not method.source:
             return ""
-        trained = self._resolved(self.suite.source(method), seed)
-        return _digest(json.dumps(trained, sort_keys=True).encode())
+        source = self.suite.source(method)
+        trained = json.dumps(self._resolved(source, seed), sort_keys=True)
+        return _digest((trained + self._weights(source, seed)).encode())
 
     def _resolved(self, method: Method, seed: int) -> dict[str, Any]:
         """Every key and value that a run of a method has today, those apart that say only where and what to test."""
@@ -259,6 +265,7 @@ class _Planner:
     def _stripped(method: Method, values: Mapping[str, Any]) -> dict[str, Any]:
         host = HOSTS[method.host]
         aside = {host.output, host.tests, *((host.weights, "test.evaluate") if method.weights_of else ())}
+        aside |= {host.init} if method.starts_from else set()
         return {key: value for key, value in values.items() if key not in aside}
 
 

@@ -21,7 +21,7 @@ class Host:
     """How a host's training wants its options.
 
     Attributes:
-        output, seed, tests, weights: its ``KEY VALUE`` options.
+        output, seed, tests, weights, init: its ``KEY VALUE`` options.
         counted: the key that a training sets from its data where it is 0.
     """
 
@@ -29,12 +29,13 @@ class Host:
     seed: str
     tests: str
     weights: str
+    init: str
     counted: str = ""
 
 
 HOSTS = {
-    "fastreid": Host("OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS", "MODEL.HEADS.NUM_CLASSES"),
-    "torchreid": Host("data.save_dir", "train.seed", "data.targets", "model.load_weights"),
+    "fastreid": Host("OUTPUT_DIR", "SEED", "DATASETS.TESTS", "MODEL.WEIGHTS", "MODEL.INIT", "MODEL.HEADS.NUM_CLASSES"),
+    "torchreid": Host("data.save_dir", "train.seed", "data.targets", "model.load_weights", "model.init"),
 }
 
 
@@ -50,6 +51,7 @@ class Method:
         note: a remark for the reader of the YAML.
         weights_of: name of another method: nothing is trained, that one's weights are tested with this configuration.
             For what differs in testing alone.
+        starts_from: name of a method above it, with whose weights of the same seed this one's training begins.
     """
 
     name: str
@@ -58,6 +60,12 @@ class Method:
     host: str = "fastreid"
     note: str = ""
     weights_of: str = ""
+    starts_from: str = ""
+
+    @property
+    def source(self) -> str:
+        """Name of the method whose weights it tests or starts from, empty where it needs none."""
+        return self.weights_of or self.starts_from
 
 
 @dataclass(frozen=True)
@@ -124,8 +132,8 @@ class Suite:
         return Path(self.output) / slug(method.name) / f"seed{seed}"
 
     def source(self, method: Method) -> Method:
-        """The method that trains the weights which this one is tested with: itself unless ``weights_of`` is given."""
-        return next(trained for trained in self.methods if trained.name == (method.weights_of or method.name))
+        """The method whose weights this one tests or starts from: itself without ``weights_of`` and ``starts_from``."""
+        return next(trained for trained in self.methods if trained.name == (method.source or method.name))
 
     def only(self, names: Sequence[str]) -> list[Method]:
         """The methods of these names, all for none.
@@ -209,6 +217,7 @@ def _method(entry: Any, path: Path, place: str) -> Method:
         host=str(entry.get("host", "fastreid")),
         note=str(entry.get("note", "")),
         weights_of=str(entry.get("weights_of", "")),
+        starts_from=str(entry.get("starts_from", "")),
     )
     if method.host not in HOSTS:
         raise SuiteError(f"{place}: unknown host {method.host!r}.{_nearest(method.host, list(HOSTS))}")
@@ -228,6 +237,9 @@ def _check_keys(content: dict[str, Any], kind: type[Suite] | type[Method], place
             raise SuiteError(f"{place}: the key {key!r} is missing")
 
 
+_SOURCES = ("weights_of", "starts_from")
+
+
 def _check_names(suite: Suite, place: str) -> None:
     names = [method.name for method in suite.methods]
     for key, name in [
@@ -235,13 +247,19 @@ def _check_names(suite: Suite, place: str) -> None:
         *([("example", suite.example)] if suite.example else []),
         *(("ablation", name) for group in suite.ablation for name in group),
         *((f"parts, {part}:", name) for part, pairs in suite.parts.items() for pair in pairs for name in pair),
-        *(("weights_of", method.weights_of) for method in suite.methods if method.weights_of),
+        *((key, name) for method in suite.methods for key in _SOURCES if (name := getattr(method, key))),
     ]:
         if name not in names:
             raise SuiteError(f"{place}: {key} {name!r} is not one of the methods.{_nearest(name, names)}")
     for method in suite.methods:
-        if method.weights_of and (suite.source(method).weights_of or suite.source(method).host != method.host):
-            raise SuiteError(f"{place}: weights_of {method.weights_of!r} must be a method of its host that is trained")
+        if method.weights_of and method.starts_from:
+            raise SuiteError(f"{place}: {method.name!r} has weights_of and starts_from; give one of them")
+        source = suite.source(method)
+        if method.source and (source.weights_of or source.host != method.host):
+            key = "weights_of" if method.weights_of else "starts_from"
+            raise SuiteError(f"{place}: {key} {method.source!r} must be a method of its host that is trained")
+        if method.starts_from and names.index(source.name) >= names.index(method.name):  # a circle would wait for ever
+            raise SuiteError(f"{place}: starts_from {source.name!r} must stand above {method.name!r}")
     folders: dict[str, str] = {}
     for name in names:
         if slug(name) in folders:
