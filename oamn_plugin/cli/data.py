@@ -209,13 +209,14 @@ def _occluded_duke(options: argparse.Namespace) -> int:
 
 
 def _occlude(options: argparse.Namespace) -> int:
-    from oamn_plugin.datasets.occlude import load_annotations, occlude_dataset
+    from oamn_plugin.datasets.occlude import occlude_dataset
 
     market = options.market.expanduser().resolve()
     target = options.out or market.with_name(f"{market.name}-occluded")
     bar = partial(_progress, label="occluding", unit="query")
-    occlude_dataset(market, target, options.seed, copy=options.copy, policy=options.bad_images, progress=bar)
-    print(f"{len(load_annotations(target)):,} occluded queries are in {target}, what covers them in annotations.csv")
+    target = occlude_dataset(market, target, options.seed, copy=options.copy, policy=options.bad_images, progress=bar)
+    count = sum(1 for _ in (target / "query").iterdir())
+    print(f"{count:,} occluded queries are in {target}, what covers them in annotations.csv")
     return OK
 
 

@@ -62,7 +62,7 @@ def find_images(source: str) -> list[str]:
     Raises:
         DataSetError: there is no such place, or no image in it.
     """
-    from oamn_plugin.datasets.readers.layout import list_images
+    from oamn_plugin.datasets.readers import list_images
     from oamn_plugin.datasets.records import DataSetError
     from oamn_plugin.search.gallery import no_such_place
 

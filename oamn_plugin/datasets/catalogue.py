@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from oamn_plugin.datasets.readers import market, msmt17, one_shot
-from oamn_plugin.datasets.readers.layout import FolderLayout
-from oamn_plugin.datasets.readers.market import read_market_layout
-from oamn_plugin.datasets.readers.one_shot import read_pairs
+from oamn_plugin.datasets import readers
+from oamn_plugin.datasets.readers import FOLDERS, OCCLUDED, PARTIAL, WHOLE, FolderLayout, plain_name, read_market_layout
 from oamn_plugin.datasets.records import DataSetError, Split, counts
 from oamn_plugin.errors import did_you_mean
 
@@ -71,23 +69,75 @@ class PublishedSet:
         return found
 
 
-_PARTIAL, _OCCLUDED = (
-    partial(read_pairs, query=query, gallery=one_shot.WHOLE) for query in (one_shot.PARTIAL, one_shot.OCCLUDED)
+_MARKET1501 = FolderLayout(
+    "Market-1501",
+    ("Market-1501-v15.09.15", "Market-1501", "market1501", "Market"),
+    FOLDERS,
+    "Market-1501 is handed out by its authors (Zheng et al., ICCV 2015).",
 )
-_PROBES = partial(read_pairs, query="Probe", gallery="Gallery")
+_OCCLUDED_MARKET1501 = FolderLayout(
+    "Market-1501 with occluded queries",
+    ("Market-1501-v15.09.15-occluded", "Market-1501-occluded", "market1501-occluded", "Occluded-Market1501"),
+    FOLDERS,
+    "Make it with `oamn data occlude MARKET_DIR`.",
+)
+_DUKEMTMC = FolderLayout(
+    "DukeMTMC-reID",
+    ("DukeMTMC-reID", "dukemtmc-reid", "DukeMTMC", "duke"),
+    FOLDERS,
+    "DukeMTMC-reID was withdrawn by its authors; the images must come from a copy that you hold.",
+)
+_OCCLUDED_DUKE = FolderLayout(
+    "Occluded-DukeMTMC",
+    ("Occluded_Duke", "Occluded-DukeMTMC-reID", "Occluded-DukeMTMC", "Occluded-Duke"),
+    FOLDERS,
+    "Build it with `oamn data occluded-duke DukeMTMC-reID.zip LISTS_DIR`.",
+)
+_MSMT17 = FolderLayout(
+    "MSMT17",
+    ("MSMT17_V1", "MSMT17", "MSMT17_V2"),
+    readers.LISTS,
+    "MSMT17 is handed out by its authors (Wei et al., CVPR 2018).",
+)
+_OCCLUDED_REID = FolderLayout(
+    "Occluded-REID",
+    ("Occluded_REID", "Occluded-REID", "OccludedREID", "Occluded_REID_Dataset"),
+    (OCCLUDED, WHOLE),
+    "Occluded-REID is handed out by its authors (Zhuo et al., ICME 2018).",
+)
+_PARTIAL_REID = FolderLayout(
+    "Partial-REID",
+    ("Partial-REID_Dataset", "Partial_REID", "Partial-REID", "PartialREID"),
+    (PARTIAL, OCCLUDED, WHOLE),
+    "Partial-REID is handed out by its authors (Zheng et al., ICCV 2015).",
+)
+_PARTIAL_ILIDS = FolderLayout(
+    "Partial-iLIDS",
+    ("Partial_iLIDS", "Partial-iLIDS", "PartialiLIDS", "Partial-iLIDS_Dataset"),
+    ("Probe", "Gallery"),
+    "Partial-iLIDS is handed out by its authors (He et al., CVPR 2018).",
+)
+_P_DUKE = FolderLayout(
+    "P-DukeMTMC-reID",
+    ("P-DukeMTMC-reid", "P-DukeMTMC", "P_Duke", "P-DukeMTMC-reID_Dataset"),
+    tuple(f"{split}/{part}" for split in ("train", "test") for part in (OCCLUDED, WHOLE)),
+    "P-DukeMTMC-reID is handed out by its authors (Zhuo et al., ICME 2018).",
+)
+_PARTIAL, _OCCLUDED = (partial(readers.read_pairs, query=query, gallery=WHOLE) for query in (PARTIAL, OCCLUDED))
+_PROBES = partial(readers.read_pairs, query="Probe", gallery="Gallery")
 _Size = tuple[int, int]
 _TABLE: tuple[tuple[str, FolderLayout, Reader, _Size | None, _Size, _Size], ...] = (
     # name, layout, reader, then identities and images of train, query and gallery
-    ("Market1501", market.MARKET1501, read_market_layout, (751, 12936), (750, 3368), (751, 15913)),
-    ("OccludedMarket1501", market.OCCLUDED_MARKET1501, read_market_layout, (751, 12936), (750, 3368), (751, 15913)),
-    ("OccludedDuke", market.OCCLUDED_DUKE, read_market_layout, (702, 15618), (519, 2210), (1110, 17661)),
-    ("OccludedREID", one_shot.OCCLUDED_REID, _OCCLUDED, None, (200, 1000), (200, 1000)),
-    ("PartialREID", one_shot.PARTIAL_REID, _PARTIAL, None, (60, 300), (60, 300)),
-    ("PartialREIDOccluded", one_shot.PARTIAL_REID, _OCCLUDED, None, (60, 300), (60, 300)),
-    ("PartialiLIDS", one_shot.PARTIAL_ILIDS, _PROBES, None, (119, 119), (119, 119)),
-    ("PDukeMTMC", one_shot.P_DUKE, one_shot.read_p_duke, (665, 12927), (634, 2163), (634, 9053)),
-    ("DukeMTMC", market.DUKEMTMC, read_market_layout, (702, 16522), (702, 2228), (1110, 17661)),
-    ("MSMT17", msmt17.MSMT17, msmt17.read_msmt17, (1041, 30248), (3060, 11659), (3060, 82161)),
+    ("Market1501", _MARKET1501, read_market_layout, (751, 12936), (750, 3368), (751, 15913)),
+    ("OccludedMarket1501", _OCCLUDED_MARKET1501, read_market_layout, (751, 12936), (750, 3368), (751, 15913)),
+    ("OccludedDuke", _OCCLUDED_DUKE, read_market_layout, (702, 15618), (519, 2210), (1110, 17661)),
+    ("OccludedREID", _OCCLUDED_REID, _OCCLUDED, None, (200, 1000), (200, 1000)),
+    ("PartialREID", _PARTIAL_REID, _PARTIAL, None, (60, 300), (60, 300)),
+    ("PartialREIDOccluded", _PARTIAL_REID, _OCCLUDED, None, (60, 300), (60, 300)),
+    ("PartialiLIDS", _PARTIAL_ILIDS, _PROBES, None, (119, 119), (119, 119)),
+    ("PDukeMTMC", _P_DUKE, readers.read_p_duke, (665, 12927), (634, 2163), (634, 9053)),
+    ("DukeMTMC", _DUKEMTMC, read_market_layout, (702, 16522), (702, 2228), (1110, 17661)),
+    ("MSMT17", _MSMT17, readers.read_msmt17, (1041, 30248), (3060, 11659), (3060, 82161)),
 )
 CATALOGUE: dict[str, PublishedSet] = {
     name: PublishedSet(
@@ -108,9 +158,11 @@ def find_entry(name: str) -> PublishedSet:
     'PartialiLIDS'
     """
     owners = {
-        _plain(key): entry.name for entry in reversed(CATALOGUE.values()) for key in (*entry.layout.folders, entry.name)
+        plain_name(key): entry.name
+        for entry in reversed(CATALOGUE.values())
+        for key in (*entry.layout.folders, entry.name)
     }
-    key = _plain(name)
+    key = plain_name(name)
     if key in owners:
         return CATALOGUE[owners[key]]
     hint = did_you_mean(name, owners.values())
@@ -143,7 +195,3 @@ def load_to_train(name: str, root: str) -> Split:
         return split._replace(train=load(find_entry(name).trains_on, root).train)
     except DataSetError:  # to test all the same
         return split
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())

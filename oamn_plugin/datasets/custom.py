@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN, compile_pattern, labels_of, number_labels, plain_label
-from oamn_plugin.datasets.readers.layout import list_images, report_strange
+from oamn_plugin.datasets.readers import read_names
 from oamn_plugin.datasets.records import DataSetError, Record, Split
 from oamn_plugin.datasets.tables import read_table
 
 SPLITS = ("train", "query", "gallery")
-_DEFAULT_CAMERA = {
-    "train": "0",
-    "query": "0",
-    "gallery": "1",
-}  # without cameras nothing must drop out of the rank lists
+_DEFAULT_CAMERA = {"train": "0", "query": "0", "gallery": "1"}  # none given: nothing may drop out of the rank lists
 _NUM_NAMED = 3
 
 
@@ -70,26 +66,19 @@ def _read_folders(root: Path, folders: Iterable[str], pattern: str) -> list[_Row
     expression = compile_pattern(pattern)
     rows: list[_Row] = []
     for split, name in zip(SPLITS, folders, strict=True):
-        if not name:
-            if split != "train":
-                raise DataSetError(f"a custom data set needs a {split} folder: name it relative to {root}")
-            continue
-        rows += _read_folder(root / name, split, expression)
+        if name:
+            rows += _read_folder(root / name, split, expression)
+        elif split != "train":
+            raise DataSetError(f"a custom data set needs a {split} folder: name it relative to {root}")
     return rows
 
 
 def _read_folder(folder: Path, split: str, expression: re.Pattern[str]) -> list[_Row]:
     if not folder.is_dir():
         raise DataSetError(f"the {split} folder of the custom data set is not there: {folder}")
-    rows, strange = [], []
-    for path in list_images(folder, recursive=True):
-        labels = labels_of(path, folder, expression)
-        if labels is None:
-            strange.append(path)
-            continue
-        rows.append(_Row(path, labels.pid, labels.camid or _DEFAULT_CAMERA[split], split))
-    report_strange(folder, strange, len(rows), f"the regular expression {expression.pattern!r}")
-    return rows
+    named = f"the regular expression {expression.pattern!r}"
+    found = read_names(folder, lambda path: labels_of(path, folder, expression), named, recursive=True)
+    return [_Row(path, labels.pid, labels.camid or _DEFAULT_CAMERA[split], split) for path, labels in found]
 
 
 def _read_csv(root: Path, csv_file: str) -> list[_Row]:

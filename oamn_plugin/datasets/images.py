@@ -64,7 +64,7 @@ def check_policy(policy: str) -> ImagePolicy:
     return policy  # type: ignore[return-value]
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
     """Reads an image file as 8-bit RGB, upright.
 
     Palette, grey, CMYK, 16-bit and transparent images are converted (transparent pixels become black, the colour that
@@ -72,13 +72,12 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     Args:
         path: the file; its ending does not matter.
-        max_pixels: larger images are refused before decoding.
 
     Returns:
         a decoded PIL image, mode RGB, without the file's metadata.
 
     Raises:
-        BadImageError: missing, empty, truncated, too large, not an image, of a format outside :data:`FORMATS`, or a
+        BadImageError: missing, empty, truncated, of more than :data:`MAX_PIXELS`, not an image, of a format outside :data:`FORMATS`, or a
             JPEG of more than :data:`MAX_SCANS` scans.
     """
     try:
@@ -88,7 +87,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         if status.st_size == 0:
             raise BadImageError(path, "the file is empty")
         with open(path, "rb") as file:
-            return _decode(file, path, max_pixels)
+            return _decode(file, path)
     except FileNotFoundError:
         raise BadImageError(path, "no such file") from None
     except PermissionError:
@@ -110,11 +109,11 @@ def find_bad_images(paths: Iterable[str]) -> Iterator[BadImageError | None]:
             yield None
 
 
-def _decode(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> Image.Image:
+def _decode(file: IO[bytes], name: str | os.PathLike[str]) -> Image.Image:
     try:
         with _no_truncation():
             image = Image.open(file, formats=FORMATS)
-            _check_size(image, name, max_pixels)
+            _check_size(image, name)
             _check_scans(file, name)
             image.load()
         pixels = _to_rgb(_upright(image))
@@ -125,15 +124,15 @@ def _decode(file: IO[bytes], name: str | os.PathLike[str], max_pixels: int) -> I
     except UnidentifiedImageError:
         raise BadImageError(name, f"not an image of a known format ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImageError(name, f"more than {max_pixels:,} pixels") from None
+        raise BadImageError(name, f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # damaged files raise whatever a decoder trips over
         raise BadImageError(name, str(error) or type(error).__name__) from error
 
 
-def _check_size(image: Image.Image, name: str | os.PathLike[str], max_pixels: int) -> None:
+def _check_size(image: Image.Image, name: str | os.PathLike[str]) -> None:
     width, height = image.size
-    if width * height > max_pixels:
-        raise BadImageError(name, f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+    if width * height > MAX_PIXELS:
+        raise BadImageError(name, f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}")
 
 
 def _check_scans(file: IO[bytes], name: str | os.PathLike[str]) -> None:

@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +19,7 @@ from oamn_plugin.datasets.embedded.occluders import KINDS, Occluder, paste, rand
 from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, COLUMNS, side_shares
 from oamn_plugin.datasets.folders import new_folder, only_maker
 from oamn_plugin.datasets.images import BadImageError, check_policy, read_image
-from oamn_plugin.datasets.readers.market import FOLDERS, read_market_folder
+from oamn_plugin.datasets.readers import FOLDERS, read_market_folder
 from oamn_plugin.datasets.records import DataSetError, Record
 from oamn_plugin.datasets.validation import Occluded
 from oamn_plugin.occlusion import SIDES
@@ -29,15 +28,6 @@ HOLISTIC = "query_holistic"
 """Folder of the queries as they were, beside the occluded ones."""
 _LARGEST_LAYER = 256  # pixels; occluders for larger images are drawn at this size and enlarged
 _Progress = Callable[[Iterable[Record]], Iterable[Record]]
-
-
-class Annotation(NamedTuple):
-    """The occlusion of one image: kind, side, share of the image, nearest of the nine types."""
-
-    occluder: str
-    side: str
-    area: float
-    type_name: str
 
 
 def occlude_dataset(
@@ -94,23 +84,6 @@ def occlude_dataset(
         for name, original in ((FOLDERS[0], FOLDERS[0]), (FOLDERS[2], FOLDERS[2]), (HOLISTIC, "query")):
             _bring(source / original, unfinished / name, copy)
     return target
-
-
-def load_annotations(folder: str | os.PathLike[str]) -> dict[str, Annotation]:
-    """File name to its occlusion, from the ``annotations.csv`` of an occluded-query or a generated set.
-
-    Raises:
-        DataSetError: the file is missing or damaged.
-    """
-    path = Path(folder) / ANNOTATIONS
-    try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return {
-                row["file"]: Annotation(row["occluder"], row["side"], float(row["area_fraction"]), row["type"])
-                for row in csv.DictReader(file)
-            }
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise DataSetError(f"cannot read {path}: {error}") from None
 
 
 class ObjectOccluder:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from oamn_plugin.datasets.folders import new_folder, only_maker
-from oamn_plugin.datasets.readers.market import FOLDERS
+from oamn_plugin.datasets.readers import FOLDERS
 from oamn_plugin.datasets.records import DataSetError
 
 LISTS = {"bounding_box_train": "train.list", "query": "query.list", "bounding_box_test": "gallery.list"}

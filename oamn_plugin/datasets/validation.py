@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oamn_plugin.datasets.images import read_image
-from oamn_plugin.datasets.records import Record
+from oamn_plugin.datasets.records import Record, Split
 from oamn_plugin.occlusion import OCCLUSION_TYPES, OPPOSITE, SIDES, along_side, split_type, strip
 
 COVERED_SHARES = (0.2, 0.6)
@@ -28,14 +28,6 @@ COVERED_SHARES = (0.2, 0.6)
 _SPAN_RANGE = (0.7, 1.0)  # share of its side that the occluder spans
 _CROP_RANGE = (0.4, 1.0)  # extent of the crop, against the largest of its shape that fits the source
 _CUT_RANGE = (0.25, 0.6)  # share of the image that a cut takes
-
-
-class HeldOut(NamedTuple):
-    """Training records without the held-out identities, and the query and gallery records of those."""
-
-    train: list[Record]
-    query: list[Record]
-    gallery: list[Record]
 
 
 class Occluded(NamedTuple):
@@ -48,8 +40,8 @@ class Occluded(NamedTuple):
     """(H, W), the pixels that the occluder hides; None where the image was cut instead."""
 
 
-def split_identities(train: Sequence[Record], num_ids: int, seed: int = 0) -> HeldOut:
-    """Holds out whole identities of a training split.
+def split_identities(train: Sequence[Record], num_ids: int, seed: int = 0) -> Split:
+    """Holds out whole identities of a training split: what is left to train on, and their queries and gallery.
 
     Identities seen by several cameras are taken first. Each gives one query per camera (where that camera has another
     image), the rest is gallery. Identities of a single camera give one query; the rest of their images are gallery
@@ -82,7 +74,7 @@ def split_identities(train: Sequence[Record], num_ids: int, seed: int = 0) -> He
         queries, rest = _split_one(by_pid[pid], seed, spare_camera)
         query += queries
         gallery += rest
-    return HeldOut([record for record in train if record.pid not in chosen], sorted(query), sorted(gallery))
+    return Split([record for record in train if record.pid not in chosen], sorted(query), sorted(gallery))
 
 
 def _split_one(records: list[Record], seed: int, spare_camera: int) -> tuple[list[Record], list[Record]]:

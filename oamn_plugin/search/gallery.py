@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oamn_plugin.datasets.labels import JUNK, MARKET_PATTERN, compile_pattern, labels_of, plain_label
-from oamn_plugin.datasets.readers.layout import list_images
+from oamn_plugin.datasets.readers import list_images
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.datasets.tables import read_table
 from oamn_plugin.errors import did_you_mean, printable

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from oamn_plugin.datasets import images
 from oamn_plugin.datasets.images import BadImageError, check_policy, find_bad_images, read_image
 
 WIDTH, HEIGHT = 20, 40
@@ -166,11 +167,13 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int, recwa
         read_image(path)
 
 
-def test_the_pixel_limit_is_a_parameter(tmp_path: Path) -> None:
+def test_the_pixel_limit_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.png", encoded(picture(), "PNG"))
+    monkeypatch.setattr(images, "MAX_PIXELS", 800)
+    read_image(path)
+    monkeypatch.setattr(images, "MAX_PIXELS", 799)
     with pytest.raises(BadImageError, match=r"20 x 40 pixels, more than the limit of 799"):
-        read_image(path, max_pixels=799)
-    read_image(path, max_pixels=800)
+        read_image(path)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP"])
@@ -227,7 +230,8 @@ def test_permission(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_random_damage_never_gives_another_error(tmp_path: Path) -> None:
+def test_random_damage_never_gives_another_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 10**6)
     rng = np.random.default_rng(0)
     for kind in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP"):
         data = np.frombuffer(encoded(picture(), kind), dtype=np.uint8)
@@ -236,7 +240,7 @@ def test_random_damage_never_gives_another_error(tmp_path: Path) -> None:
             damaged[rng.integers(0, len(data), 5)] = rng.integers(0, 256, 5)
             path = save(tmp_path / "damaged", damaged.tobytes())
             with contextlib.suppress(BadImageError):
-                assert read_image(path, max_pixels=10**6).mode == "RGB"
+                assert read_image(path).mode == "RGB"
 
 
 def progressive(scans: int, preview: bytes = b"") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from PIL import Image
 
 from oamn_plugin.datasets.images import BadImageError
-from oamn_plugin.datasets.occlude import ObjectOccluder, load_annotations, occlude_dataset, occlude_pixels
-from oamn_plugin.datasets.readers.market import read_market_folder, read_market_layout
+from oamn_plugin.datasets.occlude import ObjectOccluder, occlude_dataset, occlude_pixels
+from oamn_plugin.datasets.readers import read_market_folder, read_market_layout
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.occlusion import OCCLUSION_TYPES, SIDES
 
@@ -25,6 +26,11 @@ def market(tmp_path: Path) -> Path:
         for name in QUERIES:
             Image.new("RGB", (32, 64), (90, 120, 150)).save(folder / part / name)
     return folder
+
+
+def load_annotations(folder: Path) -> dict[str, dict[str, str]]:
+    with open(folder / "annotations.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -50,11 +56,11 @@ def test_annotations_say_what_was_pasted(market: Path, tmp_path: Path) -> None:
     annotations = load_annotations(target)
     assert tuple(annotations) == QUERIES
     for annotation in annotations.values():
-        assert annotation.side in SIDES
-        assert annotation.type_name in OCCLUSION_TYPES[1:]
-        assert 0.2 <= annotation.area <= 0.65
+        assert annotation["side"] in SIDES
+        assert annotation["type"] in OCCLUSION_TYPES[1:]
+        assert 0.2 <= float(annotation["area_fraction"]) <= 0.65
     changed = np.any(np.asarray(Image.open(target / "query" / QUERIES[2])) != (90, 120, 150), axis=2)
-    assert changed.mean() == pytest.approx(annotations[QUERIES[2]].area, abs=0.1)  # soft edges
+    assert changed.mean() == pytest.approx(float(annotations[QUERIES[2]]["area_fraction"]), abs=0.1)  # soft edges
 
 
 def test_the_same_seed_gives_the_same_bytes(market: Path, tmp_path: Path) -> None:
@@ -103,8 +109,6 @@ def test_bad_input(market: Path, tmp_path: Path) -> None:
         occlude_dataset(market, market)
     with pytest.raises(ValueError, match="fail, skip"):
         occlude_dataset(market, tmp_path / "out", policy="maybe")
-    with pytest.raises(DataSetError, match=r"annotations\.csv"):
-        load_annotations(market)
 
 
 def test_held_out_queries_get_an_object_each_always_the_same() -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from oamn_plugin.datasets.catalogue import load
 from oamn_plugin.datasets.images import BadImageError, read_image
-from oamn_plugin.datasets.readers.layout import list_images
-from oamn_plugin.datasets.readers.market import read_market_folder, read_market_layout
+from oamn_plugin.datasets.readers import list_images, read_market_folder, read_market_layout
 from oamn_plugin.datasets.records import DataSetError, Record, counts
 
 

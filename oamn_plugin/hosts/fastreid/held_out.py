@@ -16,7 +16,8 @@ from oamn_plugin.datasets.embedded.occluders import KINDS
 from oamn_plugin.datasets.embedded.truth import nearest_type
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.occlude import ObjectOccluder
-from oamn_plugin.datasets.validation import HeldOut, QueryCutter, QueryOccluder, StripOccluder
+from oamn_plugin.datasets.records import Split
+from oamn_plugin.datasets.validation import QueryCutter, QueryOccluder, StripOccluder
 from oamn_plugin.hosts.fastreid.config import altered, load_config, unification
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.inference import without_training
@@ -49,7 +50,7 @@ class _Run(NamedTuple):
     cfg: CfgNode
     model: nn.Module
     weights: Path
-    people: HeldOut
+    people: Split
     occluders: Mapping[str, OccludeQuery | None]
 
 

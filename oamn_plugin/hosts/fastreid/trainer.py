@@ -19,7 +19,8 @@ from fastreid.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from oamn_plugin.datasets.validation import HeldOut, QueryOccluder, split_identities
+from oamn_plugin.datasets.records import Split
+from oamn_plugin.datasets.validation import QueryOccluder, split_identities
 from oamn_plugin.hosts.fastreid import data, solver
 from oamn_plugin.hosts.fastreid.config import altered
 from oamn_plugin.hosts.fastreid.cost import write_cost
@@ -88,11 +89,11 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     @staticmethod
-    def build_held_out(cfg: CfgNode) -> HeldOut:
+    def build_held_out(cfg: CfgNode) -> Split:
         """Training records, and the query and gallery records of the identities held out for validation."""
         records = data.training_records(cfg)
         count = cfg.DATASETS.VALIDATION.NUM_IDS
-        return split_identities(records, count, cfg.DATASETS.VALIDATION.SEED) if count else HeldOut(records, [], [])
+        return split_identities(records, count, cfg.DATASETS.VALIDATION.SEED) if count else Split(records, [], [])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
