@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # runs from a clone without installation
 
-from oamn_plugin.reporting.themes import LIGHT  # noqa: E402
+from oamn_plugin.reporting.plots import LIGHT  # noqa: E402
 from oamn_plugin.retrieval.significance import paired_test  # noqa: E402
 
 README, PAGE, PICTURE = DOCS.parent / "README.md", DOCS / "results.md", DOCS / "images" / "results.png"

@@ -15,14 +15,14 @@ STOPS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGBREAK] if hasattr(signal, "
 
 
 @contextlib.contextmanager
-def answering(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Inside, ``handler(number, frame)`` answers :data:`STOPS`; whatever answered them before does so afterwards.
+def answering(handler: Callable[[int, FrameType | None], object], *also: signal.Signals) -> Iterator[None]:
+    """Inside, ``handler(number, frame)`` answers :data:`STOPS` and ``also``; afterwards whatever answered them before.
 
     Signals that are ignored stay so; outside the main thread, where Python takes no handlers, nothing changes.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
-        before = {one: old for one in STOPS if (old := signal.getsignal(one)) != signal.SIG_IGN}
+        before = {one: old for one in (*STOPS, *also) if (old := signal.getsignal(one)) != signal.SIG_IGN}
     for one in before:
         signal.signal(one, handler)
     try:

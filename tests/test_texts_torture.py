@@ -151,7 +151,7 @@ def test_csv(name: str, tried: Tried, tmp_path: Path) -> None:
     for file in ("images.csv", "annotations.csv"):
         (tmp_path / file).write_bytes(CSV[name].encode("utf-8", "surrogatepass"))
     tried(lambda: read_custom(str(tmp_path), csv_file=str(tmp_path / "images.csv")))
-    truth = "file,side,area\n" + CSV[name].split("\n", 1)[-1]
+    truth = "file,side,area_fraction\n" + CSV[name].split("\n", 1)[-1]
     (tmp_path / "annotations.csv").write_bytes(truth.encode("utf-8", "surrogatepass"))
     tried(lambda: read_occlusions([str(tmp_path / "a.jpg")]))
 

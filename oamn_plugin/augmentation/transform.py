@@ -7,27 +7,13 @@ number of workers changes nothing and a GPU does the pixel work.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from oamn_plugin.augmentation.geometry import Geometry, erase
 from oamn_plugin.augmentation.occlusion import OcclusionAugmentation, Views
-
-
-@contextlib.contextmanager
-def _one_thread(images: Tensor) -> Iterator[None]:
-    """On a CPU these many small operations take no less time with two threads, and twice the processors' time."""
-    threads = torch.get_num_threads()
-    if images.is_cuda or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+from oamn_plugin.environment import one_thread
 
 
 class TrainingTransform:
@@ -74,7 +60,8 @@ class TrainingTransform:
             Views: images (B, V, 3, H, W) in 0..255 and their (B, V) types. Several aligned views keep the dtype of
             ``images``: uint8 stays a byte a pixel up to the network's normalisation. All others are float.
         """
-        with _one_thread(images):
+        # on a CPU these many small operations take no less time with two threads, and twice the processors' time
+        with contextlib.nullcontext() if images.is_cuda else one_thread():
             views = self._views(images, generator)
             if self.num_views > 1:
                 return views

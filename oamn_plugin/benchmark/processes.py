@@ -13,21 +13,21 @@ from pathlib import Path
 from types import FrameType
 
 from oamn_plugin.environment import processors
+from oamn_plugin.signals import answering
 
 GRACE_S = 20.0
 """Seconds that trainings get to end by themselves once asked to."""
 _POLL_S = 0.05
 
 
-def child_environment(jobs: int, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+def child_environment(jobs: int) -> dict[str, str]:
     """The environment of a training when ``jobs`` of them share the machine; what the user has set stays.
 
     Args:
         jobs: trainings at a time. Several get an equal share of the cores as threads each: one thread too many a core
             and all wait for each other. One is left to torch, which knows which cores are real.
-        environment: what it is based on, this process's by default.
     """
-    found = dict(os.environ if environment is None else environment)
+    found = dict(os.environ)
     # the trainings import the package that runs this, installed or not
     paths = [str(Path(__file__).parents[2]), *filter(None, [found.get("PYTHONPATH")])]
     found["PYTHONPATH"] = os.pathsep.join(paths)
@@ -87,16 +87,8 @@ class Stop:
 def stopping_on_signals() -> Iterator[Stop]:
     """Inside, Ctrl-C, SIGTERM and a closed terminal are counted instead of raised; what was ignored stays ignored."""
     stop = Stop()
-    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.getsignal(number) for number in numbers}
-    heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-    for number in heard:
-        signal.signal(number, stop.request)
-    try:
+    with answering(stop.request, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         yield stop
-    finally:
-        for number, handler in heard.items():
-            signal.signal(number, handler)
 
 
 def wait_for_any(children: Sequence[Child], stop: Stop) -> Child | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from oamn_plugin.benchmark.estimates import duration, estimate, makespan
 from oamn_plugin.benchmark.processes import Child, Stop, child_environment, end_all, stopping_on_signals, wait_for_any
@@ -82,9 +81,7 @@ class _Active:
         write_record(self.job.folder, self.record)
 
 
-def run_suite(
-    suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] = (), stream: TextIO | None = None
-) -> Outcome:
+def run_suite(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] = ()) -> Outcome:
     """Trains and tests what is not finished yet, ``suite.jobs`` runs at a time.
 
     A run whose folder another process holds, a training or another suite, is waited for while the others go on.
@@ -93,20 +90,19 @@ def run_suite(
         suite: the suite.
         toolboxes: the hosts' by name.
         only: names of methods; empty for all.
-        stream: where progress is printed, standard output by default.
 
     Returns:
         What was finished and what failed. A failed run does not stop the rest; an interrupt does, and the next call
         goes on where this one stopped.
     """
-    return _Runner(suite, toolboxes, only, stream or sys.stdout).run()
+    return _Runner(suite, toolboxes, only).run()
 
 
 class _Runner:
     """One call of :func:`run_suite`."""
 
-    def __init__(self, suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str], out: TextIO) -> None:
-        self.suite, self.toolboxes, self.only, self.out = suite, toolboxes, only, out
+    def __init__(self, suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str]) -> None:
+        self.suite, self.toolboxes, self.only = suite, toolboxes, only
         self.outcome = Outcome()
         self.active: list[_Active] = []
         self.held: dict[str, tuple[float, str]] = {}  # when the folders of others were looked at last, and whose
@@ -127,12 +123,9 @@ class _Runner:
                             self._book(run)
             self.outcome.stopped = bool(stop)
         if self.outcome.stopped:
-            self._tell("\nstopped; the same command goes on from here")
+            _tell("\nstopped; the same command goes on from here")
         self._tell_failures()
         return self.outcome
-
-    def _tell(self, text: str) -> None:
-        print(text, file=self.out, flush=True)
 
     def _to_do(self) -> list[tuple[str, Job]]:
         """The runs that are not finished, each with its place in the list; mistakes are told before any training."""
@@ -148,7 +141,7 @@ class _Runner:
     def _settle(self, place: str, job: Job) -> None:
         """Notes a run that needs no start: finished, or with a mistake in its configuration."""
         if job.state == "finished":
-            self._tell(f"{place}: finished before")
+            _tell(f"{place}: finished before")
             self.outcome.finished.append(job.label)
         else:
             self._fail(place, job, job.reason)
@@ -156,7 +149,7 @@ class _Runner:
     def _fail(self, place: str, job: Job, reason: str) -> None:
         self.outcome.failed[job.label] = reason
         first = reason.partition("\n")[0]
-        self._tell(f"{place}: failed: {first}")
+        _tell(f"{place}: failed: {first}")
 
     def _start_one(self, left: list[tuple[str, Job]]) -> bool:
         """Starts or settles the first run that can be; False where all have to wait."""
@@ -185,7 +178,7 @@ class _Runner:
             return True
         owner = holder(job.folder / LOCK) or holder(_lock_of(job.folder))
         if owner and owner != told:
-            self._tell(f"{place}: waits for {owner}, which is at work in {job.folder}")
+            _tell(f"{place}: waits for {owner}, which is at work in {job.folder}")
         if owner:
             self.held[place] = time.monotonic(), owner
         return bool(owner)
@@ -216,22 +209,20 @@ class _Runner:
                 self._fail(place, job, str(error))
                 return
             words = _WORDS[job.state].format(reason=job.reason)
-            self._tell(f"{place}: {words}{self._hint(job)}; log in {job.folder / CONSOLE}")
+            _tell(f"{place}: {words}{self._hint(job)}; log in {job.folder / CONSOLE}")
             if job.state == "changed":
                 _set_aside(job.folder)
             if (state := code_state()) not in job.record.code:
                 job.record.code.append(state)
             write_record(job.folder, job.record)
-            child = Child(self._command(job), job.folder / CONSOLE, child_environment(self.suite.jobs), lock)
+            command = (testing_command if job.state in UNTESTED else training_command)(self.suite, job)
+            child = Child(command, job.folder / CONSOLE, child_environment(self.suite.jobs), lock)
             self.active.append(_Active(place, job, job.record, child, job.record.seconds, stack.pop_all()))
-
-    def _command(self, job: Job) -> list[str]:
-        return testing_command(self.suite, job) if job.state in UNTESTED else training_command(self.suite, job)
 
     def _take_back(self, place: str, job: Job) -> None:
         """Puts a finished run that was set aside into its place again, in exchange for what is there."""
         assert job.kept
-        self._tell(f"{place}: {job.kept.name} is this very run: taken back")
+        _tell(f"{place}: {job.kept.name} is this very run: taken back")
         if job.folder.exists():
             _set_aside(job.folder)
         job.kept.rename(job.folder)
@@ -260,13 +251,13 @@ class _Runner:
         if code or not (job.folder / "results.json").is_file():
             reason = f"ended with exit code {code}" if code else "ended without results.json"
             self.outcome.failed[job.label] = f"{reason}\n{_last_lines(job.folder / CONSOLE)}"
-            self._tell(f"{run.place}: failed: {reason}")
+            _tell(f"{run.place}: failed: {reason}")
             return
         run.record.finished, run.record.tested = True, sorted(self.suite.protocols)
         run.record.results = results_digest(job.folder)
         write_record(job.folder, run.record)
         self.outcome.finished.append(job.label)
-        self._tell(f"{run.place}: finished in {duration(run.child.seconds)}")
+        _tell(f"{run.place}: finished in {duration(run.child.seconds)}")
 
     def _hint(self, job: Job) -> str:
         costs = estimate(self.suite, plan_runs(self.suite, self.toolboxes, self.only))
@@ -280,9 +271,13 @@ class _Runner:
     def _tell_failures(self) -> None:
         if not self.outcome.failed:
             return
-        self._tell(f"\n{len(self.outcome.failed)} of the runs failed:")
+        _tell(f"\n{len(self.outcome.failed)} of the runs failed:")
         for line in told_once(self.outcome.failed):
-            self._tell(f"\n{line}")
+            _tell(f"\n{line}")
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
 
 
 def told_once(reasons: Mapping[str, str]) -> list[str]:
@@ -342,7 +337,6 @@ def report_suite(
     toolboxes: Mapping[str, Toolbox],
     failed: Sequence[str] = (),
     pictures: Sequence[Picture] = (),
-    stream: TextIO | None = None,
 ) -> dict[str, Path]:
     """Writes the report of whatever is finished.
 
@@ -351,7 +345,6 @@ def report_suite(
         toolboxes: the hosts' by name.
         failed: labels of the runs that failed, named in the report.
         pictures: what the report opens with.
-        stream: where the tables are printed.
 
     Raises:
         ComparisonError: nothing is finished yet.
@@ -369,7 +362,6 @@ def report_suite(
         ablation=suite.ablation,
         settings={method.name: command_text(suite, method) for method in suite.methods},
         notes=notes,
-        stream=stream,
     )
 
 

@@ -54,9 +54,8 @@ class RunRecord:
     """What the runner knows of a run folder: whether the run ended well, seconds spent, protocols it was tested on.
 
     ``weights`` stands for the configuration that trained the weights which a run of another method's has tested, or
-    started from,
-    ``results`` for the content of ``results.json`` that this test wrote, ``code`` for the states of the package's code
-    that worked on it.
+    started from, ``results`` for the content of ``results.json`` that this test wrote, ``code`` for the states of the
+    package's code that worked on it.
     """
 
     finished: bool = False
@@ -129,7 +128,7 @@ def training_command(suite: Suite, job: Job) -> list[str]:
     if job.method.weights_of:
         return testing_command(suite, job)
     command = [*_start(suite, job.method), *(["--resume"] if job.state == "interrupted" else [])]
-    command += _options(suite, job.method, job.seed, job.folder, suite.protocols)
+    command += _options(suite, job)
     if job.method.starts_from:
         command += [HOSTS[job.method.host].init, _trained_weights(suite, suite.source(job.method), job.seed)]
     return command
@@ -139,8 +138,7 @@ def testing_command(suite: Suite, job: Job) -> list[str]:
     """The command that tests a trained run on every protocol of the suite."""
     method = job.method
     weights = _trained_weights(suite, suite.source(method) if method.weights_of else method, job.seed)
-    options = _options(suite, method, job.seed, job.folder, suite.protocols)
-    return [*_start(suite, method), "--eval-only", *options, HOSTS[method.host].weights, weights]
+    return [*_start(suite, method), "--eval-only", *_options(suite, job), HOSTS[method.host].weights, weights]
 
 
 def _trained_weights(suite: Suite, method: Method, seed: int) -> str:
@@ -155,8 +153,7 @@ def check_run(suite: Suite, toolboxes: Mapping[str, Toolbox], job: Job) -> None:
     Raises:
         ExpectedError: every finding in one message.
     """
-    options = _options(suite, job.method, job.seed, job.folder, suite.protocols)
-    toolboxes[job.method.host].check(job.method.config, options, train=not job.method.weights_of)
+    toolboxes[job.method.host].check(job.method.config, _options(suite, job), train=not job.method.weights_of)
 
 
 def command_text(suite: Suite, method: Method) -> str:
@@ -283,7 +280,7 @@ def _start(suite: Suite, method: Method) -> list[str]:
     return [sys.executable if command[0] == "python" else command[0], *command[1:], "--config-file", method.config]
 
 
-def _options(suite: Suite, method: Method, seed: int, folder: Path, protocols: Sequence[str]) -> list[str]:
-    host = HOSTS[method.host]
-    tests = [host.tests, json.dumps(list(protocols))]
-    return [host.output, str(folder), host.seed, str(seed), *suite.options(method), *(tests if protocols else [])]
+def _options(suite: Suite, job: Job) -> list[str]:
+    host = HOSTS[job.method.host]
+    tests = [host.tests, json.dumps(suite.protocols)] if suite.protocols else []
+    return [host.output, str(job.folder), host.seed, str(job.seed), *suite.options(job.method), *tests]

@@ -77,8 +77,8 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         a decoded PIL image, mode RGB, without the file's metadata.
 
     Raises:
-        BadImageError: missing, empty, truncated, of more than :data:`MAX_PIXELS`, not an image, of a format outside :data:`FORMATS`, or a
-            JPEG of more than :data:`MAX_SCANS` scans.
+        BadImageError: missing, empty, truncated, not an image, of a format outside :data:`FORMATS`, of more than
+            :data:`MAX_PIXELS`, or a JPEG of more than :data:`MAX_SCANS` scans.
     """
     try:
         status = os.stat(path)

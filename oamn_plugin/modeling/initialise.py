@@ -214,7 +214,23 @@ def _match_backbone(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], sou
         return {to: of for to, of in pairs.items() if of}
     if (ordered := match_in_order(own, theirs)) is not None:
         return ordered
-    raise InitialiseError(_misfit(own, theirs, wanted, offered, pairs, missing, wrong, source))
+    if not any(pairs.values()) and _layout(offered.values()) is None:
+        raise InitialiseError(
+            f"{source} holds no weights that a model could start from: none of its entries is known "
+            f"({_few(list(theirs)) or 'it has no tensor'}), wanted are such as {_few(list(wanted))}"
+        )
+    kinds = [getattr(_layout(names.values()), "name", "another network") for names in (offered, wanted)]
+    words = []
+    if wrong:
+        first = wrong[0]
+        shapes = f"{tuple(theirs[pairs[first]].shape)} in the file, {tuple(own[first].shape)} in the model"
+        words.append(f"{len(wrong)} backbone tensors are of another shape, such as {first}: {shapes}")
+    if missing:
+        words.append(f"{len(missing)} backbone tensors are missing, such as {missing[0]}")
+    told = f" (file: {kinds[0]}, model: {kinds[1]})" if kinds[0] != kinds[1] else ""
+    raise InitialiseError(
+        f"{source} is of another architecture than this model{told}: {'; '.join(words)}. Nothing was loaded"
+    )
 
 
 def match_in_order(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, str] | None:
@@ -236,33 +252,6 @@ def match_in_order(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> d
 
     wanted, offered = ([name for name in backbone_names(one) if not name.endswith(COUNTER)] for one in (own, theirs))
     return dict(zip(wanted, offered, strict=True)) if kinds(wanted, own) == kinds(offered, theirs) else None
-
-
-def _misfit(
-    own: Mapping[str, Tensor],
-    theirs: Mapping[str, Tensor],
-    wanted: Mapping[str, str],
-    offered: Mapping[str, str],
-    pairs: Mapping[str, str],
-    missing: list[str],
-    wrong: list[str],
-    source: str,
-) -> str:
-    if not any(pairs.values()) and _layout(offered.values()) is None:
-        return (
-            f"{source} holds no weights that a model could start from: none of its entries is known "
-            f"({_few(list(theirs)) or 'it has no tensor'}), wanted are such as {_few(list(wanted))}"
-        )
-    kinds = [getattr(_layout(names.values()), "name", "another network") for names in (offered, wanted)]
-    words = []
-    if wrong:
-        first = wrong[0]
-        shapes = f"{tuple(theirs[pairs[first]].shape)} in the file, {tuple(own[first].shape)} in the model"
-        words.append(f"{len(wrong)} backbone tensors are of another shape, such as {first}: {shapes}")
-    if missing:
-        words.append(f"{len(missing)} backbone tensors are missing, such as {missing[0]}")
-    told = f" (file: {kinds[0]}, model: {kinds[1]})" if kinds[0] != kinds[1] else ""
-    return f"{source} is of another architecture than this model{told}: {'; '.join(words)}. Nothing was loaded"
 
 
 def _match_heads(

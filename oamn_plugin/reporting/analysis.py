@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oamn_plugin.errors import ExpectedError, did_you_mean
+from oamn_plugin.retrieval.metrics import cmc
 from oamn_plugin.retrieval.significance import bootstrap_intervals, paired_test
 
 from .runs import QueryScores, Run, read_run
@@ -128,10 +129,10 @@ class Comparison:
         known = {name: gap for name, gap in found.items() if gap is not None}
         return dict(zip(known, adjusted_together(list(known.values())), strict=True))
 
-    def cmc(self, method: str, data_set: str, max_rank: int = 20) -> NDArray[np.float64] | None:
-        """(max_rank,) CMC curve averaged over seeds."""
+    def cmc(self, method: str, data_set: str) -> NDArray[np.float64] | None:
+        """(20,) CMC curve averaged over seeds."""
         scores = [run.queries[data_set] for run in self.methods[method] if data_set in run.queries]
-        curves = [queries.cmc(max_rank) for queries in scores if queries.valid.any()]
+        curves = [cmc(queries.arrays["first_rank"].astype(int), 20) for queries in scores if queries.valid.any()]
         return np.mean(curves, axis=0) if curves else None
 
     def query_paths(self, data_set: str) -> dict[str, str]:

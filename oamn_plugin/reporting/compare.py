@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from . import plot_sections as drawn
 from . import sections as parts
 from .analysis import METRICS, Comparison, load_comparison
 from .page import Picture, Section, render_markdown, render_page, save_pictures, slug
 from .tables import to_csv, to_latex, to_text
-
-__all__ = ["Comparison", "finding", "load_comparison", "write_comparison"]
 
 
 def write_comparison(
@@ -27,7 +23,6 @@ def write_comparison(
     ablation: Sequence[Sequence[str]] = (),
     settings: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
-    stream: TextIO | None = None,
 ) -> dict[str, Path]:
     """Compares methods and writes the report.
 
@@ -40,7 +35,6 @@ def write_comparison(
         ablation: groups of methods, each a table of its own, the full one first; the others stay out of the rest.
         settings: method name to the command that trained it.
         notes: sentences shown with what is missing, e.g. failed runs.
-        stream: where the tables are printed, standard output by default.
 
     Returns:
         ``html``, ``markdown``, ``csv``, ``latex``, ``json`` and the path of each.
@@ -65,7 +59,7 @@ def write_comparison(
     written = {kind: folder / name for kind, (name, _) in contents.items()}
     for kind, (_, content) in contents.items():
         written[kind].write_text(content, encoding="utf-8")
-    _print(comparison, title, lead, written["html"], stream or sys.stdout)
+    _print(comparison, title, lead, written["html"])
     return written
 
 
@@ -106,10 +100,10 @@ def _sections(
     notes: Sequence[str],
 ) -> list[Section]:
     report = [Section("Example", blocks=pictures)] if pictures else []
-    report += parts.scores_sections(comparison) + parts.significance_section(comparison)
-    report += parts.ablation_section(everything, ablation) + drawn.occlusion_section(comparison)
-    report += parts.truth_section(comparison)
-    report += drawn.cmc_section(comparison) + drawn.training_section(comparison) + parts.cost_section(comparison)
+    report += [parts.scores_section(comparison, name) for name in comparison.data_sets]
+    report += parts.significance_section(comparison) + parts.ablation_section(everything, ablation)
+    report += parts.occlusion_section(comparison) + parts.truth_section(comparison)
+    report += parts.cmc_section(comparison) + parts.training_section(comparison) + parts.cost_section(comparison)
     if settings:
         lines = [f"{name}: {command}" for name, command in settings.items()]
         report.append(Section("Settings", ["The command of every method."], bullets=lines, folded=True))
@@ -171,10 +165,10 @@ def _json_scores(comparison: Comparison, name: str, data_set: str) -> dict[str, 
     return found
 
 
-def _print(comparison: Comparison, title: str, lead: str, page: Path, stream: TextIO) -> None:
-    print(f"\n{title}\n{lead}\n", file=stream)
+def _print(comparison: Comparison, title: str, lead: str, page: Path) -> None:
+    print(f"\n{title}\n{lead}\n")
     for data_set in comparison.data_sets:
         table = parts.score_table(comparison, data_set)
         table.caption = data_set
-        print(to_text(table), file=stream)
-    print(f"Report: {page}", file=stream)
+        print(to_text(table))
+    print(f"Report: {page}")

@@ -17,8 +17,6 @@ AREA_EDGES = (0.0, 0.3, 0.4, 0.5, 1.0)
 AREA_LABELS = ("< 30", "30-40", "40-50", "≥ 50")
 """Bins of the occluded share of the image, percent."""
 ANNOTATIONS = "annotations.csv"
-_NAME_COLUMNS = ("name", "file", "filename", "path", "image")
-_AREA_COLUMNS = ("area", "fraction", "area_fraction", "occluded")
 
 
 class Occlusion(NamedTuple):
@@ -32,8 +30,8 @@ def read_occlusions(paths: Sequence[str]) -> list[Occlusion | None]:
     """The recorded occlusion of each image; None where its data set recorded none.
 
     Args:
-        paths: image files. The record is an ``annotations.csv`` beside an image or in the folder above, with a column
-            for the file name (or path), ``side`` and ``area`` (a fraction).
+        paths: image files. The record is an ``annotations.csv`` beside an image or in the folder above, with columns
+            ``file`` (a name or path), ``side`` and ``area_fraction``.
     """
     found = []
     for path in map(Path, paths):
@@ -67,32 +65,22 @@ def score_map(scores: NDArray[np.float64], occlusions: Sequence[Occlusion | None
 
 @lru_cache(maxsize=32)
 def _read_table(folder: str) -> dict[str, Occlusion]:
+    """What a folder's annotations say of each file; empty where there are none, or they are no such table."""
     path = Path(folder) / ANNOTATIONS
+    if not path.is_file():
+        return {}
     try:
-        return _parse(path) if path.is_file() else {}
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
     except (csv.Error, ValueError, OSError):  # no text, or no table
         return {}
-
-
-def _parse(path: Path) -> dict[str, Occlusion]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        name = next((column for column in _NAME_COLUMNS if column in columns), None)
-        area = next((column for column in _AREA_COLUMNS if column in columns), None)
-        if name is None or area is None or "side" not in columns:
-            return {}
-        table: dict[str, Occlusion] = {}
-        for row in reader:
-            _add(table, row[name] or "", row["side"], row[area])
+    table: dict[str, Occlusion] = {}
+    for row in rows:
+        try:
+            occlusion = Occlusion(row["side"] or "none", float(row["area_fraction"] or 0))
+            parts = (row["file"] or "").replace("\\", "/").split("/")
+        except (KeyError, ValueError):
+            continue
+        table["/".join(parts[-2:])] = occlusion  # a name may be there once in every folder
+        table.setdefault(parts[-1], occlusion)
     return table
-
-
-def _add(table: dict[str, Occlusion], name: str, side: str, area: str) -> None:
-    try:
-        occlusion = Occlusion(side or "none", float(area or 0))
-    except ValueError:
-        return
-    parts = name.replace("\\", "/").split("/")
-    table["/".join(parts[-2:])] = occlusion  # a name may be there once in every folder
-    table.setdefault(parts[-1], occlusion)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .tables import Table, to_html, to_markdown, without_html
-from .themes import DARK, LIGHT
 
-_TYPES = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8", "image/jpeg"),
-    (b"<?xml", "image/svg+xml"),
-    (b"<svg", "image/svg+xml"),
-)
+_TYPES = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"<?xml": "svg+xml", b"<svg": "svg+xml"}
+"""How an image's bytes begin."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,6 @@ class Picture:
         light: PNG, JPEG or SVG bytes.
         dark: the same for dark pages; None: ``light`` does for both.
         caption: text below.
-        wide: may scroll sideways on a phone instead of shrinking.
     """
 
     name: str
@@ -40,7 +34,6 @@ class Picture:
     light: bytes
     dark: bytes | None = None
     caption: str = ""
-    wide: bool = True
 
 
 @dataclass
@@ -91,21 +84,13 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
 
 
-def themed(name: str, alt: str, draw: Callable[..., bytes], caption: str = "") -> Picture:
-    """A plot drawn for light and for dark pages; ``draw`` takes the keyword ``theme``."""
-    return Picture(name, alt, draw(theme=LIGHT), draw(theme=DARK), caption)
-
-
 def data_uri(content: bytes) -> str:
     """An image as a ``data:`` URI.
 
     Raises:
         ValueError: the bytes are no PNG, JPEG or SVG.
     """
-    for start, kind in _TYPES:
-        if content.startswith(start):
-            return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    raise ValueError("an image of a page must be PNG, JPEG or SVG")
+    return f"data:image/{_kind(content)};base64,{base64.b64encode(content).decode()}"
 
 
 def templates(package: str) -> Environment:
@@ -169,6 +154,12 @@ def save_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
     return written
 
 
+def _kind(content: bytes) -> str:
+    for start, kind in _TYPES.items():
+        if content.startswith(start):
+            return kind
+    raise ValueError("an image of a page must be PNG, JPEG or SVG")
+
+
 def _suffix(content: bytes) -> str:
-    kind = data_uri(content).split(";")[0]
-    return {"data:image/png": ".png", "data:image/jpeg": ".jpg", "data:image/svg+xml": ".svg"}[kind]
+    return {"png": ".png", "jpeg": ".jpg", "svg+xml": ".svg"}[_kind(content)]

@@ -22,6 +22,7 @@ WHITE = (255, 255, 255, 255)
 CLEAR = (255, 255, 255, 0)
 """Backgrounds: white for paper, clear for pages with a dark side."""
 _GAP, _FRAME = 8, 4
+_STRENGTH = 0.6  # of a mask over its image: 0 shows the image alone, 1 the mask alone
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,12 @@ def rank_lists(rows: Sequence[RankRow], height: int = 128, background: tuple[int
     return sheet
 
 
-def mask_overlay(image: Pixels, mask: NDArray[np.floating], strength: float = 0.6) -> Pixels:
+def mask_overlay(image: Pixels, mask: NDArray[np.floating]) -> Pixels:
     """An image under its mask: where the mask is low the image is dimmed and blue, where it is high it glows warm.
 
     Args:
         image: (H, W, 3) uint8.
         mask: (h, w) weights, stretched to the image; shown from its own minimum to its maximum.
-        strength: 0 shows the image alone, 1 the mask alone.
     """
     low, high = float(mask.min()), float(mask.max())
     scaled = (np.asarray(mask, dtype=np.float32) - low) / max(high - low, 1e-6)
@@ -89,14 +89,11 @@ def mask_overlay(image: Pixels, mask: NDArray[np.floating], strength: float = 0.
     large = np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.BILINEAR))
     warm = matplotlib.colormaps["inferno"](np.clip(large, 0, 1))[..., :3] * 255
     grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2)
-    return np.clip((1 - strength) * (0.5 * image + 0.5 * grey) + strength * warm, 0, 255).astype(np.uint8)
+    return np.clip((1 - _STRENGTH) * (0.5 * image + 0.5 * grey) + _STRENGTH * warm, 0, 255).astype(np.uint8)
 
 
 def mask_sheet(
-    images: Mapping[str, Pixels],
-    masks: Mapping[str, NDArray[np.floating]],
-    height: int = 160,
-    background: tuple[int, ...] = WHITE,
+    images: Mapping[str, Pixels], masks: Mapping[str, NDArray[np.floating]], height: int = 160
 ) -> Image.Image:
     """The occlusion types of one image in a row each with its mask below.
 
@@ -104,7 +101,6 @@ def mask_sheet(
         images: type name to the image occluded that way; shown in the order of :data:`OCCLUSION_TYPES`.
         masks: type name to its (h, w) mask.
         height: height of every image in pixels.
-        background: RGBA colour behind the pictures.
 
     Raises:
         ValueError: no images, an unknown type or a type without a mask.
@@ -117,27 +113,23 @@ def mask_sheet(
         [[images[name] for name in names], [mask_overlay(images[name], masks[name]) for name in names]],
         [[name.replace("_", " ") for name in names], [_range(masks[name]) for name in names]],
         height,
-        background,
     )
 
 
-def augmentation_sheet(
-    views: NDArray[np.uint8], labels: Sequence[Sequence[str]], height: int = 160, background: tuple[int, ...] = WHITE
-) -> Image.Image:
+def augmentation_sheet(views: NDArray[np.uint8], labels: Sequence[Sequence[str]], height: int = 160) -> Image.Image:
     """Augmented views, one row an image.
 
     Args:
         views: (B, V, H, W, 3) uint8.
         labels: B x V occlusion types.
         height: height of every view in pixels.
-        background: RGBA colour behind the pictures.
 
     Raises:
         ValueError: shapes that do not fit.
     """
     if views.ndim != 5 or [len(row) for row in labels] != [views.shape[1]] * len(views):
         raise ValueError(f"views must be (B, V, H, W, 3) with B x V labels, got {views.shape}")
-    return _grid(list(views), [[name.replace("_", " ") for name in row] for row in labels], height, background)
+    return _grid(list(views), [[name.replace("_", " ") for name in row] for row in labels], height)
 
 
 def png(image: Image.Image | Pixels) -> bytes:
@@ -151,12 +143,11 @@ def _grid(
     rows: Sequence[Sequence[Pixels] | NDArray[np.uint8]],
     labels: Sequence[Sequence[str]],
     height: int,
-    background: tuple[int, ...],
 ) -> Image.Image:
     width = max(height // 2, 72)
     line = _line(height)
     tall = height + line + _GAP
-    sheet = Image.new("RGBA", (max(map(len, rows)) * (width + _GAP), len(rows) * tall), background)
+    sheet = Image.new("RGBA", (max(map(len, rows)) * (width + _GAP), len(rows) * tall), WHITE)
     for r, (row, names) in enumerate(zip(rows, labels, strict=True)):
         for c, (image, name) in enumerate(zip(row, names, strict=True)):
             _place(sheet, image, c * (width + _GAP), r * tall + line, width, height, name, "")

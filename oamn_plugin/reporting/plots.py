@@ -1,9 +1,10 @@
-"""Plots as bytes of SVG or PNG: CMC and training curves, bars, differences, heat maps. No screen, no global state."""
+"""Plots as bytes of SVG: CMC and training curves, bars, differences, heat maps. No screen, no global state."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -13,44 +14,86 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
+from .page import Picture
 from .tables import Figure
-from .themes import LIGHT, Theme
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 _FONTS = ["Inter", "Helvetica Neue", "Segoe UI", "Roboto", "Arial", "Liberation Sans", "DejaVu Sans", "sans-serif"]
 _DROP = "#c2571a"
 
 
-def save(canvas: Canvas, kind: str = "svg") -> bytes:
-    """The figure as a file's bytes, without a background, the same bytes for the same figure.
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one plot: text, quiet text, grid lines, the baseline, the other methods, poles of a heat map."""
 
-    Args:
-        canvas: a matplotlib figure.
-        kind: ``svg`` (text stays text) or ``png`` (200 dots an inch).
+    ink: str
+    muted: str
+    grid: str
+    baseline: str
+    methods: tuple[str, ...]
+    low: str
+    middle: str
+    high: str
 
-    Raises:
-        ValueError: another kind.
-    """
-    if kind not in ("svg", "png"):
-        raise ValueError(f"a plot is saved as svg or png, not as {kind!r}")
+    def style(self, names: Sequence[str], baseline: str | None = None) -> dict[str, tuple[str, str]]:
+        """Colour and line style of every method: the baseline grey, the ninth method the first colour dashed."""
+        lines = ("-", "--", ":", "-.")
+        styles, used = {}, 0
+        for name in names:
+            if name == baseline:
+                styles[name] = (self.baseline, "-")
+                continue
+            colour = self.methods[used % len(self.methods)]
+            styles[name] = (colour, lines[used // len(self.methods) % len(lines)])
+            used += 1
+        return styles
+
+
+LIGHT = Theme(
+    ink="#24292f",
+    muted="#6a7078",
+    grid="#e4e2dc",
+    baseline="#8d939b",
+    methods=("#0f766e", "#c2571a", "#4f56c8", "#a8337a", "#8a6a00", "#1872b0", "#587a1b", "#7a4fc0"),
+    low="#f4f1ea",
+    middle="#fbfaf7",
+    high="#0f766e",
+)
+"""For white paper and light pages."""
+DARK = Theme(
+    ink="#e3e6ea",
+    muted="#989fa8",
+    grid="#333940",
+    baseline="#8d949d",
+    methods=("#4cc9b8", "#f0985c", "#a3a9f7", "#e681b9", "#d9b84a", "#6db8ec", "#a6c95f", "#c0a0f0"),
+    low="#20252a",
+    middle="#1b1f23",
+    high="#37a698",
+)
+"""For dark pages."""
+
+
+def themed(name: str, alt: str, draw: Callable[..., bytes], caption: str = "") -> Picture:
+    """A plot drawn for light and for dark pages; ``draw`` takes the keyword ``theme``."""
+    return Picture(name, alt, draw(theme=LIGHT), draw(theme=DARK), caption)
+
+
+def _svg(canvas: Canvas) -> bytes:
+    """The figure as a file's bytes, without a background, text as text, the same bytes for the same figure."""
     out = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "oamn", "font.family": "sans-serif"}):
-        matplotlib.rcParams["font.sans-serif"] = _FONTS if kind == "svg" else ["DejaVu Sans"]
-        canvas.savefig(out, format=kind, transparent=True, dpi=200, metadata=metadata)
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "oamn", "font.family": "sans-serif", "font.sans-serif": _FONTS}
+    with matplotlib.rc_context(settings):
+        canvas.savefig(out, format="svg", transparent=True, dpi=200, metadata={"Date": None, "Creator": None})
     return out.getvalue()
 
 
-def cmc_curves(
-    curves: Mapping[str, NDArray[np.float64]], baseline: str | None = None, theme: Theme = LIGHT, kind: str = "svg"
-) -> bytes:
+def cmc_curves(curves: Mapping[str, NDArray[np.float64]], baseline: str | None = None, theme: Theme = LIGHT) -> bytes:
     """Cumulative matching characteristics.
 
     Args:
         curves: method name to its (max_rank,) shares of queries with a hit among the first k.
         baseline: the method drawn in grey.
         theme: colours.
-        kind: ``svg`` or ``png``.
     """
     canvas, axes = _canvas(7.2, 3.6, theme)
     for name, (colour, line) in theme.style(list(curves), baseline).items():
@@ -61,14 +104,13 @@ def cmc_curves(
     axes.set_xlabel("rank k")
     axes.set_ylabel("queries with a hit among the first k (%)")
     _legend(canvas, axes, theme)
-    return save(canvas, kind)
+    return _svg(canvas)
 
 
 def training_curves(
     curves: Mapping[str, Mapping[str, Sequence[Curve]]],
     baseline: str | None = None,
     theme: Theme = LIGHT,
-    kind: str = "svg",
 ) -> bytes:
     """Training curves, one panel a quantity; every seed a thin line.
 
@@ -76,7 +118,6 @@ def training_curves(
         curves: quantity to method name to one ``(iterations, values)`` a seed.
         baseline: the method drawn in grey.
         theme: colours.
-        kind: ``svg`` or ``png``.
     """
     columns = min(3, max(len(curves), 1))
     rows = -(-max(len(curves), 1) // columns)
@@ -96,12 +137,10 @@ def training_curves(
     if handles:
         canvas.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, frameon=False,
                       fontsize=8, labelcolor=theme.ink)  # fmt: skip
-    return save(canvas, kind)
+    return _svg(canvas)
 
 
-def score_bars(
-    scores: Mapping[str, Figure], label: str, baseline: str | None = None, theme: Theme = LIGHT, kind: str = "svg"
-) -> bytes:
+def score_bars(scores: Mapping[str, Figure], label: str, baseline: str | None = None, theme: Theme = LIGHT) -> bytes:
     """Horizontal bars from zero, each with its interval where it has one.
 
     Args:
@@ -109,7 +148,6 @@ def score_bars(
         label: what the bars measure.
         baseline: the method drawn in grey.
         theme: colours.
-        kind: ``svg`` or ``png``.
     """
     canvas, axes = _canvas(7.2, 0.34 * len(scores) + 0.75, theme)
     places = np.arange(len(scores))[::-1]
@@ -125,12 +163,10 @@ def score_bars(
     axes.margins(x=0.1)
     axes.set_xlim(left=0)
     _name_rows(axes, list(scores), places, label)
-    return save(canvas, kind)
+    return _svg(canvas)
 
 
-def differences(
-    gaps: Mapping[str, Figure], sure: Collection[str], label: str, theme: Theme = LIGHT, kind: str = "svg"
-) -> bytes:
+def differences(gaps: Mapping[str, Figure], sure: Collection[str], label: str, theme: Theme = LIGHT) -> bytes:
     """Differences to the baseline with their intervals, around a line at zero.
 
     Args:
@@ -138,7 +174,6 @@ def differences(
         sure: names of those that are significant, drawn in a colour for gains and one for losses; the rest is grey.
         label: what the differences measure.
         theme: colours.
-        kind: ``svg`` or ``png``.
     """
     canvas, axes = _canvas(7.2, 0.34 * len(gaps) + 0.75, theme)
     places = np.arange(len(gaps))[::-1]
@@ -152,7 +187,7 @@ def differences(
                       fontsize=8.5, color=theme.ink)  # fmt: skip
     axes.margins(x=0.12)
     _name_rows(axes, list(gaps), places, label)
-    return save(canvas, kind)
+    return _svg(canvas)
 
 
 def heat_maps(
@@ -162,7 +197,6 @@ def heat_maps(
     signed: bool = False,
     label: str = "",
     theme: Theme = LIGHT,
-    kind: str = "svg",
 ) -> bytes:
     """Heat maps side by side on one colour scale, each cell with its number.
 
@@ -172,7 +206,6 @@ def heat_maps(
         signed: the numbers are differences: zero is neutral, gains and losses have a colour each.
         label: what the columns are.
         theme: colours.
-        kind: ``svg`` or ``png``.
     """
     across = min(3, max(len(maps), 1))
     down = -(-max(len(maps), 1) // across)
@@ -195,7 +228,7 @@ def heat_maps(
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axes.spines[:].set_visible(False)
     _hide_rest(grid, len(maps))
-    return save(canvas, kind)
+    return _svg(canvas)
 
 
 def _canvas(width: float, height: float, theme: Theme) -> tuple[Canvas, Axes]:

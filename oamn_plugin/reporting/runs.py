@@ -37,12 +37,6 @@ class QueryScores:
         """(N,) whether the query has a match in the gallery; the others count in no score."""
         return self.arrays["valid"].astype(bool)
 
-    @property
-    def names(self) -> list[str] | None:
-        """File names of the query images, None where the run did not record them."""
-        paths = self.arrays.get("paths")
-        return None if paths is None else [str(path).replace("\\", "/").rsplit("/", 1)[-1] for path in paths]
-
     def score(self, metric: str) -> NDArray[np.float64]:
         """(N,) the metric of each query as a fraction.
 
@@ -56,12 +50,6 @@ class QueryScores:
             rank = self.arrays["first_rank"]
             return ((rank > 0) & (rank <= int(metric.removeprefix("Rank-")))).astype(float)
         return self.arrays[{"mAP": "ap", "mAP_trapezoid": "ap_trapezoid", "mINP": "inp"}[metric]].astype(float)
-
-    def cmc(self, max_rank: int = 20) -> NDArray[np.float64]:
-        """(max_rank,) share of valid queries with a hit among the first k, for k = 1, 2, ..."""
-        rank = self.arrays["first_rank"][self.valid]
-        hits = np.bincount(rank[(rank > 0) & (rank <= max_rank)].astype(int), minlength=max_rank + 1)[1:]
-        return np.cumsum(hits) / max(len(rank), 1)
 
 
 @dataclass(frozen=True)

@@ -39,14 +39,14 @@ class Figure:
     low: float | None = None
     high: float | None = None
 
-    def text(self, plus_minus: str = " ± ", dash: str = DASH) -> str:
+    def text(self) -> str:
         """The number as it is printed, e.g. ``61.2 ± 0.8`` or ``+5.1 [3.2, 7.0]``."""
         style = f"{'+' if self.signed else ''},.{self.digits}f"
         if not np.isfinite(self.mean):
-            return dash
+            return DASH
         shown = format(self.mean, style)
         if self.spread is not None:
-            shown += f"{plus_minus}{self.spread:,.{self.digits}f}"
+            shown += f" ± {self.spread:,.{self.digits}f}"
         if self.low is not None and self.high is not None:
             shown += f" [{format(self.low, style)}, {format(self.high, style)}]"
         return shown
@@ -89,11 +89,11 @@ class Table:
                 found |= {(row, column) for row, value in values.items() if value == max(values.values())}
         return found
 
-    def cells(self, bold: str = "{}", plus_minus: str = " ± ", dash: str = DASH) -> list[list[str]]:
+    def cells(self, bold: str) -> list[list[str]]:
         """Every cell as text, the best ones put into ``bold``."""
         best = self.best_cells()
         return [
-            [(bold if (r, c) in best else "{}").format(_text(cell, plus_minus, dash)) for c, cell in enumerate(cells)]
+            [(bold if (r, c) in best else "{}").format(_text(cell)) for c, cell in enumerate(cells)]
             for r, cells in enumerate(self.rows)
         ]
 
@@ -135,21 +135,21 @@ def to_text(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Comma separated values with full precision; a number with a spread fills two columns, with an interval four."""
-    parts = [_csv_parts([row[column] for row in table.rows]) for column in range(len(table.header))]
+    """Comma separated values with full precision; a number with a spread fills two columns."""
+    rows = [[_csv_values(cell) for cell in row] for row in table.rows]
+    parts = [dict.fromkeys(["", *(key for row in rows for key in row[c])]) for c in range(len(table.header))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     header = zip(map(_csv_text, table.header), parts, strict=True)
     writer.writerow([name + suffix for name, suffixes in header for suffix in suffixes])
-    for row in table.rows:
-        values = [_csv_value(cell, suffix) for cell, names in zip(row, parts, strict=True) for suffix in names]
-        writer.writerow(values)
+    for row in rows:
+        writer.writerow([cell.get(key, "") for cell, keys in zip(row, parts, strict=True) for key in keys])
     return out.getvalue()
 
 
 def to_latex(table: Table, label: str = "") -> str:
     """A LaTeX table for the package booktabs, the best in bold."""
-    cells = [[_latex(cell) for cell in row] for row in table.cells("\x01{}\x02", " \x03 ", "--")]
+    cells = [[_latex(cell) for cell in row] for row in table.cells("\x01{}\x02")]
     body = tabulate(cells, [_latex(name) for name in table.header], tablefmt="latex_raw", colalign=_alignment(table),
                     disable_numparse=True)  # fmt: skip
     for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
@@ -179,8 +179,8 @@ def to_html(table: Table) -> str:
     )
 
 
-def _text(cell: Cell, plus_minus: str = " ± ", dash: str = DASH) -> str:
-    return dash if cell is None else cell.text(plus_minus, dash) if isinstance(cell, Figure) else printable(cell)
+def _text(cell: Cell) -> str:
+    return DASH if cell is None else cell.text() if isinstance(cell, Figure) else printable(cell)
 
 
 def _alignment(table: Table) -> list[str]:
@@ -189,21 +189,12 @@ def _alignment(table: Table) -> list[str]:
     return ["right" if any(isinstance(cell, Figure) for cell in cells) else "left" for cells in columns]
 
 
-def _csv_parts(cells: Sequence[Cell]) -> list[str]:
-    figures = [cell for cell in cells if isinstance(cell, Figure)]
-    parts = [""]
-    if any(figure.spread is not None for figure in figures):
-        parts.append(" spread")
-    if any(figure.low is not None for figure in figures):
-        parts += [" low", " high"]
-    return parts
-
-
-def _csv_value(cell: Cell, suffix: str) -> str:
+def _csv_values(cell: Cell) -> dict[str, str]:
+    """What a cell holds, by the ending of its column's name."""
     if not isinstance(cell, Figure):
-        return _csv_text(cell or "") if not suffix else ""
-    value = {"": cell.mean, " spread": cell.spread, " low": cell.low, " high": cell.high}[suffix]
-    return "" if value is None else repr(float(value))
+        return {"": _csv_text(cell or "")}
+    spread = {} if cell.spread is None else {" spread": repr(float(cell.spread))}
+    return {"": repr(float(cell.mean)), **spread}
 
 
 def _csv_text(text: str) -> str:
@@ -223,7 +214,6 @@ _LATEX = str.maketrans(
         "\N{MINUS SIGN}": "$-$",
         "\x01": "\\textbf{",
         "\x02": "}",
-        "\x03": "$\\pm$",
     }
 )
 
@@ -233,11 +223,7 @@ def _latex(text: str) -> str:
 
 
 def _html(cell: Cell) -> str:
-    if not isinstance(cell, Figure) or not np.isfinite(cell.mean):
+    if not isinstance(cell, Figure):
         return html.escape(_text(cell))
-    style = f"{'+' if cell.signed else ''},.{cell.digits}f"
-    spread = "" if cell.spread is None else f' <span class="spread">± {cell.spread:,.{cell.digits}f}</span>'
-    interval = ""
-    if cell.low is not None and cell.high is not None:
-        interval = f' <span class="spread">[{format(cell.low, style)}, {format(cell.high, style)}]</span>'
-    return f"{format(cell.mean, style)}{spread}{interval}"
+    number, _, rest = cell.text().partition(" ")
+    return f'{number} <span class="spread">{rest}</span>' if rest else number

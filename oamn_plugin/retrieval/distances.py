@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from oamn_plugin.environment import one_thread
 
 QUERY_TILE = 128
 """Rows of one matrix product; shards of queries that start at a multiple of it give the bits of a single process."""
@@ -127,7 +128,7 @@ def _fill_columns(buffer: Tensor, block: Tensor, start: int, tile_rows: int, fil
 
     starts = range(0, buffer.shape[1], GALLERY_TILE)
     if buffer.device.type == "cpu":
-        with _one_thread_a_product():
+        with one_thread():  # those that share a product wait for each other, for long when something else runs too
             list(pool.map(work, starts))
     else:
         for column in starts:
@@ -159,20 +160,6 @@ def squared_distances(
     out = block.new_empty((len(block), len(tile))) if out is None else out
     torch.add(block_squares[:, None], tile_squares[None], out=out)
     return out.addmm_(block, tile.T, beta=1, alpha=-2)
-
-
-@contextmanager
-def _one_thread_a_product() -> Iterator[None]:
-    """Lets the threads that are started inside compute on their own; the caller's setting comes back afterwards.
-
-    Threads that share a product wait for each other at its end, and for long when something else runs beside them.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _lengths(squared: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -30,10 +31,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], 
     }
     picture = Picture("ranks", "rank lists", png(np.zeros((8, 4, 3), dtype=np.uint8)))
     stream = io.StringIO()
-    found = write_comparison(
-        folders, root / "report", "bagtricks", "A comparison", [picture], ablation=[["OAMN", "no mask"]],
-        settings={EVIL: "python x"}, notes=["OSNet, seed 1: failed"], stream=stream,
-    )  # fmt: skip
+    with contextlib.redirect_stdout(stream):
+        found = write_comparison(
+            folders, root / "report", "bagtricks", "A comparison", [picture], ablation=[["OAMN", "no mask"]],
+            settings={EVIL: "python x"}, notes=["OSNet, seed 1: failed"],
+        )  # fmt: skip
     return found, stream.getvalue()
 
 
@@ -107,8 +109,7 @@ def test_terminal_shows_the_finding_and_the_table(written: tuple[dict[str, Path]
 def test_single_run_without_queries_still_gives_a_report(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results.json").write_text('{"Market1501": {"Rank-1": 80.0, "mAP": 60.5}}')
-    stream = io.StringIO()
-    found = write_comparison({"only": [tmp_path / "run"]}, tmp_path / "out", "only", stream=stream)
+    found = write_comparison({"only": [tmp_path / "run"]}, tmp_path / "out", "only")
     text = found["html"].read_text(encoding="utf-8")
     assert "80.0" in text
     assert "no scores by query" in text
@@ -118,7 +119,8 @@ def one_seed(root: Path, methods: int = 2) -> tuple[str, str]:
     """The page and the terminal's text of methods with one run each."""
     paths, stream = make_truth(root / "data", 80), io.StringIO()
     folders = {f"m{i}": [make_run(root / f"m{i}", paths, (0.2, 0.9)[i])] for i in range(methods)}
-    found = write_comparison(folders, root / "report", "m0", stream=stream)
+    with contextlib.redirect_stdout(stream):
+        found = write_comparison(folders, root / "report", "m0")
     return found["html"].read_text(encoding="utf-8"), stream.getvalue()
 
 
@@ -140,19 +142,19 @@ def test_curves_of_one_point_or_of_zeros_were_empty_panels(tmp_path: Path) -> No
     lines = [{"iteration": i, "total_loss": 1 / (i + 1), "loss_position": 0.0} for i in range(3)]
     text = "".join(json.dumps(line) + "\n" for line in [*lines, {"iteration": 3, "validation_mAP": 9.0}])
     (run / "metrics.json").write_text(text)
-    found = write_comparison({"only": [run]}, tmp_path / "out", "only", stream=io.StringIO())
+    found = write_comparison({"only": [run]}, tmp_path / "out", "only")
     drawn = (found["html"].parent / "figures" / "training.svg").read_text(encoding="utf-8")
     assert "total loss" in drawn
     assert "position loss" not in drawn
     assert "validation mAP" not in drawn
     (run / "metrics.json").write_text(json.dumps({"iteration": 3, "total_loss": 9.0}))
-    found = write_comparison({"only": [run]}, tmp_path / "again", "only", stream=io.StringIO())
+    found = write_comparison({"only": [run]}, tmp_path / "again", "only")
     assert "Training curves" not in found["html"].read_text(encoding="utf-8")
 
 
 def test_no_other_data_stands_below_a_users_own(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ["/q/1.jpg", "/q/2.jpg"], data_sets=("CustomReID",))
-    found = write_comparison({"mine": [run]}, tmp_path / "out", "mine", stream=io.StringIO())
+    found = write_comparison({"mine": [run]}, tmp_path / "out", "mine")
     page = found["html"].read_text(encoding="utf-8")
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert titles == ["Scores on CustomReID", "CMC curves", "Training curves", "Cost"]

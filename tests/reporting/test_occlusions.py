@@ -35,7 +35,9 @@ def test_foreign_annotations_are_ignored(tmp_path: Path) -> None:
 
 
 def test_a_long_field_or_no_text_in_annotations_ended_the_report(tmp_path: Path) -> None:
-    for number, text in enumerate([b"file,side,area\n" + b"x" * 200_000, b"file,side,area\n\xff\xfe,left,0.5\n"]):
+    for number, text in enumerate(
+        [b"file,side,area_fraction\n" + b"x" * 200_000, b"file,side,area_fraction\n\xff\xfe,left,0.5\n"]
+    ):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "annotations.csv").write_bytes(text)
         assert read_occlusions([str(tmp_path / str(number) / "a.jpg")]) == [None]

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from oamn_plugin.reporting import plots
+from oamn_plugin.reporting.plots import DARK, LIGHT
 from oamn_plugin.reporting.tables import Figure
-from oamn_plugin.reporting.themes import DARK, LIGHT
 
 SCORE = {"plain": Figure(40.0, low=35, high=45), "ours": Figure(50.0), "third <&>": Figure(45.0)}
 SHARES, HOLES = np.linspace(0.4, 1, 20), np.array([[1.0, np.nan]])
@@ -33,16 +31,6 @@ def test_plot_is_a_valid_svg_and_the_same_each_time(name: str) -> None:
     assert ElementTree.fromstring(first).tag.endswith("svg")
     assert PLOTS[name](theme=LIGHT) == first
     assert PLOTS[name](theme=DARK) != first or name == "nothing"
-
-
-def test_png_opens() -> None:
-    with Image.open(io.BytesIO(PLOTS["bars"](kind="png"))) as image:
-        assert image.format == "PNG"
-
-
-def test_other_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="svg or png"):
-        PLOTS["bars"](kind="gif")
 
 
 def test_sixteen_methods_are_told_apart() -> None:
