@@ -237,9 +237,6 @@ def _check_keys(content: dict[str, Any], kind: type[Suite] | type[Method], place
             raise SuiteError(f"{place}: the key {key!r} is missing")
 
 
-_SOURCES = ("weights_of", "starts_from")
-
-
 def _check_names(suite: Suite, place: str) -> None:
     names = [method.name for method in suite.methods]
     for key, name in [
@@ -247,7 +244,12 @@ def _check_names(suite: Suite, place: str) -> None:
         *([("example", suite.example)] if suite.example else []),
         *(("ablation", name) for group in suite.ablation for name in group),
         *((f"parts, {part}:", name) for part, pairs in suite.parts.items() for pair in pairs for name in pair),
-        *((key, name) for method in suite.methods for key in _SOURCES if (name := getattr(method, key))),
+        *(
+            (key, name)
+            for method in suite.methods
+            for key in ("weights_of", "starts_from")
+            if (name := getattr(method, key))
+        ),
     ]:
         if name not in names:
             raise SuiteError(f"{place}: {key} {name!r} is not one of the methods.{_nearest(name, names)}")

@@ -13,7 +13,3 @@ Nothing heavy is imported here. The parts:
 - :mod:`~oamn_plugin.datasets.cutouts`: the generated set's occluders as files.
 - :mod:`~oamn_plugin.datasets.embedded`: the generated data set.
 """
-
-from oamn_plugin.datasets.records import Counts, DataSetError, Record, Split, counts
-
-__all__ = ["Counts", "DataSetError", "Record", "Split", "counts"]

@@ -113,7 +113,9 @@ def _decode(file: IO[bytes], name: str | os.PathLike[str]) -> Image.Image:
     try:
         with _no_truncation():
             image = Image.open(file, formats=FORMATS)
-            _check_size(image, name)
+            if image.width * image.height > MAX_PIXELS:
+                shape = f"{image.width} x {image.height}"
+                raise BadImageError(name, f"{shape} pixels, more than the limit of {MAX_PIXELS:,}")
             _check_scans(file, name)
             image.load()
         pixels = _to_rgb(_upright(image))
@@ -127,12 +129,6 @@ def _decode(file: IO[bytes], name: str | os.PathLike[str]) -> Image.Image:
         raise BadImageError(name, f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # damaged files raise whatever a decoder trips over
         raise BadImageError(name, str(error) or type(error).__name__) from error
-
-
-def _check_size(image: Image.Image, name: str | os.PathLike[str]) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadImageError(name, f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}")
 
 
 def _check_scans(file: IO[bytes], name: str | os.PathLike[str]) -> None:

@@ -25,19 +25,15 @@ LISTS = {"bounding_box_train": "train.list", "query": "query.list", "bounding_bo
 """Folder of Occluded-Duke to the list of its names."""
 _NAME = re.compile(r"\d+_c\d+_f\d+\.jpg")
 _MAX_IMAGE_BYTES = 20 * 2**20
-_Progress = Callable[[Iterable["_Copy"]], Iterable["_Copy"]]
+_Copy = tuple["_Source", Path]
+"""An image, and its folder and name in the new set."""
+_Progress = Callable[[Iterable[_Copy]], Iterable[_Copy]]
 
 
 class _Source(NamedTuple):
     folder: str
     size: int
     open: Callable[[], IO[bytes]]
-
-
-class _Copy(NamedTuple):
-    source: _Source
-    folder: str
-    name: str
 
 
 def build_occluded_duke(
@@ -108,7 +104,7 @@ def _build(
         for name in names:
             sources = index.get(name)
             if sources:
-                copies.append(_Copy(_best(sources, folder), folder, name))
+                copies.append((_best(sources, folder), Path(folder, name)))
             else:
                 missing.append(name)
     if missing:
@@ -119,8 +115,12 @@ def _build(
     with only_maker(target), new_folder(target) as unfinished:
         for folder in LISTS:
             (unfinished / folder).mkdir()
-        for copy in progress(copies):
-            _copy(copy, unfinished / copy.folder / copy.name)
+        for source, place in progress(copies):
+            if source.size > _MAX_IMAGE_BYTES:
+                size = f"{source.size:,} bytes"
+                raise DataSetError(f"{place.name} states a size of {size}: this is no image of a person")
+            with source.open() as content, open(unfinished / place, "xb") as out:
+                shutil.copyfileobj(content, out)
     return target
 
 
@@ -128,13 +128,6 @@ def _best(sources: list[_Source], folder: str) -> _Source:
     """The image of the split's own folder where the name is in several."""
     order = (folder, *FOLDERS)
     return min(sources, key=lambda source: order.index(source.folder) if source.folder in order else len(order))
-
-
-def _copy(copy: _Copy, path: Path) -> None:
-    if copy.source.size > _MAX_IMAGE_BYTES:
-        raise DataSetError(f"{copy.name} states a size of {copy.source.size:,} bytes: this is no image of a person")
-    with copy.source.open() as source, open(path, "xb") as out:
-        shutil.copyfileobj(source, out)
 
 
 def _index_zip(archive: zipfile.ZipFile) -> dict[str, list[_Source]]:

@@ -6,7 +6,7 @@ from oamn_plugin.losses.common import groups_of
 from oamn_plugin.losses.mask import MaskConsistencyLoss
 from oamn_plugin.losses.objective import OAMNObjective
 from oamn_plugin.losses.position import PositionLoss, coverage
-from oamn_plugin.losses.score import OcclusionScoreLoss, score_targets
+from oamn_plugin.losses.score import OcclusionScoreLoss
 from oamn_plugin.losses.triplet import GroupedTripletLoss
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "PositionLoss",
     "coverage",
     "groups_of",
-    "score_targets",
 ]

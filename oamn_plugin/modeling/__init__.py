@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from oamn_plugin.modeling.backbones import BACKBONES, build_backbone
+from oamn_plugin.modeling.backbones import build_backbone
 from oamn_plugin.modeling.embedding import EmbeddingModel, SplitModel, WholeModel, embedding_model
 from oamn_plugin.modeling.fuse_batchnorm import fuse_batchnorm
 from oamn_plugin.modeling.mask import SpatialRelationMask
-from oamn_plugin.modeling.oamn import OAMN, OAMNOutput
-from oamn_plugin.modeling.scorer import OcclusionScorer
-from oamn_plugin.modeling.split import SplitBackbone, split_backbone
+from oamn_plugin.modeling.oamn import OAMN, OAMNOutput, OcclusionScorer
+from oamn_plugin.modeling.split import split_backbone
 
 __all__ = [
-    "BACKBONES",
     "OAMN",
     "EmbeddingModel",
     "OAMNOutput",
     "OcclusionScorer",
     "SpatialRelationMask",
-    "SplitBackbone",
     "SplitModel",
     "WholeModel",
     "build_backbone",

@@ -8,15 +8,65 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oamn_plugin.losses.circle import SCALE
 from oamn_plugin.losses.common import full_precision
 from oamn_plugin.modeling.backbones import build_backbone
-from oamn_plugin.modeling.classifier import build_classifier
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.precision import precisely
-from oamn_plugin.modeling.scorer import OcclusionScorer
 from oamn_plugin.modeling.split import evaluating, probe_image, split_backbone
 from oamn_plugin.occlusion import SIDES
 from oamn_plugin.presets import preset as make_options
+
+
+class OcclusionScorer(nn.Module):
+    """``Linear(BatchNorm1d(mean over positions of f * m))``: one logit per side.
+
+    Both inputs are detached: the score loss teaches this batch norm and this linear layer and nothing below them.
+    OAMN (ICCV 2021), section 3.3.
+
+    Args:
+        channels: channels C of the features.
+        positions: h * w to read the mask's own values too, which say where it found an occluder; 0, the published
+            scorer, reads the masked features alone.
+
+    Shapes:
+        features (N, C, h, w) and mask (N, 1, h, w) to logits (N, 4), order left, right, bottom, top.
+    """
+
+    def __init__(self, channels: int, positions: int = 0) -> None:
+        super().__init__()
+        self.positions = positions
+        self.bn = nn.BatchNorm1d(channels + positions)
+        self.fc = nn.Linear(channels + positions, len(SIDES))
+        nn.init.normal_(self.fc.weight, std=0.001)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Returns the logits (N, 4) of masked features."""
+        mask = mask.detach()
+        evidence = (features.detach() * mask).mean((2, 3))
+        if self.positions:
+            evidence = torch.cat([evidence, mask.flatten(1)], 1)
+        return self.fc(self.bn(evidence))
+
+
+class CosineClassifier(nn.Linear):
+    """Logits that are the circle loss's ``SCALE`` times the cosine of an embedding and a class weight; no bias.
+
+    Args:
+        in_features: size of an embedding.
+        num_classes: identities.
+
+    Shapes:
+        (N, in_features) to (N, num_classes).
+    """
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns the scaled cosines (N, num_classes)."""
+        return SCALE * F.linear(F.normalize(input), F.normalize(self.weight))
 
 
 class OAMNOutput(NamedTuple):
@@ -87,18 +137,11 @@ class OAMN(nn.Module):
         self.mask: SpatialRelationMask | None = None
         self.scorer: OcclusionScorer | None = None
         if self.options.mask_module:
-            size = self._mask_size()
-            self.mask = SpatialRelationMask(self.mask_channels, size, self.options.wide_mask)
-            self.scorer = OcclusionScorer(
-                self.mask_channels, size[0] * size[1] if self.options.scorer_reads_mask else 0
-            )
+            with evaluating(self.encoder_low):  # a dry run tells the size of f
+                height, width = self.encoder_low(probe_image(self.encoder_low, self.input_size)).shape[-2:]
+            self.mask = SpatialRelationMask(self.mask_channels, (height, width), self.options.wide_mask)
+            self.scorer = OcclusionScorer(self.mask_channels, height * width if self.options.scorer_reads_mask else 0)
         self._build_head(num_classes)
-
-    def _mask_size(self) -> tuple[int, int]:
-        """Height and width of f for the model's input size, by a dry run."""
-        with evaluating(self.encoder_low):
-            height, width = self.encoder_low(probe_image(self.encoder_low, self.input_size)).shape[-2:]
-        return height, width
 
     def _build_head(self, num_classes: int) -> None:
         neck = self.options.head == "bnneck"
@@ -108,7 +151,13 @@ class OAMN(nn.Module):
         self.activation = nn.Identity() if neck else nn.Sequential(nn.ReLU(), nn.Dropout(self.options.dropout))
         self.classifier: nn.Linear | None = None
         if num_classes:
-            self.classifier = build_classifier(self.options.classifier, self.feature_dim, num_classes, not neck)
+            if self.options.classifier == "circle":
+                self.classifier = CosineClassifier(self.feature_dim, num_classes)
+            else:
+                self.classifier = nn.Linear(self.feature_dim, num_classes, bias=not neck)
+            nn.init.normal_(self.classifier.weight, std=0.001)
+            if self.classifier.bias is not None:
+                nn.init.zeros_(self.classifier.bias)
 
     def encode(self, images: Tensor) -> Tensor:
         """Returns the features f (N, C, h, w) of normalised images (N, 3, H, W)."""

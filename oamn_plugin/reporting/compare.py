@@ -10,7 +10,7 @@ from typing import Any
 from . import sections as parts
 from .analysis import METRICS, Comparison, load_comparison
 from .page import Picture, Section, render_markdown, render_page, save_pictures, slug
-from .tables import to_csv, to_latex, to_text
+from .tables import Table, to_csv, to_latex, to_text
 
 
 def write_comparison(
@@ -135,7 +135,8 @@ def _latex(comparison: Comparison, report: Sequence[Section]) -> str:
         table = parts.score_table(comparison, data_set)
         table.caption = f"Scores on {data_set} in percent, mean ± standard deviation over seeds."
         texts.append(to_latex(table, f"tab:{slug(data_set)}"))
-    texts += [to_latex(table) for section in report if section.title == "Ablation" for table in section.tables]
+    ablation = [block for section in report if section.title == "Ablation" for block in section.blocks]
+    texts += [to_latex(block) for block in ablation if isinstance(block, Table)]
     return "\n".join(texts)
 
 

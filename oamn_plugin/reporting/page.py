@@ -47,16 +47,6 @@ class Section:
     folded: bool = False
 
     @property
-    def tables(self) -> list[Table]:
-        """Its tables."""
-        return [block for block in self.blocks if isinstance(block, Table)]
-
-    @property
-    def pictures(self) -> list[Picture]:
-        """Its pictures."""
-        return [block for block in self.blocks if isinstance(block, Picture)]
-
-    @property
     def anchor(self) -> str:
         """Its id in the page.
 
@@ -144,14 +134,11 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], pictures
     return without_html("\n\n".join(part for part in parts if part) + "\n")
 
 
-def save_pictures(sections: Sequence[Section], folder: Path) -> list[Path]:
-    """Writes the light pictures of all sections as files and returns their paths."""
-    written = []
-    for picture in (picture for section in sections for picture in section.pictures):
+def save_pictures(sections: Sequence[Section], folder: Path) -> None:
+    """Writes the light pictures of all sections as files."""
+    for picture in (block for section in sections for block in section.blocks if isinstance(block, Picture)):
         folder.mkdir(parents=True, exist_ok=True)
-        written.append(folder / f"{picture.name}{_suffix(picture.light)}")
-        written[-1].write_bytes(picture.light)
-    return written
+        (folder / f"{picture.name}{_suffix(picture.light)}").write_bytes(picture.light)
 
 
 def _kind(content: bytes) -> str:

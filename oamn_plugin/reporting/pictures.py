@@ -111,7 +111,10 @@ def mask_sheet(
     names = [name for name in OCCLUSION_TYPES if name in images]
     return _grid(
         [[images[name] for name in names], [mask_overlay(images[name], masks[name]) for name in names]],
-        [[name.replace("_", " ") for name in names], [_range(masks[name]) for name in names]],
+        [
+            [name.replace("_", " ") for name in names],
+            [f"{masks[name].min():.2f} to {masks[name].max():.2f}" for name in names],
+        ],
         height,
     )
 
@@ -176,7 +179,3 @@ def _frame(sheet: Image.Image, hit: bool | None, left: int, top: int, width: int
 def _line(height: int) -> int:
     """Pixels for a line of text beside images of this height."""
     return max(17, height // 9)
-
-
-def _range(mask: NDArray[np.floating]) -> str:
-    return f"{mask.min():.2f} to {mask.max():.2f}"

@@ -81,8 +81,9 @@ def themed(name: str, alt: str, draw: Callable[..., bytes], caption: str = "") -
 def _svg(canvas: Canvas) -> bytes:
     """The figure as a file's bytes, without a background, text as text, the same bytes for the same figure."""
     out = io.BytesIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "oamn", "font.family": "sans-serif", "font.sans-serif": _FONTS}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "oamn", "font.family": "sans-serif", "font.sans-serif": _FONTS}
+    ):
         canvas.savefig(out, format="svg", transparent=True, dpi=200, metadata={"Date": None, "Creator": None})
     return out.getvalue()
 
@@ -103,7 +104,9 @@ def cmc_curves(curves: Mapping[str, NDArray[np.float64]], baseline: str | None =
     axes.set_xticks([k for k in (1, 5, 10, 15, 20, 30, 40, 50) if k <= longest])
     axes.set_xlabel("rank k")
     axes.set_ylabel("queries with a hit among the first k (%)")
-    _legend(canvas, axes, theme)
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        canvas.legend(handles, names, loc="outside right center", frameon=False, fontsize=8.5, labelcolor=theme.ink)
     return _svg(canvas)
 
 
@@ -260,12 +263,6 @@ def _name_rows(axes: Axes, names: list[str], places: NDArray[Any], label: str) -
     axes.grid(False, axis="y")
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlabel(label)
-
-
-def _legend(canvas: Canvas, axes: Axes, theme: Theme) -> None:
-    handles, names = axes.get_legend_handles_labels()
-    if len(handles):
-        canvas.legend(handles, names, loc="outside right center", frameon=False, fontsize=8.5, labelcolor=theme.ink)
 
 
 def _contrast(colour: tuple[float, ...]) -> str:

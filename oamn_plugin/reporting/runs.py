@@ -57,9 +57,7 @@ class Run:
     """One training run, as far as its folder tells.
 
     Attributes:
-        path: the run folder.
         seed: its SEED, None where unknown.
-        config: contents of ``config.yaml``, or of ``test_config.yaml`` where nothing was trained.
         metrics: lines of ``metrics.json``, one dict an iteration, in order.
         results: data set name to its scores (percent) and counts.
         queries: data set name to the scores of every query.
@@ -67,9 +65,7 @@ class Run:
         notes: what is missing or unreadable, one sentence each.
     """
 
-    path: Path
     seed: int | None = None
-    config: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     queries: dict[str, QueryScores] = field(default_factory=dict)
@@ -110,9 +106,7 @@ def read_run(path: str | Path) -> Run:
     config = _mapping(config)
     seed = config.get("SEED", config.get("train", {}).get("seed") if isinstance(config.get("train"), dict) else None)
     return Run(
-        path=folder,
         seed=seed if isinstance(seed, int) else None,
-        config=config,
         metrics=_read_metrics(folder / "metrics.json", notes, optional=_tests_given_weights(config)),
         results={name: scores for name, scores in results.items() if isinstance(scores, dict)},
         queries=queries,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from oamn_plugin.retrieval.matching import Matching, matched_distances
-from oamn_plugin.retrieval.query_expansion import expand_all
+from oamn_plugin.retrieval.matching import matched_distances
+from oamn_plugin.retrieval.neighbours import expand_all
 from oamn_plugin.retrieval.ranking import evaluate_distances, evaluate_ranking
 from oamn_plugin.retrieval.rerank import Reranking
-from oamn_plugin.retrieval.result import RankingResult
 from oamn_plugin.retrieval.roc import tpr_at_fpr
-from oamn_plugin.retrieval.significance import Interval, PairedTest, bootstrap_intervals, paired_test
+from oamn_plugin.retrieval.significance import bootstrap_intervals, paired_test
 from oamn_plugin.retrieval.store import DescriptorStore
 from oamn_plugin.retrieval.strips import blank_strip, cover_strip, fill_colour, occlusion_types
 from oamn_plugin.retrieval.unification import (
-    QueryDescriptors,
     Unification,
     describe_gallery,
     describe_queries,
@@ -22,11 +20,6 @@ from oamn_plugin.retrieval.unification import (
 
 __all__ = [
     "DescriptorStore",
-    "Interval",
-    "Matching",
-    "PairedTest",
-    "QueryDescriptors",
-    "RankingResult",
     "Reranking",
     "Unification",
     "blank_strip",

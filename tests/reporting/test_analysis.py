@@ -15,7 +15,7 @@ def run_of(first_ranks: list[int], names: list[str] | None = None, rank1: float 
     arrays = {"first_rank": ranks, "valid": ranks > 0, "ap": 1 / np.maximum(ranks, 1)}
     if names:
         arrays["paths"] = np.array(names)
-    return Run(Path("x"), results={"S": {"Rank-1": rank1}}, queries={"S": QueryScores(arrays)})
+    return Run(results={"S": {"Rank-1": rank1}}, queries={"S": QueryScores(arrays)})
 
 
 def test_seeds_are_averaged_query_by_query_without_those_without_a_match() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oamn_plugin.retrieval.query_expansion import expand_all
+from oamn_plugin.retrieval.neighbours import expand_all
 
 
 def unit(rows):
