@@ -53,11 +53,14 @@ class GroupedTripletLoss(nn.Module):
         """Returns the loss of embeddings (N, D) with identities and groups (N,)."""
         if self.grouping == "plain":
             groups = torch.zeros_like(pids)
-        same_group = groups[:, None] == groups[None]
-        same_pid = pids[:, None] == pids[None]
-        itself = torch.eye(len(pids), dtype=torch.bool, device=pids.device)
-        margin = self.margin if self.form == "hinge" else None
-        losses, valid = batch_hard(embeddings, same_group & same_pid & ~itself, same_group & ~same_pid, margin)
+        embeddings, same_group, same_pid = full_precision(embeddings), groups[:, None] == groups, pids[:, None] == pids
+        positives = same_group & same_pid & ~torch.eye(len(pids), dtype=torch.bool, device=pids.device)
+        negatives = same_group & ~same_pid
+        far, near = _hardest(embeddings, positives, negatives)
+        valid = positives.any(1) & negatives.any(1)  # anchors that have a triplet
+        difference = _distance(embeddings, embeddings[far]) - _distance(embeddings, embeddings[near])
+        losses = F.softplus(difference) if self.form == "soft" else (difference + self.margin).clamp_min(0)
+        losses = torch.where(valid, losses, 0.0)
         names, index = torch.unique(groups, return_inverse=True)
         zeros = losses.new_zeros(len(names))
         sums = zeros.index_add(0, index, losses)
@@ -67,26 +70,6 @@ class GroupedTripletLoss(nn.Module):
     def extra_repr(self) -> str:
         """Returns the arguments for ``print(module)``."""
         return f"margin={self.margin}, grouping={self.grouping!r}, form={self.form!r}"
-
-
-def batch_hard(embeddings: Tensor, positives: Tensor, negatives: Tensor, margin: float | None) -> tuple[Tensor, Tensor]:
-    """Losses of the hardest triplet of each anchor.
-
-    Args:
-        embeddings: (N, D).
-        positives: (N, N) bool, True where column j may be the positive of anchor i.
-        negatives: (N, N) bool, the same for negatives.
-        margin: of the hinge; None: the soft form, which has neither.
-
-    Returns:
-        losses (N,), 0 for anchors without a triplet, and which anchors have one (N,) bool.
-    """
-    embeddings = full_precision(embeddings)
-    far, near = _hardest(embeddings, positives, negatives)
-    valid = positives.any(1) & negatives.any(1)
-    difference = _distance(embeddings, embeddings[far]) - _distance(embeddings, embeddings[near])
-    losses = F.softplus(difference) if margin is None else (difference + margin).clamp_min(0)
-    return torch.where(valid, losses, 0.0), valid
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ from there, so that nine occlusions of an image cost one E1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import torch
@@ -93,7 +93,7 @@ class SplitModel(WholeModel):
         def stop(_: nn.Module, __: Any, output: Tensor) -> None:
             raise _Reached(output)
 
-        with _hooked(self._border[0], stop):
+        with self._border[0].register_forward_hook(stop):
             try:
                 self._describe(images)
             except _Reached as reached:
@@ -102,7 +102,7 @@ class SplitModel(WholeModel):
 
     def embed(self, features: Tensor) -> Tensor:
         """Unit descriptors (N, D) of maps (N, C, h, w)."""
-        with _hooked(self._border[0], lambda _, __, ___: features):
+        with self._border[0].register_forward_hook(lambda _, __, ___: features):
             return super().embed(features.new_zeros(1, 3, *DUMMY_SIZE))
 
 
@@ -141,15 +141,10 @@ def _border(model: nn.Module, run: Callable[[], Any], image_size: tuple[int, int
     except (ValueError, RuntimeError, IndexError):
         last = backbone
     called: list[tuple[nn.Module, Any]] = []
-    handles = [
-        module.register_forward_hook(lambda module, _, output: called.append((module, output)))
-        for module in last.modules()
-    ]
-    try:
+    with ExitStack() as stack:
+        for part in last.modules():
+            stack.enter_context(part.register_forward_hook(lambda module, _, output: called.append((module, output))))
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     if not called:
         return None
     module, output = called[-1]
@@ -162,12 +157,3 @@ class _Reached(Exception):  # noqa: N818 no error: how a forward pass is left ea
     def __init__(self, features: Tensor) -> None:
         super().__init__()
         self.features = features
-
-
-@contextmanager
-def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -7,6 +7,7 @@ reads its class token.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -51,12 +52,10 @@ def _faithful(backbone: Any, low: PatchEncoder, high: TokenEncoder, image: Tenso
     """Whether the tokens behind the middle block and behind the norm are those of the whole network."""
     seen: list[Tensor] = []
     parts = (backbone.blocks[len(low.blocks) - 1], backbone.norm)
-    hooks = [part.register_forward_hook(lambda *call: seen.append(call[-1])) for part in parts]
-    try:
+    with ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(part.register_forward_hook(lambda *call: seen.append(call[-1])))
         backbone(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
     middle, last = seen
     tokens = low(image).flatten(2).transpose(1, 2)
     # the second half is compared with its class token, which low drops

@@ -63,12 +63,13 @@ def distance_blocks(
         raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
     check_shapes(query, gallery)
     device = descriptor_device(query, gallery)
-    query_squares, gallery_squares = query_norms(query, device), gallery_norms(gallery, device)
+    query_squares = squared_norms(query, QUERY_TILE, device)
+    gallery_squares = squared_norms(gallery, GALLERY_STEP, device)
     check_finite(query_squares, "query")
     check_finite(gallery_squares, "gallery")
 
     def fill(columns: slice, tiles: Sequence[Tile]) -> None:
-        images, squares = gallery_tile(gallery, columns, device), gallery_squares[columns]
+        images, squares = tile_of(gallery, columns, device), gallery_squares[columns]
         if metric == "cosine":
             images = images / _lengths(squares)
         for target, rows, block in tiles:
@@ -99,7 +100,7 @@ def filled_blocks(
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(query), rows):
             used = -(-min(rows, len(query) - start) // tile_rows) * tile_rows
-            block = _tile(query, start, used, device)
+            block = tile_of(query, slice(start, start + used), device)
             _fill_columns(buffer, block, start, tile_rows, fill, pool)
             yield start, buffer[: min(rows, len(query) - start), : len(gallery)]
 
@@ -135,16 +136,6 @@ def _fill_columns(buffer: Tensor, block: Tensor, start: int, tile_rows: int, fil
             work(column)
 
 
-def query_norms(query: Descriptors, device: torch.device) -> Tensor:
-    """Squared lengths of queries, filled up with zeros to whole tiles."""
-    return squared_norms(query, _tiled(len(query), QUERY_TILE), device)
-
-
-def gallery_norms(gallery: Descriptors, device: torch.device) -> Tensor:
-    """Squared lengths of a gallery, filled up with zeros to whole tiles."""
-    return squared_norms(gallery, _tiled(len(gallery), GALLERY_STEP), device)
-
-
 def squared_distances(
     block: Tensor, tile: Tensor, block_squares: Tensor, tile_squares: Tensor, out: Tensor | None = None
 ) -> Tensor:
@@ -173,14 +164,10 @@ def _tiled(count: int, tile: int) -> int:
     return max(16, 1 << (count - 1).bit_length())
 
 
-def gallery_tile(gallery: Descriptors, columns: slice, device: torch.device) -> Tensor:
-    """Gallery rows as float32 on ``device``, filled up with zeros beyond the end."""
-    return _tile(gallery, columns.start, columns.stop - columns.start, device)
-
-
-def _tile(array: Descriptors, start: int, size: int, device: torch.device) -> Tensor:
-    """Rows ``start : start + size`` as float32 on ``device``, filled up with zeros at the end of the array."""
-    part = _read_rows(array, start, size) if isinstance(array, np.memmap) else array[start : start + size]
+def tile_of(array: Descriptors, rows: slice, device: torch.device) -> Tensor:
+    """Rows of an array as float32 on ``device``, filled up with zeros beyond its end."""
+    size = rows.stop - rows.start
+    part = _read_rows(array, rows.start, size) if isinstance(array, np.memmap) else array[rows]
     if isinstance(part, np.ndarray):
         # a tensor on memory that may not be written is not allowed: copy that one tile
         part = torch.from_numpy(np.require(part, np.float32, ["C", "W"]))
@@ -200,12 +187,11 @@ def _read_rows(array: np.memmap, start: int, size: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def squared_norms(array: Descriptors, width: int, device: torch.device) -> Tensor:
-    """(width,) squared lengths of the rows of an array, 0 beyond its end."""
-    starts = range(0, width, GALLERY_TILE)
-    return torch.cat(
-        [_tile(array, start, min(GALLERY_TILE, width - start), device).square().sum(dim=1) for start in starts]
-    )
+def squared_norms(array: Descriptors, tile: int, device: torch.device) -> Tensor:
+    """Squared lengths of the rows of an array, filled up with zeros to whole tiles of ``tile`` rows."""
+    width = _tiled(len(array), tile)
+    parts = [slice(start, min(start + GALLERY_TILE, width)) for start in range(0, width, GALLERY_TILE)]
+    return torch.cat([tile_of(array, part, device).square().sum(dim=1) for part in parts])
 
 
 def check_finite(squared: Tensor, what: str) -> None:

@@ -22,6 +22,8 @@ from torch import Tensor
 from oamn_plugin.occlusion import OCCLUSION_TYPES, TYPE_INDEX
 from oamn_plugin.retrieval.counting import WHOLE, Shard
 from oamn_plugin.retrieval.distances import (
+    GALLERY_STEP,
+    QUERY_TILE,
     Descriptors,
     Tile,
     TileFiller,
@@ -29,10 +31,9 @@ from oamn_plugin.retrieval.distances import (
     check_shapes,
     descriptor_device,
     filled_blocks,
-    gallery_norms,
-    gallery_tile,
-    query_norms,
     squared_distances,
+    squared_norms,
+    tile_of,
 )
 from oamn_plugin.retrieval.metrics import IntArray
 
@@ -141,7 +142,8 @@ def matched_blocks(
 
 def _matched_filler(query: Descriptors, sides: Sequence[Descriptors], log_prior: Tensor, tau: float) -> TileFiller:
     device = descriptor_device(query, *sides)
-    query_squares, side_squares = query_norms(query, device), [gallery_norms(side, device) for side in sides]
+    query_squares = squared_norms(query, QUERY_TILE, device)
+    side_squares = [squared_norms(side, GALLERY_STEP, device) for side in sides]
     own = [("gallery", squares[: len(side)]) for side, squares in zip(sides, side_squares, strict=True)]
     for what, values in [("query", query_squares[: len(query)]), *own]:
         check_finite(values, what)
@@ -153,7 +155,7 @@ def _matched_filler(query: Descriptors, sides: Sequence[Descriptors], log_prior:
         for target, _, _ in tiles:
             target.zero_()
         for number, side in enumerate(sides):
-            images, squares = gallery_tile(side, columns, device), side_squares[number][columns]
+            images, squares = tile_of(side, columns, device), side_squares[number][columns]
             for target, rows, block in tiles:
                 term = squared_distances(block, images, query_squares[rows], squares)
                 term.mul_(-1 / tau).add_(_rows_of(offsets[:, number, None], rows, len(target))).exp_()

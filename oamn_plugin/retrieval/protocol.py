@@ -69,6 +69,7 @@ class Protocol:
         chunk_size: int | None,
         make: Blocks | None = None,
         shard: Shard = WHOLE,
+        matching: Matching | None = None,
     ) -> Iterator[tuple[IntArray, Tensor]]:
         """Yields ``(query numbers, distances (R, G))``; with a mapping, queries by type against that type's gallery.
 
@@ -79,14 +80,26 @@ class Protocol:
             chunk_size: queries a block.
             make: makes the blocks of one group instead of ``distance_blocks``.
             shard: the part of the gallery that is there.
+            matching: matched distances: every query meets all types of the mapping, none of which is a function.
         """
-        self._check_query(query)
+        if len(query) != self.num_query:
+            raise ValueError(f"{len(query)} query descriptors but {self.num_query} query_pids")
+        # of the whole gallery's size: the processes that hold shards must take the same blocks
+        size = block_rows(self.num_columns, chunk_size)
+        if matching is not None:
+            if not isinstance(gallery, Mapping):
+                raise ValueError("matched unification needs a gallery by occlusion type")
+            variants = cast(Mapping[str, Descriptors], gallery)
+            for name in matching.types:
+                if name in variants:
+                    self._check_gallery(variants[name], shard)
+            for start, block in matched_blocks(query, variants, matching, chunk_size=size):
+                yield np.arange(start, start + len(block)), self._present(block, shard)
+            return
         for rows, source in self._groups(gallery):
             descriptors = source() if callable(source) else source
             self._check_gallery(descriptors, shard)
             group = query if rows is None else query[rows]
-            # of the whole gallery's size: the processes that hold shards must take the same blocks
-            size = block_rows(self.num_columns, chunk_size)
             made = (
                 make(group, descriptors)
                 if make
@@ -96,40 +109,12 @@ class Protocol:
                 inside = np.arange(start, start + len(block))
                 yield inside if rows is None else rows[inside], self._present(block, shard)
 
-    def matched_blocks(
-        self, query: Descriptors, gallery: Gallery, matching: Matching, chunk_size: int | None, shard: Shard = WHOLE
-    ) -> Iterator[tuple[IntArray, Tensor]]:
-        """Yields ``(query numbers, matched distances (R, G))``: every query meets all types of the mapping.
-
-        Args:
-            query: (Q, D).
-            gallery: by type (G, D); of a shard, its images alone.
-            matching: prior and temperature.
-            chunk_size: queries a block.
-            shard: the part of the gallery that is there.
-        """
-        self._check_query(query)
-        if not isinstance(gallery, Mapping):
-            raise ValueError("matched unification needs a gallery by occlusion type")
-        variants = cast(Mapping[str, Descriptors], gallery)  # all are compared at once, so none is lazy
-        for name in matching.types:
-            if name in variants:
-                self._check_gallery(variants[name], shard)
-        size = block_rows(self.num_columns, chunk_size)
-        for start, block in matched_blocks(query, variants, matching, chunk_size=size):
-            yield np.arange(start, start + len(block)), self._present(block, shard)
-
     def _present(self, block: Tensor, shard: Shard) -> Tensor:
         """Puts images that could not be read infinitely far from every query, in place."""
         if self.absent is not None:
             own = self.absent[shard.start : shard.start + block.shape[1]]
             block[:, torch.from_numpy(own).to(block.device)] = torch.inf
         return block
-
-    def _check_query(self, query: Descriptors) -> None:
-        """Raises ValueError unless there is a descriptor for each query."""
-        if len(query) != self.num_query:
-            raise ValueError(f"{len(query)} query descriptors but {self.num_query} query_pids")
 
     def _check_gallery(self, descriptors: Descriptors, shard: Shard) -> None:
         """Raises ValueError unless there is a descriptor for each gallery image, or a shard lies within the gallery."""

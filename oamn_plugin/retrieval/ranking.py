@@ -86,11 +86,11 @@ def evaluate_ranking(
         if matching is not None or shard is not WHOLE or protocol.absent is not None:
             raise ValueError("re-ranking compares all gallery images with each other: one type, one process, no gaps")
         make = partial(reranked_blocks, settings=rerank, metric=metric, chunk_size=chunk_size)
+    blocks = protocol.blocks(query, gallery, metric, chunk_size, make, shard, matching)
     if matching is None:
-        return _score(protocol, protocol.blocks(query, gallery, metric, chunk_size, make, shard), max_rank, shard)
+        return _score(protocol, blocks, max_rank, shard)
     explanation = Explanation(query, cast(Mapping[str, Descriptors], gallery), matching)
-    blocks = explanation.watch(protocol.matched_blocks(query, gallery, matching, chunk_size, shard))
-    result = _score(protocol, blocks, max_rank, shard)
+    result = _score(protocol, explanation.watch(blocks), max_rank, shard)
     posterior = explanation.mean(shard)
     return replace(result, posterior=posterior, query_types=type_counts(posterior.argmax(1)))
 

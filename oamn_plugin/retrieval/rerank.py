@@ -47,7 +47,7 @@ class Reranking:
 def reranked_blocks(
     query: Descriptors,
     gallery: Descriptors,
-    settings: Reranking | None = None,
+    settings: Reranking,
     *,
     metric: str = "sqeuclidean",
     chunk_size: int | None = None,
@@ -60,12 +60,11 @@ def reranked_blocks(
     Args:
         query: (Q, D).
         gallery: (G, D).
-        settings: None: the defaults.
+        settings: of the re-ranking.
         metric: ``sqeuclidean`` or ``cosine``; the original distance.
         chunk_size: queries per block.
     """
     check_some(gallery)
-    settings = settings or Reranking()
     images = stacked(query, gallery)
     near = nearest(images, images, max(settings.k1 + 1, settings.k2), metric=metric, chunk_size=chunk_size)
     weights = _weights(images, near, settings, metric)

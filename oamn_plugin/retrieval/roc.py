@@ -73,12 +73,7 @@ def tpr_at_fpr(
     protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types, absent)
 
     def blocks() -> _Blocks:
-        made = (
-            protocol.blocks(query, gallery, metric, chunk_size)
-            if matching is None
-            else protocol.matched_blocks(query, gallery, matching, chunk_size)
-        )
-        for rows, block in made:
+        for rows, block in protocol.blocks(query, gallery, metric, chunk_size, matching=matching):
             yield block.cpu().numpy(), protocol.members(rows)
 
     genuine = np.concatenate(
