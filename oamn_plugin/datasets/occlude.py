@@ -80,7 +80,9 @@ def occlude_dataset(
                     raise
         if not rows:
             raise DataSetError(f"no query of {source} could be read")
-        _write_annotations(unfinished / ANNOTATIONS, rows)
+        table = unfinished / ANNOTATIONS  # with names as the disk has them
+        with open(table, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
         for name, original in ((FOLDERS[0], FOLDERS[0]), (FOLDERS[2], FOLDERS[2]), (HOLISTIC, "query")):
             _bring(source / original, unfinished / name, copy)
     return target
@@ -138,13 +140,6 @@ def _occlude_query(record: Record, folder: Path, seed: int) -> tuple[object, ...
         name, "query", record.pid, record.camid, occluder.kind, occluder.side, f"{area:.4f}", occluder.type_name,
         *(f"{shares[side]:.4f}" for side in SIDES),
     )  # fmt: skip
-
-
-def _write_annotations(path: Path, rows: list[tuple[object, ...]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # names as the disk has them
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
 
 
 def _bring(source: Path, target: Path, copy: bool) -> None:

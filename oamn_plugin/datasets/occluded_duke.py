@@ -101,10 +101,11 @@ def _build(
     copies: list[_Copy] = []
     missing: list[str] = []
     for folder, names in wanted.items():
+        order = (folder, *FOLDERS)
         for name in names:
-            sources = index.get(name)
-            if sources:
-                copies.append((_best(sources, folder), Path(folder, name)))
+            if name in index:  # in several folders: the image of the split's own
+                best = min(index[name], key=lambda one: order.index(one.folder) if one.folder in order else len(order))
+                copies.append((best, Path(folder, name)))
             else:
                 missing.append(name)
     if missing:
@@ -122,12 +123,6 @@ def _build(
             with source.open() as content, open(unfinished / place, "xb") as out:
                 shutil.copyfileobj(content, out)
     return target
-
-
-def _best(sources: list[_Source], folder: str) -> _Source:
-    """The image of the split's own folder where the name is in several."""
-    order = (folder, *FOLDERS)
-    return min(sources, key=lambda source: order.index(source.folder) if source.folder in order else len(order))
 
 
 def _index_zip(archive: zipfile.ZipFile) -> dict[str, list[_Source]]:

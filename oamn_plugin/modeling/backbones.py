@@ -41,15 +41,10 @@ def build_backbone(name: str, last_stride: int = 2, input_size: tuple[int, int] 
         raise ValueError(f"unknown backbone {name!r}.{hint} Known: {', '.join(BACKBONES)} and {TIMM_PREFIX}<name>")
     backbone = getattr(torchvision.models, name)(weights=None)
     if last_stride == 1:
-        _unstride(backbone.layer4[0])
+        for module in backbone.layer4[0].modules():
+            if isinstance(module, nn.Conv2d):
+                module.stride = (1, 1)
     return backbone
-
-
-def _unstride(block: nn.Module) -> None:
-    """Sets every strided convolution of a residual block to stride 1."""
-    for module in block.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
 
 
 def _build_timm(name: str, input_size: tuple[int, int] | None) -> nn.Module:

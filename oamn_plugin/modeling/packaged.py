@@ -115,8 +115,13 @@ def load_packaged(folder: Path = ASSETS) -> OAMN:
         raise PackagedModelError(f"cannot read {_weights(folder)}: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise PackagedModelError(f"{_weights(folder)} is damaged, or not the file that its card describes")
-    model = card.build()
-    load_stored(model, load_safetensors(content))
+    model, tensors = card.build(), load_safetensors(content)
+    own = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
+    wrong += [name for name in tensors if name not in own]
+    if wrong:
+        raise PackagedModelError(f"{len(wrong)} packaged weights do not fit the card's network, such as {wrong[0]}")
+    model.load_state_dict({name: value.to(torch.float32) for name, value in tensors.items()}, strict=False)
     return model
 
 
@@ -147,33 +152,15 @@ def stored(model: OAMN) -> dict[str, Tensor]:
     Small tensors, mask and scorer stay whole: occlusion types sit near their thresholds, and what the first layers
     round off moved descriptors seven times as far as all the rest.
     """
-    kept = {
-        name: _stored(name, value.detach().cpu()).contiguous()
-        for name, value in model.state_dict().items()
-        if value.is_floating_point() and not name.startswith("classifier.")
-    }
+    kept = {}
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not name.startswith("classifier."):
+            whole = value.numel() <= _WHOLE or name.startswith(("mask.", "scorer."))
+            kept[name] = value.detach().cpu().to(torch.float32 if whole else torch.float16).contiguous()
     endless = [name for name, value in kept.items() if not value.isfinite().all()]
     if endless:
         raise PackagedModelError(f"half precision cannot hold {', '.join(endless[:3])}")
     return kept
-
-
-def _stored(name: str, value: Tensor) -> Tensor:
-    return value.float() if value.numel() <= _WHOLE or name.startswith(("mask.", "scorer.")) else value.half()
-
-
-def load_stored(model: OAMN, tensors: Mapping[str, Tensor]) -> None:
-    """Puts the tensors of a weight file into a network.
-
-    Raises:
-        PackagedModelError: they are not this network's.
-    """
-    own = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
-    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
-    wrong += [name for name in tensors if name not in own]
-    if wrong:
-        raise PackagedModelError(f"{len(wrong)} packaged weights do not fit the card's network, such as {wrong[0]}")
-    model.load_state_dict({name: value.to(torch.float32) for name, value in tensors.items()}, strict=False)
 
 
 def _weights(folder: Path) -> Path:

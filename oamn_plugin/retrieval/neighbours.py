@@ -91,9 +91,6 @@ def expand_all(
     for _ in range(times):
         near = nearest(images, images, k, metric="cosine", chunk_size=chunk_size)
         weights = np.maximum(1 - near.distances, 0) ** alpha
-        images = _unit(np.stack([w @ images[c] for c, w in zip(near.indices, weights, strict=True)]))
+        joined = np.stack([w @ images[c] for c, w in zip(near.indices, weights, strict=True)])
+        images = joined / np.maximum(np.linalg.norm(joined, axis=1, keepdims=True), 1e-12)
     return images[: len(query)], images[len(query) :]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
