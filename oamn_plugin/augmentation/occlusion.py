@@ -131,7 +131,9 @@ class OcclusionAugmentation:
         Raises:
             ValueError: ``images`` is not a batch of images of at least 4 x 4 pixels.
         """
-        _check_batch(images)
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < 4:
+            shape = tuple(images.shape)
+            raise ValueError(f"expected a batch of images (B, 3, H, W) with H and W at least 4, got shape {shape}")
         types = self._types(len(images), generator)
         patches = self._patches(images, donors, types, generator)
         views = images.unsqueeze(1).repeat(1, self.num_views, 1, 1, 1)
@@ -295,10 +297,3 @@ def _stretched(patches: Patches, chosen: list[int], size: tuple[int, int], dtype
         donors[black.to(pool.device)] = 0
     out = F.grid_sample(donors, grid.to(pool.device), mode="bilinear", padding_mode="border", align_corners=False)
     return in_dtype(out, dtype)
-
-
-def _check_batch(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < 4:
-        raise ValueError(
-            f"expected a batch of images (B, 3, H, W) with H and W at least 4, got shape {tuple(images.shape)}"
-        )

@@ -76,15 +76,12 @@ class SplitModel(WholeModel):
         model: the network.
         border: the module whose output is the map at stride 16; called once in a forward pass.
         forward: how the network describes images.
-        normalised: see :class:`WholeModel`.
     """
 
     blanks_features = True
 
-    def __init__(
-        self, model: nn.Module, border: nn.Module, forward: Forward | None = None, normalised: bool = True
-    ) -> None:
-        super().__init__(model, forward, normalised)
+    def __init__(self, model: nn.Module, border: nn.Module, forward: Forward | None = None) -> None:
+        super().__init__(model, forward)
         self._border = [border]  # in a list: it is a part of the model already and no second child
 
     def encode(self, images: Tensor) -> Tensor:
@@ -106,9 +103,7 @@ class SplitModel(WholeModel):
             return super().embed(features.new_zeros(1, 3, *DUMMY_SIZE))
 
 
-def embedding_model(
-    model: nn.Module, image_size: tuple[int, int], forward: Forward | None = None, normalised: bool = True
-) -> WholeModel:
+def embedding_model(model: nn.Module, image_size: tuple[int, int], forward: Forward | None = None) -> WholeModel:
     """A network behind the two words, cut at stride 16 where a dry run shows that nothing changes by that.
 
     Args:
@@ -116,15 +111,14 @@ def embedding_model(
             (:data:`oamn_plugin.modeling.split.LAYOUTS`) to be cut, or end at stride 16.
         image_size: (height, width) in pixels.
         forward: how the network describes images; None: by calling it.
-        normalised: unit descriptors.
     """
-    whole = WholeModel(model, forward, normalised)
+    whole = WholeModel(model, forward)
     with evaluating(model):
         image = probe_image(model, image_size)
         border = _border(model, lambda: whole.embed(image), image_size)
         if border is None:
             return whole
-        split = SplitModel(model, border, forward, normalised)
+        split = SplitModel(model, border, forward)
         try:
             features = split.encode(image)
             same = torch.allclose(split.embed(features), whole.embed(image), rtol=_TOLERANCE, atol=_TOLERANCE)

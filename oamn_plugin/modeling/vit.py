@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 def is_vision_transformer(backbone: nn.Module) -> bool:
     """Whether a module has the layout of a plain ViT: patch embedding, position embedding, a list of blocks, norm."""
-    return all(hasattr(backbone, name) for name in ("patch_embed", "pos_embed", "blocks", "norm")) and isinstance(
-        getattr(backbone, "pos_embed", None), Tensor
-    )
+    named = all(hasattr(backbone, name) for name in ("patch_embed", "blocks", "norm"))
+    return named and isinstance(getattr(backbone, "pos_embed", None), Tensor)
 
 
 def split_vision_transformer(backbone: Any, image: Tensor) -> tuple[nn.Module, nn.Module, int, int]:

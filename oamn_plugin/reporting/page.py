@@ -46,15 +46,6 @@ class Section:
     bullets: Sequence[str] = ()
     folded: bool = False
 
-    @property
-    def anchor(self) -> str:
-        """Its id in the page.
-
-        >>> Section("Cost & speed").anchor
-        'cost-speed'
-        """
-        return slug(self.title)
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -104,7 +95,7 @@ def render_page(
         footer: last line.
     """
     environment = templates("oamn_plugin.reporting")
-    environment.filters["uri"] = data_uri
+    environment.filters |= {"uri": data_uri, "slug": slug}
     environment.filters["table"] = lambda table: Markup(to_html(table))  # to_html escapes every cell
     environment.tests["table"] = lambda block: isinstance(block, Table)
     return environment.get_template("page.html").render(

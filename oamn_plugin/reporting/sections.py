@@ -292,12 +292,8 @@ def tiles(comparison: Comparison) -> list[Tile]:
     best = max(scores, key=lambda name: scores[name].mean)
     found = [Tile(scores[best].text(), f"best Rank-1 on {data_set}", best)]
     rivals = [name for name in scores if name != comparison.baseline]
-    gap = (
-        comparison.gap(best if best in rivals else rivals[0], comparison.baseline, data_set, "Rank-1")
-        if rivals
-        else None
-    )
-    if gap:
+    rival = best if best in rivals else next(iter(rivals), "")
+    if rival and (gap := comparison.gap(rival, comparison.baseline, data_set, "Rank-1")):
         points, one = gap.points, f"; {ONE_SEED}" if gap.seeds == 1 else ""
         found.append(Tile(f"{points.mean:+.1f}", f"points against {comparison.baseline}",
                           f"95 % interval over queries {points.low:+.1f} to {points.high:+.1f}{one}"))  # fmt: skip

@@ -23,6 +23,7 @@ from oamn_plugin.retrieval.rerank import Reranking, reranked_blocks
 from oamn_plugin.retrieval.result import RankingResult
 
 SCORED_TOGETHER = 64
+MAX_RANK = 50
 Counted = tuple[IntArray, list[int], IntArray]
 
 
@@ -36,7 +37,7 @@ def evaluate_ranking(
     *,
     query_types: Types | None = None,
     chunk_size: int | None = None,
-    max_rank: int = 50,
+    max_rank: int = MAX_RANK,
     metric: str = "sqeuclidean",
     rerank: Reranking | None = None,
     matching: Matching | None = None,
@@ -101,9 +102,6 @@ def evaluate_distances(
     gallery_pids: Labels,
     query_camids: Labels,
     gallery_camids: Labels,
-    *,
-    query_types: Types | None = None,
-    max_rank: int = 50,
 ) -> RankingResult:
     """The scores of :func:`evaluate_ranking` from distances made elsewhere.
 
@@ -111,8 +109,6 @@ def evaluate_distances(
         distances: (Q, G), or an iterable of consecutive blocks of its rows, of any sizes.
         query_pids, gallery_pids: (Q,) and (G,) identities.
         query_camids, gallery_camids: (Q,) and (G,) cameras.
-        query_types: (Q,) occlusion types, only counted.
-        max_rank: length of the CMC curve.
 
     Raises:
         ValueError: lengths that do not fit, a distance that is NaN, or no query with a match.
@@ -120,9 +116,9 @@ def evaluate_distances(
     >>> evaluate_distances(np.array([[0.5, 0.1]]), [1], [1, 2], [0], [1, 1]).mAP_trapezoid
     0.25
     """
-    protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids, query_types)
+    protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids)
     blocks = [distances] if isinstance(distances, np.ndarray | Tensor) else distances
-    return _score(protocol, _checked(blocks, protocol), max_rank)
+    return _score(protocol, _checked(blocks, protocol), MAX_RANK)
 
 
 def _score(

@@ -158,9 +158,8 @@ def describe_queries(model: Any, batches: Iterable[Tensor], unification: Unifica
         ValueError: no image at all.
     """
     settings = unification or Unification()
-    parts: list[tuple[Tensor, ...]] = []
     with evaluation_mode(model):
-        parts += [
+        parts = [
             tuple(column.cpu() for column in _describe_query(model, images, settings))
             for images in on_device(model, batches)
         ]
