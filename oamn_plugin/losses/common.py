@@ -7,7 +7,6 @@ from torch import Tensor
 
 from oamn_plugin.occlusion import AREAS, OCCLUSION_TYPES, SIDES
 
-CLEAN_GROUP = 0
 NUM_SIDES = len(SIDES)
 
 
@@ -16,18 +15,13 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def without_autocast(tensor: Tensor) -> torch.autocast:
-    """Context in which matrix products keep the precision of ``tensor``."""
-    return torch.autocast(tensor.device.type, enabled=False)
-
-
 def groups_of(types: Tensor) -> Tensor:
     """Group of each view, of the shape of ``types``: 0 clean, 1 left, 2 right, 3 bottom, 4 top.
 
     >>> groups_of(torch.tensor([0, 1, 4, 5, 8]))
     tensor([0, 1, 4, 1, 4])
     """
-    return torch.where(types == 0, CLEAN_GROUP, (types - 1) % NUM_SIDES + 1)
+    return torch.where(types == 0, 0, (types - 1) % NUM_SIDES + 1)
 
 
 def is_half(types: Tensor) -> Tensor:

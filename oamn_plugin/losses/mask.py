@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from oamn_plugin.losses.common import check_views, full_precision, groups_of, is_half, side_scale, without_autocast
+from oamn_plugin.losses.common import check_views, full_precision, groups_of, is_half, side_scale
 
 OPPOSING_GROUPS = ((1, 2), (3, 4))
 """Groups of the two opposing pairs: left and right, bottom and top."""
@@ -87,5 +87,5 @@ def _channel_products(features: Tensor) -> Tensor:
     the masks: features are read once, and nothing of their size is kept for the backward pass.
     """
     points = features.flatten(3).permute(0, 3, 1, 2)
-    with without_autocast(points):
+    with torch.autocast(points.device.type, enabled=False):
         return points @ points.transpose(2, 3)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oamn_plugin.losses.common import full_precision, without_autocast
+from oamn_plugin.losses.common import full_precision
 
 GROUPINGS = ("grouped", "plain")
 FORMS = ("hinge", "soft")
@@ -78,7 +78,7 @@ def _hardest(embeddings: Tensor, positives: Tensor, negatives: Tensor) -> tuple[
     # centred, because the expanded square loses digits when all points are far from the origin
     points = embeddings - embeddings.mean(0)
     norms = points.square().sum(1)
-    with without_autocast(points):
+    with torch.autocast(points.device.type, enabled=False):
         distances = norms[:, None] + norms[None] - 2 * points @ points.T
     far = distances.masked_fill(~positives, -torch.inf).argmax(1)
     return far, distances.masked_fill(~negatives, torch.inf).argmin(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -51,19 +52,16 @@ def mask_scores(
         positions of their image with its body positions, mean over images that have both. Empty without occluders.
     """
     weights, labels, overlaps = [], [], []
-    index = 0
-    for batch in masks:
-        for mask in batch:
-            body, cover = (_cells(one[index], mask.shape[-2:]) for one in (visible, occluder))
-            index += 1
-            chosen = (body > 0.5) | (cover > 0.5)
-            if not (body > 0.5).any() or not (cover > 0.5).any():
-                continue
-            weight, label = mask[0][chosen].float().numpy(), (body > 0.5)[chosen].numpy()
-            weights.append(weight)
-            labels.append(label)
-            above = weight > np.median(weight)
-            overlaps.append((above & label).sum() / max(1, (above | label).sum()))
+    for mask, *pixels in zip(chain.from_iterable(masks), visible, occluder, strict=False):
+        body, cover = (_cells(one, mask.shape[-2:]) for one in pixels)
+        chosen = (body > 0.5) | (cover > 0.5)
+        if not (body > 0.5).any() or not (cover > 0.5).any():
+            continue
+        weight, label = mask[0][chosen].float().numpy(), (body > 0.5)[chosen].numpy()
+        weights.append(weight)
+        labels.append(label)
+        above = weight > np.median(weight)
+        overlaps.append((above & label).sum() / max(1, (above | label).sum()))
     if not weights:
         return {}
     auc = roc_auc_score(np.concatenate(labels), np.concatenate(weights))
