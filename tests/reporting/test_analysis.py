@@ -31,6 +31,12 @@ def test_queries_are_matched_by_file_whatever_their_order_and_root() -> None:
     assert gap.points.mean == pytest.approx(50.0)  # on 1.jpg and 3.jpg
 
 
+def test_cmc_counts_the_queries_with_a_match_alone() -> None:
+    curve = Comparison({"a": [run_of([1, 4, 0, 2, 30])]}, "a").cmc("a", "S")
+    assert curve is not None
+    assert curve[:5].tolist() == [0.25, 0.5, 0.5, 0.75, 0.75]
+
+
 def test_no_shared_query_gives_no_gap() -> None:
     pair = {"a": [run_of([1], ["/q/1.jpg"])], "b": [run_of([1], ["/q/2.jpg"])]}
     assert Comparison(pair, "a").gap("b", "a", "S", "Rank-1") is None
