@@ -22,11 +22,13 @@ from oamn_plugin.benchmark.schedule import (
     command_text,
     read_record,
     results_digest,
-    testing_command,
     training_command,
     write_record,
 )
 from oamn_plugin.benchmark.schedule import plan_runs as plan
+from oamn_plugin.benchmark.schedule import (
+    testing_command as evaluation_command,
+)
 from oamn_plugin.benchmark.suite import Method, Suite, SuiteError, load_suite
 from oamn_plugin.configurations import find_config
 
@@ -110,8 +112,8 @@ def test_a_training_may_start_from_the_weights_of_another(suite: Suite) -> None:
     words = training_command(suite, job)
     assert "--eval-only" not in words
     assert words[-2:] == ["MODEL.INIT", weights]
-    assert "--eval-only" in testing_command(suite, job)
-    assert testing_command(suite, job)[-2:] == ["MODEL.WEIGHTS", str(job.folder / "model_final.pth")]
+    assert "--eval-only" in evaluation_command(suite, job)
+    assert evaluation_command(suite, job)[-2:] == ["MODEL.WEIGHTS", str(job.folder / "model_final.pth")]
     for one in plan_runs(suite):
         start(suite, one, finished=True)
         if one.method.starts_from:  # as a training writes it
