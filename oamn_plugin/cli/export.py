@@ -11,7 +11,6 @@ normalises, or, with --input normalised, images that the calling program has nor
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import warnings
@@ -46,11 +45,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns 0, or 1 if the exported graphs compute something else."""
-    return export(build_parser().parse_args(argv))
-
-
-def export(args: argparse.Namespace) -> int:
-    """Exports, loads what was written and compares."""
+    args = build_parser().parse_args(argv)
     if args.format == "onnx":
         need("onnx", "onnxruntime", "onnxscript")
     if args.out.is_dir() and (others := {path.name for path in args.out.iterdir()} - EXPORTED):
@@ -117,9 +112,8 @@ def compare(graph: Any, other: Callable[..., Outputs], name: str, pixels: Any) -
         for start in range(0, max(len(pixels), 9), count):
             inputs = inputs_of(name, pixels, count, start)
             with torch.no_grad():
-                expected = graph(*inputs)
-            expected = expected if isinstance(expected, tuple) else (expected,)
-            found = other(*inputs)
+                both = graph(*inputs), other(*inputs)
+            expected, found = (one if isinstance(one, (tuple, list)) else [one] for one in both)
             largest = max(
                 largest, *(float((torch.as_tensor(b) - a).abs().max()) for a, b in zip(expected, found, strict=True))
             )
@@ -168,14 +162,7 @@ def load_torch(path: Path) -> Callable[..., Outputs]:
     """The file as a function."""
     import torch
 
-    module = torch.export.load(path).module()
-
-    def call(*inputs: Any) -> Outputs:
-        with torch.no_grad():
-            found = module(*inputs)
-        return list(found) if isinstance(found, tuple) else [found]
-
-    return call
+    return torch.export.load(path).module()
 
 
 def dynamic_batch(inputs: int) -> tuple[Any, ...]:

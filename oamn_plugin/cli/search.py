@@ -76,7 +76,7 @@ def run_index(args: argparse.Namespace) -> int:
     from oamn_plugin.datasets.folders import stopping_cleanly
     from oamn_plugin.errors import printable
     from oamn_plugin.hosts.encoder import model_of
-    from oamn_plugin.search import locations
+    from oamn_plugin.search import open_index
     from oamn_plugin.search.words import describe_model
     from oamn_plugin.search.workers import together
 
@@ -87,7 +87,7 @@ def run_index(args: argparse.Namespace) -> int:
     with stopping_cleanly(f"index {args.out}"), together(encoder) as first:
         if first:
             print(f"model: {describe_model(encoder)}")
-        index = locations.open_index(args.out, encoder, progress=first)
+        index = open_index(args.out, encoder, progress=first)
         if first and index.unfinished:
             print(f"carrying on with an interrupted build of {index.folder}")
         if args.approximate:
@@ -178,12 +178,14 @@ def run_query(args: argparse.Namespace) -> int:
 
 def run_calibrate(args: argparse.Namespace) -> int:
     """Calibrates the threshold for unknown people and stores it with the index."""
-    from oamn_plugin.search.calibration import calibrate, own_images, save_threshold
+    from dataclasses import asdict
+
+    from oamn_plugin.search.calibration import NOTE, calibrate, own_images
 
     index, encoder = index_and_model(args)
     images = read_images(args.images, args.pattern) if args.images else own_images(index)
     threshold = calibrate(index, encoder, images, args.false_match_rate, progress=True)
-    save_threshold(index, threshold)
+    index.save_note(NOTE, asdict(threshold))
     people = f" of {threshold.people} people" if threshold.people else ""
     print(f"{index.folder}: {threshold}{people}, {threshold.pairs} pairs")
     if threshold.turned_away is not None:
@@ -194,9 +196,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Takes images out."""
-    from oamn_plugin.search import locations
+    from oamn_plugin.search import open_index
 
-    index = locations.open_index(args.index)
+    index = open_index(args.index)
     print(f"{index.folder}: removed {index.remove(args.images)} images, {len(index)} are left")
     return 0
 
@@ -212,11 +214,11 @@ def read_images(sources: list[str], pattern: str | None) -> list[Any]:
 def index_and_model(args: argparse.Namespace) -> tuple[Any, Any]:
     """The index that a command works with, and the model it was built with."""
     from oamn_plugin.hosts.encoder import model_of
-    from oamn_plugin.search import locations
+    from oamn_plugin.search import open_index
 
-    locations.open_index(args.index)  # before the model is loaded: is there one?
+    open_index(args.index)  # before the model is loaded: is there one?
     encoder = model_of(args, args.index)
-    index = locations.open_index(args.index, encoder, progress=True)
+    index = open_index(args.index, encoder, progress=True)
     if index.unfinished:
         print(f"search: a build of {index.folder} is pending: run index again; what is there is used", file=sys.stderr)
     return index, encoder

@@ -61,7 +61,7 @@ def draw_ranks(args: argparse.Namespace) -> Image.Image:
     """Rank lists, two rows a query: unified and plain."""
     from oamn_plugin.reporting.pictures import rank_lists
     from oamn_plugin.search.index import GalleryIndex
-    from oamn_plugin.search.ranks import rank_rows
+    from oamn_plugin.search.page import rank_rows
     from oamn_plugin.search.results import search
 
     queries, pictures = read_named(args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,7 +20,8 @@ from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.calibration import Threshold
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.gallery import GalleryImage
-from oamn_plugin.search.index import GalleryIndex, Match
+from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.nearest import Match, compared_types, own_pairs
 
 
 @dataclass(frozen=True)
@@ -119,19 +121,17 @@ def search(
     """
     pixels = [encoder.prepare(picture) for picture in pictures]
     described = encoder.queries([torch.stack(list(part)) for part in in_batches(pixels)])
-    wanted = len(index) if other_cameras else k
     matched, is_plain = encoder.unification.kind == "matched", encoder.unification.kind == "none"
-    ranked = [index.search(described, wanted)]
-    ranked.append(ranked[0] if is_plain else index.search(described, wanted, plain=True))
+    how: dict[str, Any] = {}
+    if other_cameras:
+        how = {"leave_out": queries, "exact": index.approximate is not None}
+    ranked = [index.search(described, k, **how)]
+    ranked.append(ranked[0] if is_plain else index.search(described, k, plain=True, **how))
     left_out: list[int | None] = [None] * len(queries)
     if other_cameras:
-        others = [[_without_own(query, one) for query, one in zip(queries, lists, strict=True)] for lists in ranked]
-        left_out = [
-            len(found) - len(kept) if query.pid and query.camid else None
-            for query, found, kept in zip(queries, ranked[0], others[0], strict=True)
-        ]
-        ranked = [[kept[:k] for kept in lists] for lists in others]
-    searched_as = ["matched"] * len(queries) if matched else index.search_types(described)
+        counts = Counter((image.pid, image.camid) for image in index.images)
+        left_out = [counts[own] if own else None for own in own_pairs(queries, len(queries))]
+    searched_as = ["matched"] * len(queries) if matched else compared_types(index.unification, described, False)
     results = []
     for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):
         judged: tuple[str, float, dict[str, float]] = (NONE, 0.0, {})
@@ -220,8 +220,3 @@ def _entry(rank: int, match: Match) -> dict[str, Any]:
     )
     extra = {"extra": dict(image.extra)} if image.extra else {}
     return {**place, "pid": image.pid, "camid": image.camid, **posterior, **extra}
-
-
-def _without_own(query: GalleryImage, matches: list[Match]) -> list[Match]:
-    own = (query.pid, query.camid)
-    return [match for match in matches if not all(own) or (match.image.pid, match.image.camid) != own]

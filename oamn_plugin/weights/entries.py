@@ -73,7 +73,7 @@ class Entry:
             WeightsError: weights to start from, of no model that describes people.
         """
         if self.host == "openvino":
-            return "", [], {name: tuple(v) if isinstance(v, list) else v for name, v in self.card.items()}
+            return "", [], dict(self.card)
         if self.host == "torchreid":
             return "", ["model.name", self.config], None
         if not self.config:
