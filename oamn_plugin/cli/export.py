@@ -26,7 +26,6 @@ from oamn_plugin.weights import catalogue
 EXPORTED = {"graphs.json", *(f"{name}.{suffix}" for name in ("query", "gallery") for suffix in ("onnx", "pt2"))}
 TOLERANCE = 1e-4
 BATCHES = (1, 3)
-Outputs = list[Any]
 
 
 def build_parser() -> Parser:
@@ -103,7 +102,7 @@ def inputs_of(name: str, pixels: Any, count: int, start: int = 0) -> tuple[Any, 
     return (pixels[rows],) if name == "query" else (pixels[rows], types)
 
 
-def compare(graph: Any, other: Callable[..., Outputs], name: str, pixels: Any) -> float:
+def compare(graph: Any, other: Callable[..., Any], name: str, pixels: Any) -> float:
     """The largest difference between two graphs' outputs over all images, types and batch sizes."""
     import torch
 
@@ -139,7 +138,7 @@ def write_onnx(graph: Any, inputs: tuple[Any, ...], path: Path, card: dict[str, 
     onnx.save(model, str(path))
 
 
-def load_onnx(path: Path) -> Callable[..., Outputs]:
+def load_onnx(path: Path) -> Callable[..., Any]:
     """The file as a function, run by onnxruntime on the CPU."""
     import onnxruntime
 
@@ -158,7 +157,7 @@ def write_torch(graph: Any, inputs: tuple[Any, ...], path: Path, card: dict[str,
     torch.export.save(program, path, extra_files={"graphs.json": json.dumps(card)})
 
 
-def load_torch(path: Path) -> Callable[..., Outputs]:
+def load_torch(path: Path) -> Callable[..., Any]:
     """The file as a function."""
     import torch
 

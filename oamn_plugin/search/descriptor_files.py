@@ -48,10 +48,6 @@ class DescriptorFile:
         """Whether there is one."""
         return self.numbers_path.exists()
 
-    def signature(self) -> tuple[int, ...]:
-        """What changes with the content."""
-        return signature(self.numbers_path)
-
     def read(self) -> Rows:
         """What it holds. Sizes are compared with those of the files before anything is allocated.
 
@@ -59,10 +55,10 @@ class DescriptorFile:
             IndexFileError: missing, damaged, or of another dimension; or being changed for seconds on end.
         """
         for _ in range(3):
-            before = self.signature()
+            before = signature(self.numbers_path)
             numbers = np.array(mapped(self.numbers_path, np.int64))
             descriptors = mapped(self.path, np.float32, self.dim)
-            if self.signature() == before:  # else both were replaced in between
+            if signature(self.numbers_path) == before:  # else both were replaced in between
                 break
         if len(descriptors) < len(numbers):
             raise IndexFileError(f"{self.path} holds {len(descriptors)} descriptors of {len(numbers)}: {_AGAIN}")

@@ -143,8 +143,9 @@ class EncoderExtractor:
 
     def _empty(self, unreadable: list[BadImageError]) -> Crops:
         none, scored = torch.zeros(0), self.has_scorer
-        found = torch.zeros(0, self.dim), none if scored else None, [] if scored else None
-        return Crops(*found, none.long(), unreadable)
+        return Crops(
+            torch.zeros(0, self.dim), none if scored else None, [] if scored else None, none.long(), unreadable
+        )
 
     @property
     def dim(self) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, replacing, signature, write_json
-from oamn_plugin.search.tuning import Trial, TuningSet, best, tried
+from oamn_plugin.search.tuning import Trial, TuningSet, tried
 
 MIN_IMAGES = 1000
 """Fewer images than this are searched exactly, which is quick enough and leaves nothing to learn from."""
@@ -113,7 +113,8 @@ class Quantised:
             return self.candidates(tuning.queries[row], known, tuning.handicaps[row], probes, candidates)
 
         trials = tried(search, max(self._of(name).lists for name in self.types), target_recall, tuning)
-        chosen = best(trials, target_recall)
+        good = [trial for trial in trials if trial.at_least >= target_recall]
+        chosen = good[0] if good else max(trials, key=lambda trial: trial.recall)
         rows = [list(asdict(trial).values()) for trial in trials]
         write_json(self._settings, {"chosen": asdict(chosen), "target": target_recall, "trials": rows})
         return trials

@@ -19,7 +19,7 @@ from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
 from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
-from oamn_plugin.search.files import GalleryIndexError, read_json, write_json
+from oamn_plugin.search.files import GalleryIndexError, read_json, signature, write_json
 from oamn_plugin.search.gallery import GalleryImage, numbered
 from oamn_plugin.search.index_folder import IndexFolder
 from oamn_plugin.search.index_plan import Changes, Known, Plan, check_files, missing_files, stamp_of
@@ -52,6 +52,7 @@ class GalleryIndex(Searching):
         progress: show progress bars.
 
     Attributes:
+        folder: where it lies.
         changes: what the last :meth:`add` did.
 
     Raises:
@@ -70,8 +71,9 @@ class GalleryIndex(Searching):
         self, folder: str | os.PathLike[str], encoder: ImageEncoder | None = None, *, progress: bool = False
     ) -> None:
         self.encoder, self.progress, self.changes = encoder, progress, Changes()
-        self._files = IndexFolder(Path(folder).expanduser(), encoder)
-        self._quantised = Quantised(self._files.path, self._files.dim)
+        self.folder = Path(folder).expanduser()
+        self._files = IndexFolder(self.folder, encoder)
+        self._quantised = Quantised(self.folder, self._files.dim)
         self._sides: dict[str, tuple[Any, Rows]] = {}
 
     def __len__(self) -> int:
@@ -80,11 +82,6 @@ class GalleryIndex(Searching):
     def __repr__(self) -> str:
         kind = "approximate" if self.approximate else "exact"
         return f"{type(self).__name__}({str(self.folder)!r}, {len(self)} images, {kind}, types {', '.join(self.types)})"
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
-        return self._files.path
 
     def load_note(self, name: str) -> Any:
         """What :meth:`save_note` was given; None: nothing."""
@@ -237,8 +234,7 @@ class GalleryIndex(Searching):
         names: Sequence[str] = (NONE,)
         if self.unification.kind != "none":
             names = matching.types if matching else self.types
-        for name in {NONE, *names}:  # before the lock is taken: what is missing is built under it
-            self._ensure(name)
+        self._ensure(NONE, *names)  # before the lock is taken: what is missing is built under it
         with self._files.writing():
             self._resume()
             sides = dict(zip(names, self._all_sides(names), strict=True))
@@ -357,7 +353,7 @@ class GalleryIndex(Searching):
     def _side(self, name: str) -> Rows:
         """Descriptors of a type; those of an unfinished change are left out."""
         file = self._files.descriptors(name)
-        before = file.signature(), self._files.state
+        before = signature(file.numbers_path), self._files.state
         if self._sides.get(name, (None,))[0] != before:
             rows, numbers = file.read(), self._files.numbers
             if not np.array_equal(rows.numbers, numbers):
@@ -367,8 +363,7 @@ class GalleryIndex(Searching):
         return self._sides[name][1]
 
     def _all_sides(self, names: Sequence[str]) -> list[Rows]:
-        for name in names:
-            self._ensure(name)
+        self._ensure(*names)
         sides = [self._side(name) for name in names]
         if any(not np.array_equal(sides[0].numbers, side.numbers) for side in sides):
             for name in names:
@@ -379,12 +374,13 @@ class GalleryIndex(Searching):
         if self.approximate is not None:
             self._quantised.update({name: self._side(name) for name in self._quantised.types if name in self.types})
 
-    def _ensure(self, name: str) -> None:
-        if name in self.types:
-            return
-        if self.encoder is None:
-            raise GalleryIndexError(f"{self.folder} has no descriptors of type {name}: run index --types {name}")
-        self.build([name])
+    def _ensure(self, *names: str) -> None:
+        missing = [name for name in OCCLUSION_TYPES if name in names and name not in self.types]
+        if missing and self.encoder is None:
+            named = " ".join(missing)
+            raise GalleryIndexError(f"{self.folder} has no descriptors of type {named}: run index --types {named}")
+        if missing:
+            self.build(missing)
 
     def _wanted(self, types: Sequence[str] | None, default_all: bool = False) -> tuple[str, ...]:
         possible = OCCLUSION_TYPES if self.encoder is None else self.encoder.types

@@ -74,7 +74,11 @@ class MilvusIndex(Searching):
 
     def __len__(self) -> int:
         first = next(iter(self.types), None)
-        return 0 if first is None else self._count(equal("type", first))
+        if first is None:
+            return 0
+        return int(
+            self._call(self._client.query, filter=equal("type", first), output_fields=["count(*)"])[0]["count(*)"]
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.folder!r}, {len(self)} images, types {', '.join(self.types)})"
@@ -82,7 +86,8 @@ class MilvusIndex(Searching):
     @property
     def images(self) -> list[GalleryImage]:
         """Its images, by path; all of them are fetched."""
-        return [known.image for known in sorted(self._all_known(), key=lambda known: known.image.path)]
+        rows = self._rows(equal("type", next(iter(self.types), NONE)), ["record"])
+        return sorted((from_row(json.loads(row["record"]))[1].image for row in rows), key=lambda image: image.path)
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -317,10 +322,6 @@ class MilvusIndex(Searching):
         row = entity("", _HEADER, json.dumps(header), None, np.zeros(self.dim, dtype=np.float32))
         self._upsert([{**row, "id": _HEADER}])
 
-    def _all_known(self) -> Iterator[Known]:
-        for row in self._rows(equal("type", next(iter(self.types), NONE)), ["record"]):
-            yield from_row(json.loads(row["record"]))[1]
-
     def _rows(self, condition: str, fields: list[str]) -> Iterator[dict[str, Any]]:
         """All entities that a condition holds for."""
         if not self._client.has_collection(self._name):
@@ -342,9 +343,6 @@ class MilvusIndex(Searching):
         if keys and self._client.has_collection(self._name):
             for part in in_batches([entity_id(key, kind) for key in keys for kind in kinds], 1000):
                 yield from self._call(self._client.get, ids=list(part), output_fields=fields)
-
-    def _count(self, condition: str) -> int:
-        return int(self._call(self._client.query, filter=condition, output_fields=["count(*)"])[0]["count(*)"])
 
     def _upsert(self, rows: Sequence[dict[str, Any]]) -> None:
         for part in in_batches(rows, 1000):
