@@ -60,7 +60,6 @@ class Quantised:
     def __init__(self, folder: Path, dim: int) -> None:
         self.dim, self._folder, self._settings = dim, folder / "approximate", folder / "approximate.json"
         self._codes: dict[str, Codes] = {}
-        self._chosen: tuple[tuple[int, ...], Trial] | None = None
 
     @property
     def chosen(self) -> Trial | None:
@@ -69,18 +68,15 @@ class Quantised:
         Raises:
             IndexFileError: damaged.
         """
-        found = signature(self._settings)
-        if not found or not self.types:
+        if not self._settings.exists() or not self.types:
             return None
-        if self._chosen is None or self._chosen[0] != found:
-            try:
-                trial = Trial(**read_json(self._settings)["chosen"])
-                if not (0 < trial.probes < 1 << 24 and 0 < trial.candidates < 1 << 24):
-                    raise ValueError("out of range")
-            except (TypeError, LookupError, ValueError) as error:
-                raise IndexFileError(f"{self._settings} is damaged: remove it; index --approximate makes it") from error
-            self._chosen = found, trial
-        return self._chosen[1]
+        try:
+            trial = Trial(**read_json(self._settings)["chosen"])
+            if not (0 < trial.probes < 1 << 24 and 0 < trial.candidates < 1 << 24):
+                raise ValueError("out of range")
+        except (TypeError, LookupError, ValueError) as error:
+            raise IndexFileError(f"{self._settings} is damaged: remove it; index --approximate makes it") from error
+        return trial
 
     @property
     def types(self) -> list[str]:

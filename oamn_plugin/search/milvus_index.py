@@ -23,7 +23,7 @@ from oamn_plugin.search.files import GalleryIndexError, NoIndexError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_folder import check_identity, header_of, identity_in
 from oamn_plugin.search.index_plan import BLOCK, Changes, Known, check_files, describe, from_row, stamp_of, to_row
-from oamn_plugin.search.milvus_rows import LOCAL, among, connect, entity, entity_id, equal, key_of, parse
+from oamn_plugin.search.milvus_rows import LOCAL, connect, entity, entity_id, equal, key_of, parse
 from oamn_plugin.search.nearest import Match, compared_groups, matches_of, own_pairs, ranked
 from oamn_plugin.search.searching import Searching
 from oamn_plugin.search.workers import rank_and_size, wait
@@ -224,7 +224,7 @@ class MilvusIndex(Searching):
         self, query: np.ndarray, names: Sequence[str], many: int, own: tuple[str, str] | None
     ) -> tuple[list[Known], np.ndarray]:
         """Candidates as Milvus finds them, and their (T, N, D) descriptors."""
-        allowed = [among("type", names)]
+        allowed = [f"type in {json.dumps(list(names))}"]
         if own is not None:
             allowed.append(f"not ({equal('pid', own[0])} and {equal('camid', own[1])})")
         hits = self._call(
