@@ -10,7 +10,6 @@ query to OUTPUT/KIND/per_query, where KIND is the unification.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,7 +47,6 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Evaluates every kind of unification on every data set."""
     args = build_parser().parse_args(argv)
-    kinds, args.unification = args.unification or [None], None
     from oamn_plugin import weights
     from oamn_plugin.datasets import catalogue
     from oamn_plugin.datasets.embedded import load_embedded
@@ -65,8 +63,9 @@ def main(argv: list[str] | None = None) -> int:
 
     splits, missing = loaded(load, args.on)
     refuse(([] if args.weights in weights.catalogue() else weights.missing_weights(args.weights)) + missing)
-    for kind in kinds:
-        encoder = model_of(argparse.Namespace(**{**vars(args), "unification": kind}))
+    for kind in args.unification or [None]:
+        args.unification = kind
+        encoder = model_of(args)
         settings = EvaluationSettings(encoder.unification, encoder.colour)
         output, results = args.output / encoder.unification.kind, {}
         with sharing_galleries():

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,6 @@ _TRIES = 5
 _NUMBERS = 4_000_000
 """Numbers of the descriptors in one answer of the server: 16 MB."""
 _FIELDS = ["image", "type", "record", "vector"]
-T = TypeVar("T")
 
 
 class MilvusIndex(Searching):
@@ -357,7 +356,7 @@ class MilvusIndex(Searching):
             raise GalleryIndexError(f"{self.folder} needs its model for images to be added")
         return self.encoder
 
-    def _call(self, function: Callable[..., T], **arguments: Any) -> T:
+    def _call(self, function: Callable[..., Any], **arguments: Any) -> Any:
         """A request, repeated after a while where the server does not answer."""
         from pymilvus.exceptions import MilvusException
 

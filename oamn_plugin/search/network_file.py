@@ -64,7 +64,6 @@ def read_input_card(path: Path) -> InputCard:
     Raises:
         NetworkFileError: missing, no JSON, or a key that is missing or unknown.
     """
-    known = [field.name for field in fields(InputCard)]
     try:
         return InputCard(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -74,7 +73,8 @@ def read_input_card(path: Path) -> InputCard:
             "--input-size, --pixel-mean, --pixel-std and --order"
         ) from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise NetworkFileError(f"{path} is no card of the keys {', '.join(known)}: {error}") from error
+        known = ", ".join(field.name for field in fields(InputCard))
+        raise NetworkFileError(f"{path} is no card of the keys {known}: {error}") from error
 
 
 def load_network(path: Path, card: InputCard | None = None) -> ImageEncoder:

@@ -185,7 +185,9 @@ def rank_rows(result: SearchResult, height: int, plain: bool = False) -> list[Ra
     for title, matches in list(kinds.items())[int(plain or result.is_plain) :]:
         shown = [read_image(match.image.path).resize((height // 2, height)) for match in matches]
         images = [_hatched(np.array(one), match.shown_type) for one, match in zip(shown, matches, strict=True)]
-        hits, captions = [result.is_hit(match) for match in matches], [_caption(match) for match in matches]
+        hits = [result.is_hit(match) for match in matches]
+        # distance and, where it was matched, the share of the type that explains it
+        captions = [f"{match.distance:.2f} ({share_of(match)})".removesuffix(" ()") for match in matches]
         rows.append(RankRow(np.asarray(result.picture), images, hits, title, captions))
     return rows
 
@@ -197,9 +199,3 @@ def _hatched(pixels: Pixels, type_name: str) -> Pixels:
     light = (rows + columns) // max(2, pixels.shape[1] // 16) % 2
     pixels[top : top + height, left : left + width] = np.where(light[..., None], (58, 66, 72), (26, 32, 36))
     return pixels
-
-
-def _caption(match: Match) -> str:
-    """Distance of a match and, where it was matched, the share of the type that explains it."""
-    share = share_of(match)
-    return f"{match.distance:.2f} ({share})" if share else f"{match.distance:.2f}"

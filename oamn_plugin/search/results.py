@@ -136,7 +136,9 @@ def search(
     for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):
         judged: tuple[str, float, dict[str, float]] = (NONE, 0.0, {})
         if encoder.has_scorer and (encoder.unification.score_temperature or not matched):
-            judged = _scored(described, row, encoder.unification.score_temperature)
+            shares = side_probabilities(described.logits[row : row + 1], encoder.unification.score_temperature)[0]
+            sides = dict(zip(SIDES, shares.tolist(), strict=True))
+            judged = described.type_names[row], float(described.confidence[row]), sides
         elif matched:
             judged = _explained(unified)
         results.append(
@@ -155,12 +157,6 @@ def _explained(matches: Sequence[Match]) -> tuple[str, float, dict[str, float]]:
     mean = {name: sum(shares.get(name, 0.0) for shares in near) / len(near) for name in names}
     best = max(mean, key=lambda name: mean[name], default=NONE)
     return best, mean.get(best, 0.0), mean
-
-
-def _scored(described: QueryDescriptors, row: int, temperature: float) -> tuple[str, float, dict[str, float]]:
-    """The same, as the scorer says, for sides."""
-    sides = dict(zip(SIDES, side_probabilities(described.logits[row : row + 1], temperature)[0].tolist(), strict=True))
-    return described.type_names[row], float(described.confidence[row]), sides
 
 
 def masks_of(encoder: ImageEncoder, pictures: Sequence[Image.Image], type_names: Sequence[str]) -> list[np.ndarray]:
