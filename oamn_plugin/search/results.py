@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
@@ -162,9 +161,9 @@ def _explained(matches: Sequence[Match]) -> tuple[str, float, dict[str, float]]:
 def masks_of(encoder: ImageEncoder, pictures: Sequence[Image.Image], type_names: Sequence[str]) -> list[np.ndarray]:
     """(h, w) mask of each picture with the strip of its type covered, of a model that has masks."""
     found: list[np.ndarray] = []
-    pixels: list[Tensor] = [encoder.prepare(picture) for picture in pictures]
-    for part in in_batches(list(zip(pixels, type_names, strict=True))):
-        found += list(encoder.masks(torch.stack([p for p, _ in part]), [name for _, name in part]).numpy())
+    for part in in_batches(list(zip(pictures, type_names, strict=True))):
+        pixels = torch.stack([encoder.prepare(picture) for picture, _ in part])
+        found += list(encoder.masks(pixels, [name for _, name in part]).numpy())
     return found
 
 
