@@ -107,25 +107,26 @@ def own_index(folder: Path, query: np.ndarray, sides: list[Rows], truth: list[np
     quantised = Quantised(folder, args.dim)
     for trial in quantised.tune(args.target_recall, known, tuning_set(by_name, matching)):
         report(kind="tuning", **vars(trial))
+    chosen = {"probes": quantised.chosen.probes, "count": quantised.chosen.candidates}
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process that has freed nothing yet
-        memory = pool.apply(memory_of, (folder, args.dim, known, handicaps)) / len(known) / len(sides)
+        memory = pool.apply(memory_of, (folder, args.dim, known, handicaps, chosen)) / len(known) / len(sides)
     for turn in ("first", "again"):  # the second time the descriptors of the candidates are in the system's cache
         found, start, wall = [], time.process_time(), time.perf_counter()
         for one in query:
-            numbers = quantised.candidates(one, known, handicaps, TOP)
+            numbers = quantised.candidates(one, known, handicaps, **chosen)
             found.append(ranked(one, numbers, variants_of(sides, numbers), matching, TOP)[0])
         spent = [1000 * (now - before) / len(query) for now, before in
                  ((time.process_time(), start), (time.perf_counter(), wall))]  # fmt: skip
         size = sum(path.stat().st_size for path in (folder / "approximate").iterdir()) / len(known) / len(sides)
-        chosen = {"probes": quantised.chosen.probes, "candidates": quantised.chosen.candidates}
         report(kind=f"oamn approximate, {turn}", recall=recall_of(found, truth), milliseconds=spent[0], wall=spent[1],
-               bytes=size, memory=memory, build_seconds=built, **chosen)  # fmt: skip
+               bytes=size, memory=memory, build_seconds=built, probes=chosen["probes"],
+               candidates=chosen["count"])  # fmt: skip
 
 
-def memory_of(folder: Path, dim: int, known: np.ndarray, handicaps: dict[str, float]) -> float:
+def memory_of(folder: Path, dim: int, known: np.ndarray, handicaps: dict[str, float], chosen: dict[str, int]) -> float:
     """Bytes of memory that the quick search takes once it is loaded."""
     with PrivateMemory() as memory:
-        Quantised(folder, dim).candidates(np.ones(dim, dtype=np.float32), known, handicaps, TOP)
+        Quantised(folder, dim).candidates(np.ones(dim, dtype=np.float32), known, handicaps, **chosen)
     return 1e9 * memory.gigabytes
 
 

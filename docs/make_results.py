@@ -29,11 +29,14 @@ from oamn_plugin.reporting.plots import LIGHT  # noqa: E402
 from oamn_plugin.retrieval.significance import paired_test  # noqa: E402
 
 README, PAGE, PICTURE = DOCS.parent / "README.md", DOCS / "results.md", DOCS / "images" / "results.png"
-SUITE = DOCS / "market_cpu.md"
 HEAD = "| network | queries | plain | matched | gain, 95 % interval | p |\n|---|---|---|---|---|---|\n"
-BLOCKS = {"matched": "elsewhere, 256 x 128", "packaged": "700 people, 256 x 128"}
+BLOCKS = {"matched": "elsewhere, 256 x 128", "packaged": "700 people, 256 x 128, 26 epochs"}
 """The blocks that the table at the top gathers, and how their networks were trained."""
-SUITE_NOTE = "250 people, 128 x 64"
+SUITES = {
+    DOCS / "market_field.md": "700 people, 256 x 128, 14 epochs",
+    DOCS / "market_cpu.md": "250 people, 128 x 64",
+}
+"""The pages of suites that it gathers, and how their networks were trained."""
 NAMES = {
     "PartialREIDOccluded": "Partial-REID, occluded",
     "PartialREID": "Partial-REID, partial",
@@ -73,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.runs is not None:
             pages[PAGE] = with_block(pages[PAGE], PAGE, args.block, HEAD + "".join(table(args.runs)))
-        found = gathered(pages[PAGE], SUITE.read_text(encoding="utf-8") if SUITE.is_file() else "")
+        found = gathered(pages[PAGE])
         wanted = {file: with_block(text, file, "glance", glance(found)) for file, text in pages.items()}
     except ValueError as error:
         parser.error(str(error))
@@ -108,16 +111,17 @@ def marks(name: str) -> tuple[str, str]:
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
-def gathered(page: str, suite: str) -> dict[Network, dict[str, Pair]]:
-    """Rank-1 of every network by data set, from the blocks of the page and the page of the suite."""
+def gathered(page: str) -> dict[Network, dict[str, Pair]]:
+    """Rank-1 of every network by data set, from the blocks of the page and the pages of suites."""
     found: dict[Network, dict[str, Pair]] = {}
     for name, trained in BLOCKS.items():
         for network, data_set, *texts in cells(block(page, PAGE, name).splitlines())[1:]:
             network, _, note = network.partition(", ")
             pair = Pair(first(texts[0]), first(texts[1]), float(texts[3]) < 0.05, note)
             found.setdefault((network, trained), {})[data_set] = pair
-    for network, pairs in of_suite(suite).items():
-        found[network, SUITE_NOTE] = pairs
+    for suite, trained in SUITES.items():
+        pairs_of = of_suite(suite.read_text(encoding="utf-8")) if suite.is_file() else {}
+        found |= {(network, trained): pairs for network, pairs in pairs_of.items()}
     if unnamed := {name for pairs in found.values() for name in pairs} - set(NAMES):
         raise ValueError(f"NAMES has no name for {', '.join(sorted(unnamed))}")
     return found

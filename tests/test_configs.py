@@ -154,6 +154,34 @@ def test_methods_of_the_market_suite_differ_in_one_part_each(monkeypatch: pytest
     assert average == {"NECK_FEAT", "POOL_LAYER"}
 
 
+def test_methods_of_the_field_suite_have_one_budget_and_one_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    suite = load_suite(CONFIGS / "suites" / "market_field.yml")
+    loaded = {one.name: load_config(one.config, [*SMALL, *suite.options(one)]) for one in suite.methods}
+    budgets: dict[bool, set[tuple[int, ...]]] = {False: set(), True: set()}
+    given = loaded["SBS"].INPUT.OCCLUSION
+    for one in suite.methods:
+        cfg = loaded[one.name]
+        assert not cfg.SOLVER.AMP.ENABLED
+        assert (cfg.DATASETS.MAX_TRAIN_IDS, cfg.DATASETS.VALIDATION.NUM_IDS) == (0, 51)
+        if one.weights_of:
+            assert _differing(cfg, loaded[one.weights_of]) == {"UNIFICATION"}
+            continue
+        options = oamn_options(cfg)
+        oamn = cfg.MODEL.META_ARCHITECTURE == "OAMN"
+        views = options.num_views if oamn else 1
+        budgets[bool(one.starts_from)].add(
+            (*cfg.INPUT.SIZE_TRAIN, cfg.SOLVER.IMS_PER_BATCH * views, cfg.SOLVER.MAX_EPOCH)
+        )
+        stated = (options.occluded_share, options.patch_source, options.black_share, options.cut_share) if oamn else (
+            cfg.INPUT.OCCLUSION.PROB, cfg.INPUT.OCCLUSION.PATCH_SOURCE, cfg.INPUT.OCCLUSION.BLACK_SHARE,
+            cfg.INPUT.OCCLUSION.CUT_SHARE,
+        )  # fmt: skip
+        assert stated == (given.PROB, given.PATCH_SOURCE, given.BLACK_SHARE, given.CUT_SHARE)
+        assert cfg.INPUT.OCCLUSION.OBJECTS == given.OBJECTS == "logs/occluders"
+    assert budgets == {False: {(128, 64, 60, 12)}, True: {(256, 128, 60, 2)}}
+
+
 def _differing(first: Any, second: Any) -> set[str]:
     """Last names of the keys whose values differ."""
     names: set[str] = set()

@@ -361,6 +361,7 @@ def report_suite(
         pictures,
         ablation=suite.ablation,
         settings={method.name: command_text(suite, method) for method in suite.methods},
+        trained_as=_trained_as(suite),
         notes=notes,
     )
 
@@ -388,10 +389,15 @@ def write_docs(suite: Suite, toolboxes: Mapping[str, Toolbox], folder: Path, nam
     path = folder / f"{name}.md"
     write_suite_page(
         path, {method.name: found[method.name] for method in order}, suite.baseline, suite.name, lead, suite.parts,
-        {method.name: command_text(suite, method) for method in suite.methods},
+        {method.name: command_text(suite, method) for method in suite.methods}, _trained_as(suite),
         notes,
     )  # fmt: skip
     return path
+
+
+def _trained_as(suite: Suite) -> dict[str, str]:
+    """Method that trains nothing to the one whose weights it tests."""
+    return {method.name: method.weights_of for method in suite.methods if method.weights_of}
 
 
 def _computes_mixed(suite: Suite, toolboxes: Mapping[str, Toolbox], method: Method) -> bool:

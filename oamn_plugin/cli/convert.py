@@ -30,37 +30,32 @@ def build_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command."""
+    """Converts a file; prints what to do with the result."""
     args = build_parser().parse_args(argv)
-    print(convert(args.source, args.target, args.pooling))
-    return 0
-
-
-def convert(source: Path, target: Path, pooling: str | None) -> str:
-    """Converts a file; returns what to do with the result."""
     from oamn_plugin.hosts.shared import conversion
     from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
     from oamn_plugin.hosts.shared.errors import CheckpointError
 
-    content = load_checkpoint(source)
+    content = load_checkpoint(args.source)
     try:
         host = conversion.host_of_checkpoint(content)
     except CheckpointError as error:
-        raise CheckpointError(f"{source}: {error}") from error
+        raise CheckpointError(f"{args.source}: {error}") from error
     if host == "fastreid":
-        result = conversion.to_torchreid(content, pooling or pooling_of(source))
+        result = conversion.to_torchreid(content, args.pooling or pooling_of(args.source))
         stem = ""
         if conversion.is_resnet(result["state_dict"]):
             word = "fastreid's own" if conversion.CEIL_POOLING in result else "torchvision's"
             stem = f" Treated as weights of {word} ResNet, see --pooling."
-        hint = f"for torchreid: model.load_weights {target}.{stem}"
+        hint = f"for torchreid: model.load_weights {args.target}.{stem}"
     else:
         result = conversion.to_fastreid(content)
-        hint = f"for fastreid: MODEL.WEIGHTS {target}"
+        hint = f"for fastreid: MODEL.WEIGHTS {args.target}"
         if conversion.is_resnet(content["state_dict"]) and not content.get(conversion.CEIL_POOLING):
             hint += " with MODEL.BACKBONE.NAME torchvision MODEL.BACKBONE.ARCH resnet50 (or the depth it has)"
-    save_checkpoint(target, result)
-    return f"wrote {target}, {hint}"
+    save_checkpoint(args.target, result)
+    print(f"wrote {args.target}, {hint}")
+    return 0
 
 
 def pooling_of(source: Path) -> str:

@@ -45,7 +45,7 @@ def from_official(content: dict[str, Any]) -> dict[str, Any]:
     """Returns our checkpoint of one of the released code; ValueError lists every entry that does not fit."""
     from oamn_plugin.modeling.official import CHECKPOINT_PREFIX, load_official_state
 
-    model = build(shape_of(content.get("TaskNet"), "classifier.weight"))
+    model = network_of(content.get("TaskNet"))
     load_official_state(model, content)
     state = {CHECKPOINT_PREFIX + key: value for key, value in model.state_dict().items()}
     return {"model": state, OFFICIAL_EXTRAS: model.official_extras}
@@ -62,7 +62,7 @@ def to_official(content: dict[str, Any]) -> dict[str, Any]:
     ours = {key[length:]: value for key, value in state.items() if key.startswith(CHECKPOINT_PREFIX)}
     if not ours:
         raise ValueError(f"no entries named {CHECKPOINT_PREFIX}*: not a checkpoint of this project's OAMN")
-    model = build(shape_of(ours, "classifier.weight"))
+    model = network_of(ours)
     try:
         model.load_state_dict(ours)
     except RuntimeError as error:
@@ -71,13 +71,9 @@ def to_official(content: dict[str, Any]) -> dict[str, Any]:
     return to_official_state(model)
 
 
-def shape_of(state: Any, key: str) -> int:
-    """Rows of an entry, 0 if it is absent."""
-    return len(state[key]) if isinstance(state, dict) and key in state else 0
-
-
-def build(num_classes: int) -> Any:
-    """Returns the one network that the released code has."""
+def network_of(state: Any) -> Any:
+    """The one network that the released code has, with the classes of a state's classifier; 0 where it has none."""
     from oamn_plugin.modeling import OAMN
 
-    return OAMN("resnet50", num_classes, (256, 128), "official")
+    known = isinstance(state, dict) and "classifier.weight" in state
+    return OAMN("resnet50", len(state["classifier.weight"]) if known else 0, (256, 128), "official")

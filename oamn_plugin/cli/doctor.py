@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import sys
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     build_parser().parse_args(argv)
     sections: dict[str, Callable[[], list[str]]] = {
         "system": _system,
-        "packages": lambda: [_package(name) for name in PACKAGES],
+        "packages": lambda: [f"{name} {_version(name) or 'is missing: pip install ' + name}" for name in PACKAGES],
         "toolboxes": lambda: [_host(name, wanted) for name, wanted in TOOLBOXES.items()],
         "extras": _extras,
         "devices": _devices,
@@ -72,10 +73,6 @@ def _system() -> list[str]:
     ]
 
 
-def _package(name: str) -> str:
-    return f"{name} {_version(name) or 'is missing: pip install ' + name}"
-
-
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -87,20 +84,12 @@ def _host(name: str, wanted: str) -> str:
     found = _version(name)
     if not found:
         return f"{name} is not installed: pip install --no-deps {name}=={wanted}"
-    problem = _import_problem(name)
-    note = "" if found == wanted else f" (made for {wanted})"
-    return f"{name} {found}{note}{'' if not problem else ': ' + problem}"
-
-
-def _import_problem(host: str) -> str:
-    """Why a toolbox cannot be imported, empty if it can."""
-    import importlib
-
+    line = f"{name} {found}" if found == wanted else f"{name} {found} (made for {wanted})"
     try:
-        importlib.import_module(f"oamn_plugin.hosts.{host}.compat").install()
+        importlib.import_module(f"oamn_plugin.hosts.{name}.compat").install()
     except Exception as error:  # a report must name whatever an import raises
-        return _told(error)
-    return ""
+        return f"{line}: {_told(error)}"
+    return line
 
 
 def _extras() -> list[str]:

@@ -11,7 +11,6 @@ normalises, or, with --input normalised, images that the calling program has nor
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import warnings
@@ -27,7 +26,6 @@ from oamn_plugin.weights import catalogue
 EXPORTED = {"graphs.json", *(f"{name}.{suffix}" for name in ("query", "gallery") for suffix in ("onnx", "pt2"))}
 TOLERANCE = 1e-4
 BATCHES = (1, 3)
-Outputs = list[Any]
 
 
 def build_parser() -> Parser:
@@ -46,11 +44,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns 0, or 1 if the exported graphs compute something else."""
-    return export(build_parser().parse_args(argv))
-
-
-def export(args: argparse.Namespace) -> int:
-    """Exports, loads what was written and compares."""
+    args = build_parser().parse_args(argv)
     if args.format == "onnx":
         need("onnx", "onnxruntime", "onnxscript")
     if args.out.is_dir() and (others := {path.name for path in args.out.iterdir()} - EXPORTED):
@@ -108,7 +102,7 @@ def inputs_of(name: str, pixels: Any, count: int, start: int = 0) -> tuple[Any, 
     return (pixels[rows],) if name == "query" else (pixels[rows], types)
 
 
-def compare(graph: Any, other: Callable[..., Outputs], name: str, pixels: Any) -> float:
+def compare(graph: Any, other: Callable[..., Any], name: str, pixels: Any) -> float:
     """The largest difference between two graphs' outputs over all images, types and batch sizes."""
     import torch
 
@@ -117,9 +111,8 @@ def compare(graph: Any, other: Callable[..., Outputs], name: str, pixels: Any) -
         for start in range(0, max(len(pixels), 9), count):
             inputs = inputs_of(name, pixels, count, start)
             with torch.no_grad():
-                expected = graph(*inputs)
-            expected = expected if isinstance(expected, tuple) else (expected,)
-            found = other(*inputs)
+                both = graph(*inputs), other(*inputs)
+            expected, found = (one if isinstance(one, (tuple, list)) else [one] for one in both)
             largest = max(
                 largest, *(float((torch.as_tensor(b) - a).abs().max()) for a, b in zip(expected, found, strict=True))
             )
@@ -145,7 +138,7 @@ def write_onnx(graph: Any, inputs: tuple[Any, ...], path: Path, card: dict[str, 
     onnx.save(model, str(path))
 
 
-def load_onnx(path: Path) -> Callable[..., Outputs]:
+def load_onnx(path: Path) -> Callable[..., Any]:
     """The file as a function, run by onnxruntime on the CPU."""
     import onnxruntime
 
@@ -164,18 +157,11 @@ def write_torch(graph: Any, inputs: tuple[Any, ...], path: Path, card: dict[str,
     torch.export.save(program, path, extra_files={"graphs.json": json.dumps(card)})
 
 
-def load_torch(path: Path) -> Callable[..., Outputs]:
+def load_torch(path: Path) -> Callable[..., Any]:
     """The file as a function."""
     import torch
 
-    module = torch.export.load(path).module()
-
-    def call(*inputs: Any) -> Outputs:
-        with torch.no_grad():
-            found = module(*inputs)
-        return list(found) if isinstance(found, tuple) else [found]
-
-    return call
+    return torch.export.load(path).module()
 
 
 def dynamic_batch(inputs: int) -> tuple[Any, ...]:

@@ -71,9 +71,9 @@ def find_images(source: str) -> list[str]:
         return [str(path)]
     found = list_images(path, recursive=True) if path.is_dir() else []
     if not found:
-        there = path.is_dir()
-        raise DataSetError(f"there is no image in {path}" if there else no_such_place("folder or image", path))
-    return [str(one) for one in found]
+        empty = f"there is no image in {path}"
+        raise DataSetError(empty if path.is_dir() else no_such_place("folder or image", path))
+    return found
 
 
 def extract(extractor: EncoderExtractor, paths: list[str], target: Path) -> list[BadImageError]:

@@ -8,7 +8,6 @@ are loaded and scored, plain and unified; nothing is written if they rank worse 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -37,12 +36,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
-    package(build_parser().parse_args(argv))
-    return 0
-
-
-def package(args: argparse.Namespace) -> None:
-    """Packages a run."""
+    args = build_parser().parse_args(argv)
     from dataclasses import asdict, replace
 
     import oamn_plugin.hosts.fastreid  # noqa: F401 only registration
@@ -83,6 +77,7 @@ def package(args: argparse.Namespace) -> None:
         raise ExpectedError(f"half precision costs {lost:.2f} points of Rank-1, more than {ALLOWED_LOSS}: not packaged")
     save_packaged(twin, replace(card, scores=after), args.out)
     print(f"wrote the packaged model to {args.out}")
+    return 0
 
 
 def backbone_of(cfg: Any) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from oamn_plugin.cli.parser import Parser
+from oamn_plugin.errors import ExpectedError, printable
 from oamn_plugin.hosts.encoder import add_model_arguments
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 
@@ -74,9 +75,8 @@ def main(argv: list[str] | None = None) -> int:
 def run_index(args: argparse.Namespace) -> int:
     """Builds or extends an index."""
     from oamn_plugin.datasets.folders import stopping_cleanly
-    from oamn_plugin.errors import printable
     from oamn_plugin.hosts.encoder import model_of
-    from oamn_plugin.search import locations
+    from oamn_plugin.search import open_index
     from oamn_plugin.search.words import describe_model
     from oamn_plugin.search.workers import together
 
@@ -87,7 +87,7 @@ def run_index(args: argparse.Namespace) -> int:
     with stopping_cleanly(f"index {args.out}"), together(encoder) as first:
         if first:
             print(f"model: {describe_model(encoder)}")
-        index = locations.open_index(args.out, encoder, progress=first)
+        index = open_index(args.out, encoder, progress=first)
         if first and index.unfinished:
             print(f"carrying on with an interrupted build of {index.folder}")
         if args.approximate:
@@ -139,12 +139,14 @@ def run_together(count: int, words: list[str]) -> int:
 
 def run_query(args: argparse.Namespace) -> int:
     """Searches, and shows what was found."""
-    from oamn_plugin.errors import printable
+    from oamn_plugin.search.calibration import usable_threshold
     from oamn_plugin.search.page import render_search
     from oamn_plugin.search.results import read_pictures, search, to_document
     from oamn_plugin.search.words import describe_model, to_text
 
-    check_positive(args, "topk", "max_pages")
+    for name in ("topk", "max_pages"):
+        if getattr(args, name) < 1:
+            raise ExpectedError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
     for path in {args.html, args.json} - {None, "-"}:
         check_writable(Path(path))
     queries, pictures, unreadable = read_pictures(read_images(args.images, args.pattern))
@@ -154,7 +156,9 @@ def run_query(args: argparse.Namespace) -> int:
     if args.other_cameras and (unknown := sum(not (query.pid and query.camid) for query in queries)):
         told = f"--other-cameras has no effect on {unknown} of {len(queries)} queries: person or camera is not known"
         print(f"search: {told}", file=sys.stderr)
-    threshold = threshold_of(index)
+    threshold, reason = usable_threshold(index)
+    if reason:
+        print(f"search: the threshold of {index.folder} is not used, {reason}: run calibrate again", file=sys.stderr)
     results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras, threshold)
     scores = score_queries(index, described, queries) if args.evaluate else {}
     content = json.dumps(to_document(results, index, encoder, scores, unreadable), indent=2)
@@ -178,12 +182,14 @@ def run_query(args: argparse.Namespace) -> int:
 
 def run_calibrate(args: argparse.Namespace) -> int:
     """Calibrates the threshold for unknown people and stores it with the index."""
-    from oamn_plugin.search.calibration import calibrate, own_images, save_threshold
+    from dataclasses import asdict
+
+    from oamn_plugin.search.calibration import NOTE, calibrate, own_images
 
     index, encoder = index_and_model(args)
     images = read_images(args.images, args.pattern) if args.images else own_images(index)
     threshold = calibrate(index, encoder, images, args.false_match_rate, progress=True)
-    save_threshold(index, threshold)
+    index.save_note(NOTE, asdict(threshold))
     people = f" of {threshold.people} people" if threshold.people else ""
     print(f"{index.folder}: {threshold}{people}, {threshold.pairs} pairs")
     if threshold.turned_away is not None:
@@ -194,9 +200,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Takes images out."""
-    from oamn_plugin.search import locations
+    from oamn_plugin.search import open_index
 
-    index = locations.open_index(args.index)
+    index = open_index(args.index)
     print(f"{index.folder}: removed {index.remove(args.images)} images, {len(index)} are left")
     return 0
 
@@ -212,33 +218,14 @@ def read_images(sources: list[str], pattern: str | None) -> list[Any]:
 def index_and_model(args: argparse.Namespace) -> tuple[Any, Any]:
     """The index that a command works with, and the model it was built with."""
     from oamn_plugin.hosts.encoder import model_of
-    from oamn_plugin.search import locations
+    from oamn_plugin.search import open_index
 
-    locations.open_index(args.index)  # before the model is loaded: is there one?
+    open_index(args.index)  # before the model is loaded: is there one?
     encoder = model_of(args, args.index)
-    index = locations.open_index(args.index, encoder, progress=True)
+    index = open_index(args.index, encoder, progress=True)
     if index.unfinished:
         print(f"search: a build of {index.folder} is pending: run index again; what is there is used", file=sys.stderr)
     return index, encoder
-
-
-def threshold_of(index: Any) -> Any:
-    """The threshold that an index was calibrated to; None without one, or where it no longer holds."""
-    from oamn_plugin.search.calibration import usable_threshold
-
-    threshold, reason = usable_threshold(index)
-    if reason:
-        print(f"search: the threshold of {index.folder} is not used, {reason}: run calibrate again", file=sys.stderr)
-    return threshold
-
-
-def check_positive(args: argparse.Namespace, *names: str) -> None:
-    """Refuses numbers below 1."""
-    from oamn_plugin.errors import ExpectedError
-
-    for name in names:
-        if getattr(args, name) < 1:
-            raise ExpectedError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
 
 
 def check_writable(path: Path) -> None:
@@ -252,8 +239,6 @@ def check_writable(path: Path) -> None:
 
 def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
     """The evaluator's scores in percent, with unification and without; of known identities only."""
-    from oamn_plugin.errors import ExpectedError
-
     named = {"query": queries, "gallery": index.images}
     counts = {what: (sum(bool(image.pid) for image in images), len(images)) for what, images in named.items()}
     if any(known < count for known, count in counts.values()):

@@ -10,7 +10,6 @@ query to OUTPUT/KIND/per_query, where KIND is the unification.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,8 @@ from oamn_plugin.environment import default_root
 from oamn_plugin.hosts.encoder import add_model_arguments, model_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from oamn_plugin.datasets.records import Split
     from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet
     from oamn_plugin.search.encoder import ImageEncoder
@@ -46,7 +47,6 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Evaluates every kind of unification on every data set."""
     args = build_parser().parse_args(argv)
-    kinds, args.unification = args.unification or [None], None
     from oamn_plugin import weights
     from oamn_plugin.datasets import catalogue
     from oamn_plugin.datasets.embedded import load_embedded
@@ -63,8 +63,9 @@ def main(argv: list[str] | None = None) -> int:
 
     splits, missing = loaded(load, args.on)
     refuse(([] if args.weights in weights.catalogue() else weights.missing_weights(args.weights)) + missing)
-    for kind in kinds:
-        encoder = model_of(argparse.Namespace(**{**vars(args), "unification": kind}))
+    for kind in args.unification or [None]:
+        args.unification = kind
+        encoder = model_of(args)
         settings = EvaluationSettings(encoder.unification, encoder.colour)
         output, results = args.output / encoder.unification.kind, {}
         with sharing_galleries():
@@ -81,9 +82,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def image_set(encoder: ImageEncoder, records: Any, name: str) -> ImageSet:
     """Records as batches that the encoder's network takes, read by threads; images that cannot be read are left out."""
+    import torch
     from tqdm import tqdm
 
-    from oamn_plugin.hosts.shared.evaluation import ImageSet
+    from oamn_plugin.datasets.images import BadImageError
+    from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet
+
+    def read(place: int) -> Tensor | str:
+        try:
+            return encoder.read(records[place].path)
+        except BadImageError as error:
+            return str(error)
 
     def load(start: int, stop: int) -> Iterator[Batch]:
         with ThreadPoolExecutor(READERS) as pool:
@@ -91,30 +100,9 @@ def image_set(encoder: ImageEncoder, records: Any, name: str) -> ImageSet:
                 range(start, stop, TEST_BATCH), desc=name, leave=False, disable=stop - start < 4 * TEST_BATCH
             ):
                 places = range(first, min(first + TEST_BATCH, stop))
-                yield as_batch(
-                    encoder, places, list(pool.map(lambda place: read_pixels(encoder, records[place].path), places))
-                )
+                found = dict(zip(places, pool.map(read, places), strict=True))
+                pixels = {place: one for place, one in found.items() if not isinstance(one, str)}
+                images = encoder.normalise(torch.stack([*pixels.values()])) if pixels else None
+                yield Batch([*pixels], images, [one for one in found.values() if isinstance(one, str)])
 
     return ImageSet(records, load, TEST_BATCH)
-
-
-def read_pixels(encoder: ImageEncoder, path: str) -> Any:
-    """Pixels of an image file, or the error that says why there are none."""
-    from oamn_plugin.datasets.images import BadImageError
-
-    try:
-        return encoder.read(path)
-    except BadImageError as error:
-        return error
-
-
-def as_batch(encoder: ImageEncoder, places: range, found: list[Any]) -> Batch:
-    """Pixels and errors of some images as a batch."""
-    import torch
-
-    from oamn_plugin.hosts.shared.evaluation import Batch
-
-    there = [(place, pixels) for place, pixels in zip(places, found, strict=True) if isinstance(pixels, torch.Tensor)]
-    reasons = [str(error) for error in found if not isinstance(error, torch.Tensor)]
-    images = encoder.normalise(torch.stack([pixels for _, pixels in there])) if there else None
-    return Batch([place for place, _ in there], images, reasons)

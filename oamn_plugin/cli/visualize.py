@@ -51,8 +51,13 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command."""
     args = build_parser().parse_args(argv)
+    from PIL import Image
+
+    if args.out.suffix.lower() not in Image.registered_extensions():
+        raise ExpectedError(f"cannot tell the format of {args.out}: end it in .png, .jpg, .webp or .pdf")
     sheet = {"ranks": draw_ranks, "masks": draw_masks, "augmentation": draw_views}[args.command](args)
-    save_sheet(sheet, args.out)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.convert("RGB").save(args.out)
     print(f"wrote {args.out}")
     return 0
 
@@ -61,7 +66,7 @@ def draw_ranks(args: argparse.Namespace) -> Image.Image:
     """Rank lists, two rows a query: unified and plain."""
     from oamn_plugin.reporting.pictures import rank_lists
     from oamn_plugin.search.index import GalleryIndex
-    from oamn_plugin.search.ranks import rank_rows
+    from oamn_plugin.search.page import rank_rows
     from oamn_plugin.search.results import search
 
     queries, pictures = read_named(args)
@@ -143,13 +148,3 @@ def stack(sheets: list[Any]) -> Image.Image:
         out.paste(sheet, (0, top))
         top += sheet.height
     return out
-
-
-def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Writes a picture in the format that its file name ends in."""
-    from PIL import Image
-
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ExpectedError(f"cannot tell the format of {path}: end it in .png, .jpg, .webp or .pdf")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.convert("RGB").save(path)

@@ -103,8 +103,8 @@ def index_model(index: str | Path) -> dict[str, Any] | None:
     Raises:
         GalleryIndexError: a place in Milvus that cannot be reached.
     """
+    from oamn_plugin.search import open_index
     from oamn_plugin.search.files import NoIndexError
-    from oamn_plugin.search.locations import open_index
 
     try:
         model = open_index(index).model
@@ -133,7 +133,6 @@ def load_index_model(model: Mapping[str, Any], **changes: Any) -> ImageEncoder:
         opts, card = list(source["opts"]), source["card"]
         if not all(isinstance(word, str) for word in (*files, *opts)) or not isinstance(card, dict | None):
             raise TypeError("config_file, weights and opts must be texts")
-        card = card and {name: tuple(value) if isinstance(value, list) else value for name, value in card.items()}
         if card:
             InputCard(**card)
     except (KeyError, TypeError, ValueError) as error:
@@ -196,8 +195,7 @@ def card_of(args: argparse.Namespace) -> dict[str, Any] | None:
     if missing:
         flags = ", ".join("--" + name.replace("_", "-") for name in missing)
         raise ModelChoiceError(f"the input of a network file is stated in full or not at all: {flags} missing")
-    card = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return {**card, "output": args.output_name}
+    return {**given, "output": args.output_name}
 
 
 def load_model(

@@ -33,13 +33,14 @@ class Gap(NamedTuple):
     """A method minus another one: difference in points with its 95 % interval, and the p-value of a paired test.
 
     ``seeds`` are those of the method that has fewer. Of one, interval and test speak of its queries alone: no
-    difference between two single trainings is significant.
+    difference between two single trainings is significant, but one between two tests of the ``same_weights`` can be.
     """
 
     points: Figure
     p_value: float
     seeds: int
     adjusted: float | None = None
+    same_weights: bool = False
 
     @property
     def judged_by(self) -> float:
@@ -47,9 +48,14 @@ class Gap(NamedTuple):
         return self.p_value if self.adjusted is None else self.adjusted
 
     @property
+    def one_training(self) -> bool:
+        """Whether it compares two single trainings, of which another seed could say the opposite."""
+        return self.seeds == 1 and not self.same_weights
+
+    @property
     def significant(self) -> bool:
-        """Whether the difference is larger than chance explains; never with one seed."""
-        return self.seeds > 1 and self.judged_by < 0.05
+        """Whether the difference is larger than chance explains; never between two single trainings."""
+        return not self.one_training and self.judged_by < 0.05
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,13 @@ class Comparison:
         methods: method name to its runs, one a seed, in the order of the report.
         baseline: the method that the others are compared with.
         notes: what is missing, one sentence each.
+        trained_as: method that trained nothing to the one whose weights it tests.
     """
 
     methods: Mapping[str, Sequence[Run]]
     baseline: str
     notes: Sequence[str] = field(default_factory=tuple)
+    trained_as: Mapping[str, str] = field(default_factory=dict)
     _gaps: dict[tuple[str, str, str, str], Gap | None] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -119,7 +127,9 @@ class Comparison:
         ours, theirs = (_as_run(np.array([table[name] for name in shared])) for table in (first, second))
         test = paired_test(theirs, ours, "mAP", samples=_SAMPLES)
         seeds = min(sum(data_set in run.queries for run in self.methods[name]) for name in (method, other))
-        return Gap(Figure(test.difference, signed=True, low=test.low, high=test.high), test.p_value, seeds)
+        same = self.trained_as.get(method, method) == self.trained_as.get(other, other)
+        points = Figure(test.difference, signed=True, low=test.low, high=test.high)
+        return Gap(points, test.p_value, seeds, same_weights=same)
 
     def gaps(self, data_set: str, metric: str) -> dict[str, Gap]:
         """Every method against the baseline, p-values adjusted for the number of comparisons (Holm)."""
@@ -144,12 +154,15 @@ class Comparison:
         return {}
 
 
-def load_comparison(run_dirs: Mapping[str, Sequence[str | Path]], baseline: str) -> Comparison:
+def load_comparison(
+    run_dirs: Mapping[str, Sequence[str | Path]], baseline: str, trained_as: Mapping[str, str] | None = None
+) -> Comparison:
     """Reads run folders.
 
     Args:
         run_dirs: method name to its run folders, one a seed. Methods without results are left out, with a note.
         baseline: one of the names.
+        trained_as: method that trained nothing to the one whose weights it tests.
 
     Raises:
         ComparisonError: the baseline is not among the methods, or no method has a result.
@@ -169,7 +182,8 @@ def load_comparison(run_dirs: Mapping[str, Sequence[str | Path]], baseline: str)
     if not methods:
         folders = ", ".join(str(folder) for paths in run_dirs.values() for folder in paths)
         raise ComparisonError(f"no run folder holds a results.json: {folders or 'none given'}")
-    return Comparison(methods, baseline if baseline in methods else next(iter(methods)), tuple(dict.fromkeys(notes)))
+    baseline = baseline if baseline in methods else next(iter(methods))
+    return Comparison(methods, baseline, tuple(dict.fromkeys(notes)), trained_as or {})
 
 
 def adjusted_together(gaps: Sequence[Gap]) -> list[Gap]:

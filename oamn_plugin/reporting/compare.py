@@ -22,6 +22,7 @@ def write_comparison(
     *,
     ablation: Sequence[Sequence[str]] = (),
     settings: Mapping[str, str] | None = None,
+    trained_as: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Compares methods and writes the report.
@@ -34,6 +35,7 @@ def write_comparison(
         pictures: what the report opens with, such as the rank lists of a query.
         ablation: groups of methods, each a table of its own, the full one first; the others stay out of the rest.
         settings: method name to the command that trained it.
+        trained_as: method that trained nothing to the one whose weights it tests.
         notes: sentences shown with what is missing, e.g. failed runs.
 
     Returns:
@@ -42,7 +44,7 @@ def write_comparison(
     Raises:
         ComparisonError: the baseline is not among the methods, or no method has a result.
     """
-    everything = load_comparison(run_dirs, baseline)
+    everything = load_comparison(run_dirs, baseline, trained_as)
     comparison = everything.without([name for group in ablation for name in group[1:]])
     report = _sections(everything, comparison, pictures, ablation, settings or {}, notes)
     folder = Path(out_dir)
@@ -83,7 +85,7 @@ def finding(comparison: Comparison) -> str:
     if gap is None:
         return text
     measured = f"{text} Query by query that is {gap.points.mean:+.1f} points"
-    if gap.seeds == 1:
+    if gap.one_training:
         return f"{measured}; {parts.ONE_SEED}."
     p_value = gap.judged_by
     verdict = "more than" if gap.significant else "no more than"

@@ -92,7 +92,7 @@ def significance_section(comparison: Comparison) -> list[Section]:
         "how much a new training differs is in the spread over seeds above."
     ]
     pairs = [gap for data_set in comparison.data_sets for gap in comparison.gaps(data_set, "Rank-1").values()]
-    if any(gap.seeds == 1 for gap in pairs):
+    if any(gap.one_training for gap in pairs):
         text.append(f"Where a method has one run, drawn in grey: {ONE_SEED}.")
     return [Section(f"Against {comparison.baseline}", text, blocks)] if blocks else []
 
@@ -294,7 +294,7 @@ def tiles(comparison: Comparison) -> list[Tile]:
     rivals = [name for name in scores if name != comparison.baseline]
     rival = best if best in rivals else next(iter(rivals), "")
     if rival and (gap := comparison.gap(rival, comparison.baseline, data_set, "Rank-1")):
-        points, one = gap.points, f"; {ONE_SEED}" if gap.seeds == 1 else ""
+        points, one = gap.points, f"; {ONE_SEED}" if gap.one_training else ""
         found.append(Tile(f"{points.mean:+.1f}", f"points against {comparison.baseline}",
                           f"95 % interval over queries {points.low:+.1f} to {points.high:+.1f}{one}"))  # fmt: skip
     runs, methods = sum(map(len, comparison.methods.values())), len(comparison.methods)

@@ -57,7 +57,7 @@ def verdict(part: str, found: Sequence[Contrast]) -> str:
     """What a part gives, in a sentence."""
     if not found:
         return f"**{part}: not measured yet.**"
-    if max(one.gap.seeds for one in found) == 1:
+    if all(one.gap.one_training for one in found):
         return f"**{part}: {ONE_SEED}.**"
     points = [one.gap.points.mean for one in found if one.beyond_chance]
     gains, losses = [value for value in points if value > 0], [value for value in points if value < 0]
@@ -101,7 +101,7 @@ def part_section(part: str, found: Sequence[Contrast]) -> Section:
                 row += [one.gap.points, p_text(one.gap.judged_by), "yes" if one.beyond_chance else "no"]
             rows.append(row)
     header = ("With", "Without", "Queries", *(word for metric in _METRICS for word in (metric, "p", "beyond chance")))
-    told = [pair_text(own) for own in pairs.values() if own[0].gap.seeds > 1]  # one seed says nothing
+    told = [pair_text(own) for own in pairs.values() if not own[0].gap.one_training]
     return Section(part, [], [Table(header, rows)] if rows else [], told)
 
 
@@ -125,6 +125,7 @@ def write_suite_page(
     lead: str,
     parts: Mapping[str, Sequence[Sequence[str]]],
     settings: Mapping[str, str],
+    trained_as: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> None:
     """Writes a suite's page.
@@ -136,12 +137,13 @@ def write_suite_page(
         title, lead: heading and first paragraph.
         parts: what is asked about to pairs of methods, with it and without it.
         settings: method name to the command that ran it.
+        trained_as: method that trained nothing to the one whose weights it tests.
         notes: what is missing.
 
     Raises:
         ComparisonError: no method has a result.
     """
-    comparison = load_comparison(run_dirs, baseline)
+    comparison = load_comparison(run_dirs, baseline, trained_as)
     methods = [name for name in run_dirs if name in comparison.methods]
     found = {part: contrasts(comparison, pairs) for part, pairs in parts.items()}
     reading = (

@@ -142,31 +142,6 @@ def calibrate(
     )
 
 
-def save_threshold(index: GalleryIndex, threshold: Threshold) -> None:
-    """Keeps a threshold with its index."""
-    index.save_note(NOTE, asdict(threshold))
-
-
-def load_threshold(index: GalleryIndex) -> Threshold | None:
-    """The threshold that is kept with an index, if any.
-
-    Raises:
-        IndexFileError: it is damaged.
-    """
-    content = index.load_note(NOTE)
-    if content is None:
-        return None
-    try:
-        found = Threshold(**content)
-        if not (math.isfinite(found.distance) and 0 < found.false_match_rate < 1 and found.gallery > 0):
-            raise ValueError("numbers out of range")
-        if not isinstance(found.unification, dict) or not isinstance(found.strangers, int):
-            raise TypeError("entries of another kind")
-    except (TypeError, ValueError) as error:
-        raise IndexFileError(f"the {NOTE} of {index.folder} is damaged: calibrate again ({error})") from error
-    return found
-
-
 def outdated(threshold: Threshold, index: GalleryIndex) -> str:
     """Why a threshold says nothing about searches in an index as it is now; empty if it does."""
     now, then = asdict(index.unification), asdict(Unification()) | threshold.unification
@@ -180,10 +155,24 @@ def outdated(threshold: Threshold, index: GalleryIndex) -> str:
 
 
 def usable_threshold(index: GalleryIndex) -> tuple[Threshold | None, str]:
-    """The threshold of an index, and why none is used although there is one: :func:`outdated`."""
-    threshold = load_threshold(index)
-    reason = outdated(threshold, index) if threshold else ""
-    return (None if reason else threshold), reason
+    """The threshold that is kept with an index, and why none is used although there is one: :func:`outdated`.
+
+    Raises:
+        IndexFileError: it is damaged.
+    """
+    content = index.load_note(NOTE)
+    if content is None:
+        return None, ""
+    try:
+        found = Threshold(**content)
+        if not (math.isfinite(found.distance) and 0 < found.false_match_rate < 1 and found.gallery > 0):
+            raise ValueError("numbers out of range")
+        if not isinstance(found.unification, dict) or not isinstance(found.strangers, int):
+            raise TypeError("entries of another kind")
+    except (TypeError, ValueError) as error:
+        raise IndexFileError(f"the {NOTE} of {index.folder} is damaged: calibrate again ({error})") from error
+    reason = outdated(found, index)
+    return (None if reason else found), reason
 
 
 def _same(query: GalleryImage, match: Match) -> bool:

@@ -48,10 +48,6 @@ class DescriptorFile:
         """Whether there is one."""
         return self.numbers_path.exists()
 
-    def signature(self) -> tuple[int, ...]:
-        """What changes with the content."""
-        return signature(self.numbers_path)
-
     def read(self) -> Rows:
         """What it holds. Sizes are compared with those of the files before anything is allocated.
 
@@ -59,16 +55,16 @@ class DescriptorFile:
             IndexFileError: missing, damaged, or of another dimension; or being changed for seconds on end.
         """
         for _ in range(3):
-            before = self.signature()
-            numbers = read_array(self.numbers_path, np.int64, ())
-            rows, offset = _rows(self.path, self.dim)
-            if self.signature() == before:  # else both were replaced in between
+            before = signature(self.numbers_path)
+            numbers = np.array(mapped(self.numbers_path, np.int64))
+            descriptors = mapped(self.path, np.float32, self.dim)
+            if signature(self.numbers_path) == before:  # else both were replaced in between
                 break
-        if rows < len(numbers):
-            raise IndexFileError(f"{self.path} holds {rows} descriptors of {len(numbers)}: {_AGAIN}")
+        if len(descriptors) < len(numbers):
+            raise IndexFileError(f"{self.path} holds {len(descriptors)} descriptors of {len(numbers)}: {_AGAIN}")
         if len(numbers) and (numbers[0] < 0 or bool((np.diff(numbers) <= 0).any())):
             raise IndexFileError(f"{self.numbers_path} is damaged: {_AGAIN}")
-        return Rows(numbers, _mapped(self.path, (len(numbers), self.dim), offset))
+        return Rows(numbers, descriptors[: len(numbers)] if len(descriptors) > len(numbers) else descriptors)
 
     def append(self, blocks: Iterable[Rows]) -> None:
         """Adds rows whose numbers are larger than those there are. May be repeated after it was killed: a block's
@@ -81,7 +77,7 @@ class DescriptorFile:
             if not len(numbers):
                 _write_header(file, 0, self.dim)
             else:
-                file.seek(_rows(self.path, self.dim)[1] + len(numbers) * self.dim * 4)
+                file.seek(mapped(self.path, np.float32, self.dim).offset + len(numbers) * self.dim * 4)
             for block in blocks:
                 fresh = block.numbers > last
                 parts.append(block.numbers[fresh])
@@ -93,61 +89,44 @@ class DescriptorFile:
             _write_header(file, len(numbers), self.dim)
             _sync(file)
         if len(numbers) > len(parts[0]) or not self.exists():
-            _save(self.numbers_path, numbers)
+            save(self.numbers_path, numbers)
 
     def drop(self, gone: Iterable[int]) -> None:
         """Takes rows out, by the numbers of their images. May be repeated after it was killed at any moment."""
-        numbers = read_array(self.numbers_path, np.int64, ())
+        numbers = np.array(mapped(self.numbers_path, np.int64))
         kept = ~np.isin(numbers, np.fromiter(gone, dtype=np.int64))
         if kept.all():
             return
-        rows, offset = _rows(self.path, self.dim)
-        if rows >= len(numbers):  # else it was killed between the two files
-            old = _mapped(self.path, (len(numbers), self.dim), offset)
+        old = mapped(self.path, np.float32, self.dim)
+        if len(old) >= len(numbers):  # else it was killed between the two files
             with replacing(self.path) as aside, open(aside, "wb") as file:
                 _write_header(file, int(kept.sum()), self.dim)
                 for start in range(0, len(numbers), _STEP):
                     file.write(old[start : start + _STEP][kept[start : start + _STEP]].tobytes())
-        elif rows != kept.sum():
-            raise IndexFileError(f"{self.path} holds {rows} descriptors of {len(numbers)}: {_AGAIN}")
-        _save(self.numbers_path, numbers[kept])
+        elif len(old) != kept.sum():
+            raise IndexFileError(f"{self.path} holds {len(old)} descriptors of {len(numbers)}: {_AGAIN}")
+        save(self.numbers_path, numbers[kept])
 
 
-def read_array(path: Path, kind: Any, row: tuple[int, ...]) -> np.ndarray:
-    """A whole ``.npy`` file of rows of a shape; its length is compared with the file's before memory is taken.
+def mapped(path: Path, kind: Any, *row: int) -> np.memmap:
+    """A ``.npy`` file of rows of a shape as a memory map, which is refused where the file is too short for it.
 
     Raises:
         IndexFileError: missing, or not what it should be.
     """
-    rows, offset = _rows(path, row[0] if row else 0, kind, len(row))
-    return np.fromfile(path, kind, rows * int(np.prod(row)), offset=offset).reshape(rows, *row)
-
-
-def _rows(path: Path, dim: int, kind: Any = np.float32, more: int = 1) -> tuple[int, int]:
-    """How many rows a ``.npy`` file says it has and, as its size tells, does have; and where they begin."""
     try:
-        with open(path, "rb") as file:
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("not of version 1.0")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            offset, size = file.tell(), os.fstat(file.fileno()).st_size
+        found = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise IndexFileError(f"there is no {path}: {_AGAIN}") from None
-    except (OSError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+    except (OSError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
         raise IndexFileError(f"{path} is damaged ({str(error)[:200]}): {_AGAIN}") from error
-    fits = len(shape) == 1 + more and shape[1:] == (dim,) * more and not fortran and dtype == np.dtype(kind)
-    if not fits or shape[0] < 0 or size < offset + shape[0] * dtype.itemsize * (dim if more else 1):
-        raise IndexFileError(f"{path} is damaged or holds no descriptors of {dim} numbers: {_AGAIN}")
-    return shape[0], offset
+    if found.ndim != 1 + len(row) or found.shape[1:] != row or found.dtype != kind or not found.flags.c_contiguous:
+        raise IndexFileError(f"{path} is damaged or holds no descriptors of {row[0] if row else 0} numbers: {_AGAIN}")
+    return found
 
 
-def _mapped(path: Path, shape: tuple[int, int], offset: int) -> np.ndarray:
-    if not shape[0]:  # nothing cannot be mapped
-        return np.zeros(shape, dtype=np.float32)
-    return np.memmap(path, np.float32, "r", offset, shape)
-
-
-def _save(path: Path, array: np.ndarray) -> None:
+def save(path: Path, array: np.ndarray) -> None:
+    """Writes an array as ``.npy``, so that the old or the new file is whole at any moment."""
     with replacing(path) as aside, open(aside, "wb") as file:
         np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
 

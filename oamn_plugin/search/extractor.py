@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -133,35 +132,30 @@ class EncoderExtractor:
 
     def _joined(self, parts: list[Crops]) -> Crops:
         """Batches in a row."""
-        unreadable = [error for part in parts for error in part.unreadable]
-        parts = [part for part in parts if len(part)]
-        if not parts:
-            return self._empty(unreadable)
+        parts = parts or [self._empty([])]
         return Crops(
             torch.cat([part.descriptors for part in parts]),
             torch.cat([part.visible for part in parts if part.visible is not None]) if self.has_scorer else None,
             [name for part in parts for name in part.types or ()] if self.has_scorer else None,
             torch.cat([part.places for part in parts]),
-            unreadable,
+            [error for part in parts for error in part.unreadable],
         )
 
     def _empty(self, unreadable: list[BadImageError]) -> Crops:
-        none = torch.zeros(0)
-        descriptors = torch.zeros(0, self.dim)
-        if self.has_scorer:
-            return Crops(descriptors, none, [], none.long(), unreadable)
-        return Crops(descriptors, None, None, none.long(), unreadable)
+        none, scored = torch.zeros(0), self.has_scorer
+        return Crops(
+            torch.zeros(0, self.dim), none if scored else None, [] if scored else None, none.long(), unreadable
+        )
 
-    @cached_property
+    @property
     def dim(self) -> int:
-        """Numbers in a descriptor, found by describing one black image."""
-        black = np.zeros((*self.encoder.input_size, 3), dtype=np.uint8)
-        return self._describe([black], 0, False).descriptors.shape[1]
+        """Numbers in a descriptor."""
+        return self.encoder.dim
 
     @property
     def has_scorer(self) -> bool:
         """Whether the model judges how a crop is occluded."""
-        return getattr(self.encoder.model, "scorer", None) is not None
+        return self.encoder.has_scorer
 
     def _input(self, image: Any) -> Tensor:
         """(1, 3, H, W) as the network takes it, on its device."""

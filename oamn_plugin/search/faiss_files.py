@@ -22,7 +22,7 @@ import numpy as np
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, replacing, signature, write_json
-from oamn_plugin.search.tuning import TOP, Trial, TuningSet, best, tried
+from oamn_plugin.search.tuning import Trial, TuningSet, tried
 
 MIN_IMAGES = 1000
 """Fewer images than this are searched exactly, which is quick enough and leaves nothing to learn from."""
@@ -60,7 +60,6 @@ class Quantised:
     def __init__(self, folder: Path, dim: int) -> None:
         self.dim, self._folder, self._settings = dim, folder / "approximate", folder / "approximate.json"
         self._codes: dict[str, Codes] = {}
-        self._chosen: tuple[tuple[int, ...], Trial] | None = None
 
     @property
     def chosen(self) -> Trial | None:
@@ -69,18 +68,15 @@ class Quantised:
         Raises:
             IndexFileError: damaged.
         """
-        found = signature(self._settings)
-        if not found or not self.types:
+        if not self._settings.exists() or not self.types:
             return None
-        if self._chosen is None or self._chosen[0] != found:
-            try:
-                trial = Trial(**read_json(self._settings)["chosen"])
-                if not (0 < trial.probes < 1 << 24 and 0 < trial.candidates < 1 << 24):
-                    raise ValueError("out of range")
-            except (TypeError, LookupError, ValueError) as error:
-                raise IndexFileError(f"{self._settings} is damaged: remove it; index --approximate makes it") from error
-            self._chosen = found, trial
-        return self._chosen[1]
+        try:
+            trial = Trial(**read_json(self._settings)["chosen"])
+            if not (0 < trial.probes < 1 << 24 and 0 < trial.candidates < 1 << 24):
+                raise ValueError("out of range")
+        except (TypeError, LookupError, ValueError) as error:
+            raise IndexFileError(f"{self._settings} is damaged: remove it; index --approximate makes it") from error
+        return trial
 
     @property
     def types(self) -> list[str]:
@@ -102,20 +98,6 @@ class Quantised:
         for name, rows in sides.items():
             self._of(name).update(rows)
 
-    def candidates(self, query: np.ndarray, known: np.ndarray, handicaps: Mapping[str, float], k: int) -> np.ndarray:
-        """Numbers of the images that may be among the k nearest, ascending.
-
-        Args:
-            query: (D,).
-            known: (G,) numbers of the images there are, ascending.
-            handicaps: the types that are compared, and what is added to a distance of each.
-            k: how many are wanted.
-        """
-        chosen = self.chosen
-        if chosen is None:
-            raise GalleryIndexError("there is no quantised index: run index --approximate")
-        return self._candidates(query, known, handicaps, chosen.probes, chosen.candidates * -(-k // TOP))
-
     def tune(self, target_recall: float, known: np.ndarray, tuning: TuningSet) -> list[Trial]:
         """Tries settings and keeps the cheapest that surely reaches the recall asked for, or else the best.
 
@@ -124,17 +106,27 @@ class Quantised:
         """
 
         def search(row: int, probes: int, candidates: int) -> np.ndarray:
-            return self._candidates(tuning.queries[row], known, tuning.handicaps[row], probes, candidates)
+            return self.candidates(tuning.queries[row], known, tuning.handicaps[row], probes, candidates)
 
         trials = tried(search, max(self._of(name).lists for name in self.types), target_recall, tuning)
-        chosen = best(trials, target_recall)
+        good = [trial for trial in trials if trial.at_least >= target_recall]
+        chosen = good[0] if good else max(trials, key=lambda trial: trial.recall)
         rows = [list(asdict(trial).values()) for trial in trials]
         write_json(self._settings, {"chosen": asdict(chosen), "target": target_recall, "trials": rows})
         return trials
 
-    def _candidates(
+    def candidates(
         self, query: np.ndarray, known: np.ndarray, handicaps: Mapping[str, float], probes: int, count: int
     ) -> np.ndarray:
+        """Numbers of the images that may be among the nearest, ascending.
+
+        Args:
+            query: (D,).
+            known: (G,) numbers of the images there are, ascending.
+            handicaps: the types that are compared, and what is added to a distance of each.
+            probes: lists that are looked into.
+            count: images that the codes name; those that are not quantised yet come on top.
+        """
         parts = [self._of(name).nearest(query, probes, count) for name in handicaps]
         numbers = np.concatenate([found for found, _, _ in parts])
         distances = np.concatenate([part[1] + added for part, added in zip(parts, handicaps.values(), strict=True)])

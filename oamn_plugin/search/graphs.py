@@ -14,9 +14,6 @@ from oamn_plugin.retrieval.strips import blank_strip, cover_strip
 from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.encoder import ImageEncoder
 
-INPUTS = ("pixels", "normalised")
-"""What the graphs take: pixels in 0..255, or pixels that the caller has normalised."""
-
 
 class _Graph(nn.Module):
     mean: Tensor
@@ -44,7 +41,7 @@ class QueryGraph(_Graph):
 
     Args:
         encoder: the model.
-        takes: one of :data:`INPUTS`.
+        takes: ``pixels`` in 0..255, or ``normalised`` by the caller.
         scored: False leaves the logits out, as they are where there is no scorer.
     """
 
@@ -71,7 +68,7 @@ class GalleryGraph(_Graph):
 
     Args:
         encoder: the model.
-        takes: one of :data:`INPUTS`.
+        takes: ``pixels`` in 0..255, or ``normalised`` by the caller.
     """
 
     visible: Tensor
@@ -127,7 +124,7 @@ def describe_graphs(encoder: ImageEncoder, suffix: str, takes: str, scored: bool
     Args:
         encoder: the model.
         suffix: ending of the files.
-        takes: one of :data:`INPUTS`.
+        takes: ``pixels`` in 0..255, or ``normalised`` by the caller.
         scored: whether the query graph gives the scorer's logits.
     """
     how = exported_unification(encoder)

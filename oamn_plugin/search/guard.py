@@ -58,12 +58,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        foreign = self._foreign(headers)
+        foreign, length = self._foreign(headers), headers.get("content-length", "")
         if foreign:
             await _refuse(scope, send, 403, foreign)
         elif scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
-        elif _number(headers.get("content-length", "0")) > self.largest:
+        elif length.isdecimal() and int(length) > self.largest:
             await _refuse(scope, send, 413, f"at most {self.largest} bytes at a time")
         elif scope["path"].rstrip("/").endswith("/upload"):
             await self._upload(scope, receive, send)
@@ -136,10 +136,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 async def _refuse(scope: Message, send: Send, status: int, reason: str) -> None:

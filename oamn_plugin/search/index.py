@@ -19,13 +19,14 @@ from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
 from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
-from oamn_plugin.search.files import GalleryIndexError, read_json, write_json
+from oamn_plugin.search.files import GalleryIndexError, read_json, signature, write_json
 from oamn_plugin.search.gallery import GalleryImage, numbered
 from oamn_plugin.search.index_folder import IndexFolder
 from oamn_plugin.search.index_plan import Changes, Known, Plan, check_files, missing_files, stamp_of
 from oamn_plugin.search.nearest import (
     Match,
     compared_groups,
+    compared_types,
     exact_nearest,
     matches_of,
     own_pairs,
@@ -33,7 +34,7 @@ from oamn_plugin.search.nearest import (
     variants_of,
 )
 from oamn_plugin.search.searching import Searching
-from oamn_plugin.search.tuning import Trial, handicaps_of, tuning_set
+from oamn_plugin.search.tuning import TOP, Trial, handicaps_of, tuning_set
 from oamn_plugin.search.workers import follow, leading, rank_and_size
 
 
@@ -51,6 +52,7 @@ class GalleryIndex(Searching):
         progress: show progress bars.
 
     Attributes:
+        folder: where it lies.
         changes: what the last :meth:`add` did.
 
     Raises:
@@ -69,8 +71,9 @@ class GalleryIndex(Searching):
         self, folder: str | os.PathLike[str], encoder: ImageEncoder | None = None, *, progress: bool = False
     ) -> None:
         self.encoder, self.progress, self.changes = encoder, progress, Changes()
-        self._files = IndexFolder(Path(folder).expanduser(), encoder)
-        self._quantised = Quantised(self._files.path, self._files.dim)
+        self.folder = Path(folder).expanduser()
+        self._files = IndexFolder(self.folder, encoder)
+        self._quantised = Quantised(self.folder, self._files.dim)
         self._sides: dict[str, tuple[Any, Rows]] = {}
 
     def __len__(self) -> int:
@@ -79,11 +82,6 @@ class GalleryIndex(Searching):
     def __repr__(self) -> str:
         kind = "approximate" if self.approximate else "exact"
         return f"{type(self).__name__}({str(self.folder)!r}, {len(self)} images, {kind}, types {', '.join(self.types)})"
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
-        return self._files.path
 
     def load_note(self, name: str) -> Any:
         """What :meth:`save_note` was given; None: nothing."""
@@ -111,7 +109,7 @@ class GalleryIndex(Searching):
     @property
     def images(self) -> list[GalleryImage]:
         """Its images, in the order they were added."""
-        return list(self._files.images.values())
+        return [known.image for known in self._files.known.values()]
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -152,10 +150,9 @@ class GalleryIndex(Searching):
             tried = self._resume()
             self._build_types([name for name in wanted if name not in self.types])
             names = tuple(name for name in OCCLUSION_TYPES if name in (*wanted, *self.types))
-            given = {os.path.abspath(image.path): image for image in images}
-            replaced, relabelled = self._take_in(
-                {p: image._replace(path=p) for p, image in given.items()}, names, tried
-            )
+            absolute = (image._replace(path=os.path.abspath(image.path)) for image in images)
+            given = {image.path: image for image in absolute}
+            replaced, relabelled = self._take_in(given, names, tried)
             added = sum(image.path not in before for image in self.images)  # those of an interrupted build too
             self.changes = Changes(added, replaced, relabelled)
             if given and not len(self):
@@ -204,7 +201,7 @@ class GalleryIndex(Searching):
         with self._files.writing():
             self._resume()
             unreadable = self.unreadable
-            numbers = tuple(number for number, image in self._files.images.items() if image.path in gone)
+            numbers = tuple(number for number, known in self._files.known.items() if known.image.path in gone)
             unknown = sorted(gone - {self._files.known[number].image.path for number in numbers} - unreadable.keys())
             if unknown:
                 raise GalleryIndexError(
@@ -237,8 +234,7 @@ class GalleryIndex(Searching):
         names: Sequence[str] = (NONE,)
         if self.unification.kind != "none":
             names = matching.types if matching else self.types
-        for name in {NONE, *names}:  # before the lock is taken: what is missing is built under it
-            self._ensure(name)
+        self._ensure(NONE, *names)  # before the lock is taken: what is missing is built under it
         with self._files.writing():
             self._resume()
             sides = dict(zip(names, self._all_sides(names), strict=True))
@@ -275,14 +271,14 @@ class GalleryIndex(Searching):
         known, own = self._files.known, own_pairs(leave_out, len(queries.types))
         counts = Counter((one.image.pid, one.image.camid) for one in known.values()) if any(own) else Counter()
         many = k + max((counts[pair] for pair in own if pair), default=0)
-        quick = self._quantised.types if self.approximate is not None and not exact and many < len(self) else []
+        chosen = self.approximate if not exact and many < len(self) else None
         matching = self.matching(plain)
         found: list[list[Match]] = [[] for _ in own]
         for names, rows in compared_groups(self.unification, queries, plain):
             sides = self._all_sides(names)
             query = queries.descriptors[rows].numpy()
-            if set(names) <= set(quick):
-                nearest = self._quick(query, names, sides, matching, many)
+            if chosen is not None and set(names) <= set(self._quantised.types):
+                nearest = self._quick(query, names, sides, matching, many, chosen)
             else:
                 nearest = exact_nearest(query, sides, matching, many)
             for row, one, (numbers, distances) in zip(rows, query, nearest, strict=True):
@@ -302,7 +298,7 @@ class GalleryIndex(Searching):
         numbers, vectors = self._side(name)
         if not np.array_equal(numbers, self._files.numbers):
             there = set(numbers.tolist())
-            first = next(image.path for number, image in self._files.images.items() if number not in there)
+            first = next(known.image.path for number, known in self._files.known.items() if number not in there)
             raise GalleryIndexError(
                 f"{self.folder} lacks descriptors of type {name} of some images, such as {first}, which could not be "
                 "read for it: run index on the gallery again, or take them out with remove where their files are gone"
@@ -334,24 +330,30 @@ class GalleryIndex(Searching):
         if (matching := self.matching(plain)) is not None:
             sides = {name: self.descriptors(name) for name in matching.types}
             return evaluate_ranking(queries.descriptors, sides, *labels, matching=matching)
-        names = self.search_types(queries, plain)
+        names = compared_types(self.unification, queries, plain)
         gallery = {name: partial(self.descriptors, name) for name in names}
         return evaluate_ranking(queries.descriptors, gallery, *labels, query_types=names)
 
     def _quick(
-        self, query: np.ndarray, names: Sequence[str], sides: Sequence[Rows], matching: Matching | None, k: int
+        self,
+        query: np.ndarray,
+        names: Sequence[str],
+        sides: Sequence[Rows],
+        matching: Matching | None,
+        k: int,
+        chosen: Trial,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Numbers and distances of the nearest of the candidates that the quantised index names for each query."""
-        handicaps = handicaps_of(names, matching)
+        handicaps, count = handicaps_of(names, matching), chosen.candidates * -(-k // TOP)
         for one in query:
-            numbers = self._quantised.candidates(one, self._files.numbers, handicaps, k)
+            numbers = self._quantised.candidates(one, self._files.numbers, handicaps, chosen.probes, count)
             common = numbers[np.logical_and.reduce([is_in(numbers, side.numbers) for side in sides])]
             yield ranked(one, common, variants_of(sides, common), matching, k)
 
     def _side(self, name: str) -> Rows:
         """Descriptors of a type; those of an unfinished change are left out."""
         file = self._files.descriptors(name)
-        before = file.signature(), self._files.state
+        before = signature(file.numbers_path), self._files.state
         if self._sides.get(name, (None,))[0] != before:
             rows, numbers = file.read(), self._files.numbers
             if not np.array_equal(rows.numbers, numbers):
@@ -361,8 +363,7 @@ class GalleryIndex(Searching):
         return self._sides[name][1]
 
     def _all_sides(self, names: Sequence[str]) -> list[Rows]:
-        for name in names:
-            self._ensure(name)
+        self._ensure(*names)
         sides = [self._side(name) for name in names]
         if any(not np.array_equal(sides[0].numbers, side.numbers) for side in sides):
             for name in names:
@@ -373,12 +374,13 @@ class GalleryIndex(Searching):
         if self.approximate is not None:
             self._quantised.update({name: self._side(name) for name in self._quantised.types if name in self.types})
 
-    def _ensure(self, name: str) -> None:
-        if name in self.types:
-            return
-        if self.encoder is None:
-            raise GalleryIndexError(f"{self.folder} has no descriptors of type {name}: run index --types {name}")
-        self.build([name])
+    def _ensure(self, *names: str) -> None:
+        missing = [name for name in OCCLUSION_TYPES if name in names and name not in self.types]
+        if missing and self.encoder is None:
+            named = " ".join(missing)
+            raise GalleryIndexError(f"{self.folder} has no descriptors of type {named}: run index --types {named}")
+        if missing:
+            self.build(missing)
 
     def _wanted(self, types: Sequence[str] | None, default_all: bool = False) -> tuple[str, ...]:
         possible = OCCLUSION_TYPES if self.encoder is None else self.encoder.types

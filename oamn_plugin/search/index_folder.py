@@ -34,7 +34,6 @@ from oamn_plugin.search.files import (
     signature,
     write_json,
 )
-from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_plan import Known, Plan, PlanFolder, from_row, to_row
 from oamn_plugin.search.workers import encode_together
 
@@ -71,11 +70,6 @@ class IndexFolder:
         self.refresh()
 
     @property
-    def images(self) -> dict[int, GalleryImage]:
-        """Image by number, ascending."""
-        return {number: known.image for number, known in self.known.items()}
-
-    @property
     def types(self) -> tuple[str, ...]:
         """The occlusion types that are built."""
         return tuple(name for name in OCCLUSION_TYPES if self.descriptors(name).exists())
@@ -98,8 +92,8 @@ class IndexFolder:
         stored = [self.descriptors(name).read().numbers for name in self.types]
         return max([self.next_number, *(int(numbers[-1]) + 1 for numbers in stored if len(numbers))])
 
-    def refresh(self) -> bool:
-        """Reads what is known of the images if another process has changed it; returns whether it has.
+    def refresh(self) -> None:
+        """Reads what is known of the images if another process has changed it.
 
         Raises:
             IndexFileError: damaged.
@@ -107,7 +101,7 @@ class IndexFolder:
         path = self.path / "images.json"
         before = signature(path)
         if before == self._read:
-            return False
+            return
         content = read_json(path)
         try:
             if content is None:
@@ -122,7 +116,6 @@ class IndexFolder:
             raise IndexFileError(f"{path} is damaged: build the index again") from error
         self.next_number, self._read = following, before
         self._set(known)
-        return True
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.occlusion import OCCLUSION_TYPES
-from oamn_plugin.search.descriptor_files import Rows, read_array
+from oamn_plugin.search.descriptor_files import Rows, mapped, save
 from oamn_plugin.search.encoder import BATCH, ImageEncoder, in_batches
-from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, replacing, write_json
+from oamn_plugin.search.files import GalleryIndexError, IndexFileError, read_json, write_json
 from oamn_plugin.search.gallery import GalleryImage
 
 BLOCK = 4 * BATCH
@@ -157,7 +157,8 @@ class PlanFolder:
             types, new, removed = content["types"], content["new"], content["removed"]
             if set(types) - set(OCCLUSION_TYPES) or not isinstance(new, bool):
                 raise ValueError("no such types")
-            if any(type(number) is not int for number in removed) or not _ascending([n for n, _ in images]):
+            numbers = [number for number, _ in images]
+            if any(type(number) is not int for number in removed) or any(a >= b for a, b in pairwise(numbers)):
                 raise ValueError("no such numbers")
             return Plan(images, tuple(types), new, tuple(removed))
         except (TypeError, ValueError, LookupError, OverflowError) as error:
@@ -197,7 +198,7 @@ class PlanFolder:
             try:
                 bad = {int(key): str(reason) for key, reason in content.items()}
                 numbers = np.array([n for n, _ in images if n not in bad], dtype=np.int64)
-                descriptors = read_array(path, np.float32, (self.dim,))
+                descriptors = np.array(mapped(path, np.float32, self.dim))
                 if len(descriptors) != len(numbers):
                     raise ValueError("other images")
             except (AttributeError, ValueError, TypeError) as error:
@@ -213,12 +214,7 @@ class PlanFolder:
     def _write(self, number: int, name: str, block: Block) -> None:
         path = self._path(number, name)
         write_json(path.with_suffix(".json"), {str(key): reason for key, reason in block.unreadable.items()})
-        with replacing(path) as aside, open(aside, "wb") as file:  # last: a block is done when this file is there
-            np.lib.format.write_array(file, block.rows.descriptors, version=(1, 0), allow_pickle=False)
-
-
-def _ascending(numbers: Sequence[int]) -> bool:
-    return all(before < after for before, after in pairwise(numbers))
+        save(path, block.rows.descriptors)  # last: a block is done when this file is there
 
 
 def describe(images: Sequence[Numbered], names: Sequence[str], encoder: ImageEncoder) -> dict[str, Block]:
@@ -237,7 +233,8 @@ def describe(images: Sequence[Numbered], names: Sequence[str], encoder: ImageEnc
         if not pixels:
             continue
         rows = {name: one.cpu().numpy() for name, one in encoder.gallery(torch.stack(pixels), names).items()}
-        good = _finite(rows)
+        # a number that is not finite would make all distances to its image NaN
+        good = np.logical_and.reduce([np.isfinite(one).all(axis=1) for one in rows.values()])
         ids += [number for number, fine in zip(read, good, strict=True) if fine]
         for number, fine in zip(read, good, strict=True):
             if not fine:
@@ -247,8 +244,3 @@ def describe(images: Sequence[Numbered], names: Sequence[str], encoder: ImageEnc
     empty = np.zeros((0, encoder.dim), dtype=np.float32)
     numbers = np.array(ids, dtype=np.int64)
     return {name: Block(Rows(numbers, np.concatenate([empty, *rows])), unreadable) for name, rows in parts.items()}
-
-
-def _finite(rows: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(N,) bool: images whose descriptors are finite for every type; any other makes all distances to it NaN."""
-    return np.logical_and.reduce([np.isfinite(one).all(axis=1) for one in rows.values()])

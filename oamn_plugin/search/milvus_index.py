@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from oamn_plugin.search.files import GalleryIndexError, NoIndexError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_folder import check_identity, header_of, identity_in
 from oamn_plugin.search.index_plan import BLOCK, Changes, Known, check_files, describe, from_row, stamp_of, to_row
-from oamn_plugin.search.milvus_rows import LOCAL, among, connect, entity, entity_id, equal, key_of, parse
+from oamn_plugin.search.milvus_rows import LOCAL, connect, entity, entity_id, equal, key_of, parse
 from oamn_plugin.search.nearest import Match, compared_groups, matches_of, own_pairs, ranked
 from oamn_plugin.search.searching import Searching
 from oamn_plugin.search.workers import rank_and_size, wait
@@ -35,7 +35,6 @@ _TRIES = 5
 _NUMBERS = 4_000_000
 """Numbers of the descriptors in one answer of the server: 16 MB."""
 _FIELDS = ["image", "type", "record", "vector"]
-T = TypeVar("T")
 
 
 class MilvusIndex(Searching):
@@ -74,7 +73,11 @@ class MilvusIndex(Searching):
 
     def __len__(self) -> int:
         first = next(iter(self.types), None)
-        return 0 if first is None else self._count(equal("type", first))
+        if first is None:
+            return 0
+        return int(
+            self._call(self._client.query, filter=equal("type", first), output_fields=["count(*)"])[0]["count(*)"]
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.folder!r}, {len(self)} images, types {', '.join(self.types)})"
@@ -82,7 +85,8 @@ class MilvusIndex(Searching):
     @property
     def images(self) -> list[GalleryImage]:
         """Its images, by path; all of them are fetched."""
-        return [known.image for known in sorted(self._all_known(), key=lambda known: known.image.path)]
+        rows = self._rows(equal("type", next(iter(self.types), NONE)), ["record"])
+        return sorted((from_row(json.loads(row["record"]))[1].image for row in rows), key=lambda image: image.path)
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -219,7 +223,7 @@ class MilvusIndex(Searching):
         self, query: np.ndarray, names: Sequence[str], many: int, own: tuple[str, str] | None
     ) -> tuple[list[Known], np.ndarray]:
         """Candidates as Milvus finds them, and their (T, N, D) descriptors."""
-        allowed = [among("type", names)]
+        allowed = [f"type in {json.dumps(list(names))}"]
         if own is not None:
             allowed.append(f"not ({equal('pid', own[0])} and {equal('camid', own[1])})")
         hits = self._call(
@@ -317,10 +321,6 @@ class MilvusIndex(Searching):
         row = entity("", _HEADER, json.dumps(header), None, np.zeros(self.dim, dtype=np.float32))
         self._upsert([{**row, "id": _HEADER}])
 
-    def _all_known(self) -> Iterator[Known]:
-        for row in self._rows(equal("type", next(iter(self.types), NONE)), ["record"]):
-            yield from_row(json.loads(row["record"]))[1]
-
     def _rows(self, condition: str, fields: list[str]) -> Iterator[dict[str, Any]]:
         """All entities that a condition holds for."""
         if not self._client.has_collection(self._name):
@@ -343,9 +343,6 @@ class MilvusIndex(Searching):
             for part in in_batches([entity_id(key, kind) for key in keys for kind in kinds], 1000):
                 yield from self._call(self._client.get, ids=list(part), output_fields=fields)
 
-    def _count(self, condition: str) -> int:
-        return int(self._call(self._client.query, filter=condition, output_fields=["count(*)"])[0]["count(*)"])
-
     def _upsert(self, rows: Sequence[dict[str, Any]]) -> None:
         for part in in_batches(rows, 1000):
             self._call(self._client.upsert, data=list(part))
@@ -359,7 +356,7 @@ class MilvusIndex(Searching):
             raise GalleryIndexError(f"{self.folder} needs its model for images to be added")
         return self.encoder
 
-    def _call(self, function: Callable[..., T], **arguments: Any) -> T:
+    def _call(self, function: Callable[..., Any], **arguments: Any) -> Any:
         """A request, repeated after a while where the server does not answer."""
         from pymilvus.exceptions import MilvusException
 

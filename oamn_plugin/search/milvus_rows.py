@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -76,8 +75,3 @@ def entity(key: str, kind: str, record: str, image: GalleryImage | None, vector:
 def equal(field: str, value: str) -> str:
     """The condition that a field has a value."""
     return f"{field} == {json.dumps(value, ensure_ascii=False)}"
-
-
-def among(field: str, values: Sequence[str]) -> str:
-    """The condition that a field has one of some values."""
-    return f"{field} in {json.dumps(list(values), ensure_ascii=False)}"

@@ -132,27 +132,22 @@ def matches_of(
 def exact_nearest(
     query: np.ndarray, sides: Sequence[Rows], matching: Matching | None, k: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Numbers and distances of the nearest of all images, by the evaluator's own distances."""
-    if matching is None:
-        found = exact_search(query, sides[0].descriptors, k)
-    else:
-        by_name = {name: side.descriptors for name, side in zip(matching.types, sides, strict=True)}
-        blocks = matched_blocks(query, by_name, matching)
-        found = (one for _, block in blocks for one in nearest_rows(block.numpy(), k))
-    yield from ((sides[0].numbers[rows], distances) for rows, distances in found)
-
-
-def exact_search(query: np.ndarray, gallery: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and distances of the k nearest gallery rows of each query, by the evaluator's own distances.
+    """Numbers and distances of the k nearest of all images for each query, by the evaluator's own distances.
 
     Args:
         query: (Q, D) float32.
-        gallery: (G, D) float32.
+        sides: descriptors of the same images for each type that is compared.
+        matching: None: plain distances of the first.
         k: how many; fewer if the gallery is smaller. Equal distances come in the gallery's order, at the end too.
     """
-    check_some(gallery)
-    for _, block in distance_blocks(query, gallery):
-        yield from nearest_rows(block.numpy(), k)
+    check_some(sides[0].numbers)
+    if matching is None:
+        blocks = distance_blocks(query, sides[0].descriptors)
+    else:
+        by_name = {name: side.descriptors for name, side in zip(matching.types, sides, strict=True)}
+        blocks = matched_blocks(query, by_name, matching)
+    for _, block in blocks:
+        yield from ((sides[0].numbers[rows], distances) for rows, distances in nearest_rows(block.numpy(), k))
 
 
 def nearest_rows(block: np.ndarray, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.modeling.embedding import WholeModel
-from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.encoder import RESAMPLING, ImageEncoder
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -44,9 +43,9 @@ class InputCard:
         NetworkFileError: a value that cannot be.
     """
 
-    input_size: tuple[int, int]
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
+    input_size: Sequence[int]
+    pixel_mean: Sequence[float]
+    pixel_std: Sequence[float]
     order: str = "RGB"
     resample: str = "bilinear"
     output: str = ""
@@ -65,13 +64,8 @@ def read_input_card(path: Path) -> InputCard:
     Raises:
         NetworkFileError: missing, no JSON, or a key that is missing or unknown.
     """
-    known = [field.name for field in fields(InputCard)]
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
-        }
-        return InputCard(**values)
+        return InputCard(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         example = '{"input_size": [256, 128], "pixel_mean": [0, 0, 0], "pixel_std": [1, 1, 1], "order": "BGR"}'
         raise NetworkFileError(
@@ -79,16 +73,16 @@ def read_input_card(path: Path) -> InputCard:
             "--input-size, --pixel-mean, --pixel-std and --order"
         ) from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise NetworkFileError(f"{path} is no card of the keys {', '.join(known)}: {error}") from error
+        known = ", ".join(field.name for field in fields(InputCard))
+        raise NetworkFileError(f"{path} is no card of the keys {known}: {error}") from error
 
 
-def load_network(path: Path, card: InputCard | None = None, unification: Unification | None = None) -> ImageEncoder:
-    """The encoder of a network file.
+def load_network(path: Path, card: InputCard | None = None) -> ImageEncoder:
+    """The encoder of a network file; it is matched, strips of the mean colour on the image.
 
     Args:
         path: ``.onnx``, or OpenVINO's ``.xml`` with its ``.bin`` beside it.
         card: what it takes; None: read from the JSON file of the same name.
-        unification: how it is unified; None: matched, strips of the mean colour on the image.
 
     Raises:
         NetworkFileError: the file cannot be read, its runtime is missing, or the card does not fit it.
@@ -106,8 +100,8 @@ def load_network(path: Path, card: InputCard | None = None, unification: Unifica
     if found.ndim != 2 or len(found) != 2:
         raise NetworkFileError(f"{path} gives {tuple(found.shape)} for two images, not one descriptor each")
     return ImageEncoder(
-        WholeModel(network), input_size=card.input_size, pixel_mean=card.pixel_mean, pixel_std=card.pixel_std,
-        resample=card.resample, unification=unification, name=path.name,
+        WholeModel(network), input_size=(card.input_size[0], card.input_size[1]), pixel_mean=card.pixel_mean,
+        pixel_std=card.pixel_std, resample=card.resample, name=path.name,
     )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""A search as a page: the query and what hides it, unified and plain ranking side by side, masks if there are any."""
+"""A search as a page: the query and what hides it, both rankings side by side, masks; and its rankings as a picture."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,7 @@ from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.errors import printable
 from oamn_plugin.occlusion import NONE, strip
 from oamn_plugin.reporting.page import data_uri, templates
-from oamn_plugin.reporting.pictures import mask_overlay
+from oamn_plugin.reporting.pictures import Pixels, RankRow, mask_overlay
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.index import Match
 from oamn_plugin.search.results import SearchResult, masks_of
@@ -47,28 +48,6 @@ class ImageCard:
     missing: bool = False
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """One of the two rankings of a query."""
-
-    title: str
-    note: str
-    cards: list[ImageCard]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Everything that is shown of a query."""
-
-    query: ImageCard
-    words: str
-    nobody: str
-    left_out: str
-    judged: str
-    bars: list[tuple[str, float]]
-    rankings: list[Ranking]
-
-
 def render_search(
     results: Sequence[SearchResult], encoder: ImageEncoder, title: str, lead: str, scores: Sequence[str] = ()
 ) -> str:
@@ -92,28 +71,31 @@ def render_fragment(results: Sequence[SearchResult], encoder: ImageEncoder) -> s
     return templates("oamn_plugin.search").get_template("search_fragment.html").render(panels=panels, model=model)
 
 
-def _panel(result: SearchResult, encoder: ImageEncoder) -> Panel:
+def _panel(result: SearchResult, encoder: ImageEncoder) -> dict[str, Any]:
+    """Everything that is shown of a query, as the template ``search_panel.html`` names it."""
     mask = _masked(result.picture, masks_of(encoder, [result.picture], [NONE])[0]) if encoder.has_scorer else ""
     query = ImageCard(_jpeg(result.picture), mask, "", printable(result.query.name))
     plain_ranks = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     unified_ranks = {match.image.path: rank for rank, match in enumerate(result.unified, start=1)}
-    rankings = [
-        Ranking(
-            "Plain",
-            "nothing is covered",
-            _cards(result, result.plain, {} if result.is_plain else unified_ranks, "unified", encoder),
-        )
-    ]
+    cards = _cards(result, result.plain, {} if result.is_plain else unified_ranks, "unified", encoder)
+    rankings = [{"title": "Plain", "note": "nothing is covered", "cards": cards}]
     if not result.is_plain:
         cards = _cards(result, result.unified, plain_ranks, "plain", encoder)
-        rankings.insert(0, Ranking("Unified", _covered(result), cards))
+        rankings.insert(0, {"title": "Unified", "note": _covered(result), "cards": cards})
     bars = [
         ("nothing" if name == NONE else name.replace("_", " "), share)
         for name, share in result.probabilities.items()
         if share >= LEAST_SHARE or result.judge == "scorer"
     ]
-    words = describe_type(result), describe_nobody(result), describe_left_out(result)
-    return Panel(query, *words, result.judge, bars, rankings)
+    return {
+        "query": query,
+        "words": describe_type(result),
+        "nobody": describe_nobody(result),
+        "left_out": describe_left_out(result),
+        "judged": result.judge,
+        "bars": bars,
+        "rankings": rankings,
+    }
 
 
 def _covered(result: SearchResult) -> str:
@@ -185,3 +167,35 @@ def _jpeg(picture: Image.Image) -> str:
     small.info.clear()  # a comment of the file would be written again, and a long one does not fit
     small.save(out, "JPEG", quality=88)
     return data_uri(out.getvalue())
+
+
+def rank_rows(result: SearchResult, height: int, plain: bool = False) -> list[RankRow]:
+    """The rankings of one query for :func:`oamn_plugin.reporting.pictures.rank_lists`.
+
+    Args:
+        result: the query and its matches.
+        height: of the pictures, in pixels.
+        plain: the plain ranking alone.
+
+    Returns:
+        The unified ranking, each match with its strip hatched, and the plain one: alone where nothing is unified.
+    """
+    kinds = {result.searched_as.replace("_", " "): result.unified, "plain": result.plain}
+    rows = []
+    for title, matches in list(kinds.items())[int(plain or result.is_plain) :]:
+        shown = [read_image(match.image.path).resize((height // 2, height)) for match in matches]
+        images = [_hatched(np.array(one), match.shown_type) for one, match in zip(shown, matches, strict=True)]
+        hits = [result.is_hit(match) for match in matches]
+        # distance and, where it was matched, the share of the type that explains it
+        captions = [f"{match.distance:.2f} ({share_of(match)})".removesuffix(" ()") for match in matches]
+        rows.append(RankRow(np.asarray(result.picture), images, hits, title, captions))
+    return rows
+
+
+def _hatched(pixels: Pixels, type_name: str) -> Pixels:
+    """The pixels with the strip of a type hatched dark, as the page shows what a match was compared under."""
+    top, left, height, width = strip(type_name, *pixels.shape[:2])
+    rows, columns = np.indices((height, width))
+    light = (rows + columns) // max(2, pixels.shape[1] // 16) % 2
+    pixels[top : top + height, left : left + width] = np.where(light[..., None], (58, 66, 72), (26, 32, 36))
+    return pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES, SIDES
@@ -19,7 +19,8 @@ from oamn_plugin.retrieval.unification import QueryDescriptors
 from oamn_plugin.search.calibration import Threshold
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
 from oamn_plugin.search.gallery import GalleryImage
-from oamn_plugin.search.index import GalleryIndex, Match
+from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.nearest import Match, compared_types, own_pairs
 
 
 @dataclass(frozen=True)
@@ -119,24 +120,24 @@ def search(
     """
     pixels = [encoder.prepare(picture) for picture in pictures]
     described = encoder.queries([torch.stack(list(part)) for part in in_batches(pixels)])
-    wanted = len(index) if other_cameras else k
     matched, is_plain = encoder.unification.kind == "matched", encoder.unification.kind == "none"
-    ranked = [index.search(described, wanted)]
-    ranked.append(ranked[0] if is_plain else index.search(described, wanted, plain=True))
+    how: dict[str, Any] = {}
+    if other_cameras:
+        how = {"leave_out": queries, "exact": index.approximate is not None}
+    ranked = [index.search(described, k, **how)]
+    ranked.append(ranked[0] if is_plain else index.search(described, k, plain=True, **how))
     left_out: list[int | None] = [None] * len(queries)
     if other_cameras:
-        others = [[_without_own(query, one) for query, one in zip(queries, lists, strict=True)] for lists in ranked]
-        left_out = [
-            len(found) - len(kept) if query.pid and query.camid else None
-            for query, found, kept in zip(queries, ranked[0], others[0], strict=True)
-        ]
-        ranked = [[kept[:k] for kept in lists] for lists in others]
-    searched_as = ["matched"] * len(queries) if matched else index.search_types(described)
+        counts = Counter((image.pid, image.camid) for image in index.images)
+        left_out = [counts[own] if own else None for own in own_pairs(queries, len(queries))]
+    searched_as = ["matched"] * len(queries) if matched else compared_types(index.unification, described, False)
     results = []
     for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):
         judged: tuple[str, float, dict[str, float]] = (NONE, 0.0, {})
         if encoder.has_scorer and (encoder.unification.score_temperature or not matched):
-            judged = _scored(described, row, encoder.unification.score_temperature)
+            shares = side_probabilities(described.logits[row : row + 1], encoder.unification.score_temperature)[0]
+            sides = dict(zip(SIDES, shares.tolist(), strict=True))
+            judged = described.type_names[row], float(described.confidence[row]), sides
         elif matched:
             judged = _explained(unified)
         results.append(
@@ -157,18 +158,12 @@ def _explained(matches: Sequence[Match]) -> tuple[str, float, dict[str, float]]:
     return best, mean.get(best, 0.0), mean
 
 
-def _scored(described: QueryDescriptors, row: int, temperature: float) -> tuple[str, float, dict[str, float]]:
-    """The same, as the scorer says, for sides."""
-    sides = dict(zip(SIDES, side_probabilities(described.logits[row : row + 1], temperature)[0].tolist(), strict=True))
-    return described.type_names[row], float(described.confidence[row]), sides
-
-
 def masks_of(encoder: ImageEncoder, pictures: Sequence[Image.Image], type_names: Sequence[str]) -> list[np.ndarray]:
     """(h, w) mask of each picture with the strip of its type covered, of a model that has masks."""
     found: list[np.ndarray] = []
-    pixels: list[Tensor] = [encoder.prepare(picture) for picture in pictures]
-    for part in in_batches(list(zip(pixels, type_names, strict=True))):
-        found += list(encoder.masks(torch.stack([p for p, _ in part]), [name for _, name in part]).numpy())
+    for part in in_batches(list(zip(pictures, type_names, strict=True))):
+        pixels = torch.stack([encoder.prepare(picture) for picture, _ in part])
+        found += list(encoder.masks(pixels, [name for _, name in part]).numpy())
     return found
 
 
@@ -220,8 +215,3 @@ def _entry(rank: int, match: Match) -> dict[str, Any]:
     )
     extra = {"extra": dict(image.extra)} if image.extra else {}
     return {**place, "pid": image.pid, "camid": image.camid, **posterior, **extra}
-
-
-def _without_own(query: GalleryImage, matches: list[Match]) -> list[Match]:
-    own = (query.pid, query.camid)
-    return [match for match in matches if not all(own) or (match.image.pid, match.image.camid) != own]

@@ -135,12 +135,6 @@ def tried(search: CandidateSearch, lists: int, target_recall: float, tuning: Tun
     return sorted(trials, key=lambda trial: trial.milliseconds)
 
 
-def best(trials: Sequence[Trial], target_recall: float) -> Trial:
-    """The cheapest that surely reaches the recall asked for, or else the one that finds most."""
-    good = [trial for trial in trials if trial.at_least >= target_recall]
-    return good[0] if good else max(trials, key=lambda trial: trial.recall)
-
-
 def _try(search: CandidateSearch, probes: int, candidates: int, tuning: TuningSet) -> Trial:
     found, start = [], time.process_time()
     for row in range(len(tuning.queries)):

@@ -26,6 +26,9 @@ from oamn_plugin.benchmark.schedule import (
     write_record,
 )
 from oamn_plugin.benchmark.schedule import plan_runs as plan
+from oamn_plugin.benchmark.schedule import (
+    testing_command as evaluation_command,
+)
 from oamn_plugin.benchmark.suite import Method, Suite, SuiteError, load_suite
 from oamn_plugin.configurations import find_config
 
@@ -97,6 +100,32 @@ def test_a_method_may_test_the_weights_of_another(suite: Suite) -> None:
     start(suite, plan_runs(suite)[0], finished=True)
     other = replace(suite.methods[0], opts=("L", "2"))  # other weights: another result
     assert plan_runs(replace(suite, methods=(other, *suite.methods[1:])))[2].state == "changed"
+
+
+def test_a_training_may_start_from_the_weights_of_another(suite: Suite) -> None:
+    config = suite.methods[0].config
+    stage2 = Method("stage 2", config, ("L", "2"), starts_from="plain")
+    tested = Method("stage 2, tested", config, ("L", "2", "U", "yes"), weights_of="stage 2")
+    suite = replace(suite, methods=(suite.methods[0], stage2, tested))
+    stage1, job, _ = plan_runs(suite)
+    weights = str(stage1.folder / "model_final.pth")
+    words = training_command(suite, job)
+    assert "--eval-only" not in words
+    assert words[-2:] == ["MODEL.INIT", weights]
+    assert "--eval-only" in evaluation_command(suite, job)
+    assert evaluation_command(suite, job)[-2:] == ["MODEL.WEIGHTS", str(job.folder / "model_final.pth")]
+    for one in plan_runs(suite):
+        start(suite, one, finished=True)
+        if one.method.starts_from:  # as a training writes it
+            path = one.folder / "config.yaml"
+            path.write_text(path.read_text() + f"MODEL.INIT: {weights}\n")
+    assert [one.state for one in plan_runs(suite)] == ["finished"] * 3
+    other = replace(
+        suite.methods[0], opts=("L", "1")
+    )  # other weights to begin with: all that follows is another result
+    jobs = plan_runs(replace(suite, methods=(other, *suite.methods[1:])))
+    assert [one.state for one in jobs] == ["changed"] * 3
+    assert jobs[1].reason == "the weights of plain are of another configuration"
 
 
 def test_a_changed_default_kept_stale_results(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:

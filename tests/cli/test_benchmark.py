@@ -111,7 +111,7 @@ def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> 
     methods = [
         {"name": "ours", "config": config, "opts": ["SOLVER.BASE_LR", 0.8]},
         {"name": "plainly", "config": config, "opts": ["SOLVER.BASE_LR", 0.2], "weights_of": "ours"},
-        {"name": "plain", "config": config},
+        {"name": "plain", "config": config, "starts_from": "ours"},
     ]
     suite = write_suite(tmp_path, methods=methods, seeds=[0], jobs=2)
     early = benchmark(suite, "--only", "plainly")
@@ -125,6 +125,9 @@ def test_weights_are_shared_by_what_differs_in_testing_alone(tmp_path: Path) -> 
     assert str(tmp_path / "runs" / "ours" / "seed0" / "model_final.pth") in printed
     scores = json.loads((tmp_path / "runs" / "plainly" / "seed0" / "results.json").read_text())
     assert scores["OccludedPedestrians"]["Rank-1"] < 50
+    assert result.out.index("ours, seed 0: finished") < result.out.index("plain, seed 0: started")
+    assert str(tmp_path / "runs" / "ours" / "seed0" / "model_final.pth") in consoles(tmp_path)["plain/seed0"]
+    assert benchmark(suite).out.count("finished before") == 3
 
 
 def test_a_report_is_written_without_the_picture_of_an_example_that_cannot_be_drawn(tmp_path: Path) -> None:
@@ -149,6 +152,22 @@ def test_weights_of_nothing_that_fits_are_refused(other: str, host: str, tmp_pat
     result = benchmark(write_suite(tmp_path, methods=methods))
     assert result.code == 2
     assert "weights_of" in result.err
+
+
+@pytest.mark.parametrize(
+    "method", [{"starts_from": "later"}, {"starts_from": "twice"}, {"starts_from": "plain", "weights_of": "plain"}]
+)
+def test_a_start_from_nothing_that_fits_is_refused(method: dict[str, str], tmp_path: Path) -> None:
+    config = str(tmp_path / "method.yml")
+    methods: list[dict[str, Any]] = [
+        {"name": "plain", "config": config},
+        {"name": "twice", "config": config, "weights_of": "plain"},
+        {"name": "ours", "config": config, **method},
+        {"name": "later", "config": config},
+    ]
+    result = benchmark(write_suite(tmp_path, methods=methods))
+    assert result.code == 2
+    assert "starts_from" in result.err
 
 
 def begun(suite: Path, *folders: str) -> subprocess.Popen[str]:

@@ -39,9 +39,10 @@ def maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     script = load_script(ROOT / "docs" / "make_results.py")
     for name, text in (("results.md", PAGE), ("README.md", GLANCE)):
         (tmp_path / name).write_text(text, encoding="utf-8")
-    for name, file in (("PAGE", "results.md"), ("README", "README.md"), ("SUITE", "suite.md"), ("PICTURE", "x.png")):
+    for name, file in (("PAGE", "results.md"), ("README", "README.md"), ("PICTURE", "x.png")):
         monkeypatch.setattr(script, name, tmp_path / file)
     monkeypatch.setattr(script, "BLOCKS", {"matched": "elsewhere"})
+    monkeypatch.setattr(script, "SUITES", {tmp_path / "suite.md": "here", tmp_path / "not run.md": "never"})
     monkeypatch.setitem(script.NAMES, "Streets", "Streets, whole")
     return script
 
@@ -92,7 +93,7 @@ def test_the_table_at_the_top_gathers_blocks_and_suite(maker: ModuleType, tmp_pa
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     header, *rows = maker.cells(text.splitlines())
     assert header == ["network", "trained on", "Partial-REID, occluded", "Partial-REID, partial", "Streets, whole"]
-    assert [row[:2] for row in rows] == [["net", "elsewhere"], ["SBS", maker.SUITE_NOTE]]  # paper was not matched
+    assert [row[:2] for row in rows] == [["net", "elsewhere"], ["SBS", "here"]]  # paper was not matched
     assert rows[0][2:] == ["-", "-", "37.5 → **77.5**"]
     means = [[np.mean([json.loads((tmp_path / name / str(seed) / "results.json").read_text())[key]["Rank-1"]
                        for seed in range(3)]) for name in ("SBS", "SBS, matched")]

@@ -66,11 +66,26 @@ def test_one_seed_and_no_run_say_nothing(folders: dict[str, list[Path]]) -> None
     )
 
 
+def test_one_seed_is_enough_for_two_tests_of_the_same_weights(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    single = {name: folders[name][:1] for name in ("plain", "good", "bad")}
+    trained_as = {"good": "plain"}  # such as good: plain, matched
+    found = contrasts(load_comparison(single, "plain", trained_as), [PAIRS["help"]])
+    assert verdict("Matching", found).startswith("**Matching: a gain beyond chance in 4 of 4 comparisons, +")
+    other = contrasts(load_comparison(single, "plain", trained_as), [PAIRS["harm"]])
+    assert verdict("It", other) == "**It: one seed says nothing about trainings.**"
+    path = tmp_path / "streets.md"
+    pairs = {"help": [PAIRS["help"]], "harm": [PAIRS["harm"]]}
+    write_suite_page(path, single, "plain", "Streets", "Lead.", pairs, {}, trained_as)
+    page = path.read_text(encoding="utf-8")
+    assert "- good against plain: Rank-1 on Streets +" in page
+    assert "- bad against plain:" not in page
+
+
 def test_the_page_holds_every_figure(folders: dict[str, list[Path]], tmp_path: Path) -> None:
     path = tmp_path / "docs" / "streets.md"
     write_suite_page(
         path, folders, "plain", "Streets", "Lead.", {part: [pair] for part, pair in PAIRS.items()},
-        {"good": "oamn train good"}, ["bad, seed 3: not run yet"],
+        {"good": "oamn train good"}, notes=["bad, seed 3: not run yet"],
     )  # fmt: skip
     page = path.read_text(encoding="utf-8")
     comparison = load_comparison(folders, "plain")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from index_crops import make_crops, make_encoder
 
 from oamn_plugin.search.calibration import (
+    NOTE,
     CalibrationError,
     Threshold,
     calibrate,
-    load_threshold,
     outdated,
     own_images,
-    save_threshold,
+    usable_threshold,
 )
 from oamn_plugin.search.faiss_files import IndexFileError
 from oamn_plugin.search.gallery import GalleryImage, read_gallery
@@ -96,8 +96,8 @@ def test_what_cannot_be_calibrated_is_refused(world, tmp_path):
 def test_it_is_kept_and_no_longer_used_where_it_no_longer_holds(world, tmp_path):
     index, encoder, queries = world
     threshold = calibrate(index, encoder, queries, 0.1)
-    save_threshold(index, threshold)
-    assert load_threshold(index) == threshold
+    index.save_note(NOTE, asdict(threshold))
+    assert usable_threshold(index) == (threshold, "")
     assert outdated(threshold, index) == ""
     assert "100 images" in outdated(replace(threshold, gallery=100), index)
     other = {**threshold.unification, "temperature": 0.5}
@@ -107,9 +107,9 @@ def test_it_is_kept_and_no_longer_used_where_it_no_longer_holds(world, tmp_path)
     assert outdated(replace(threshold, unification=plain), index) == "", "plain distances have no temperature"
     (index.folder / "threshold.json").write_text('{"distance": "near"}')
     with pytest.raises(IndexFileError, match="calibrate again"):
-        load_threshold(index)
+        usable_threshold(index)
     (index.folder / "threshold.json").unlink()
-    assert load_threshold(index) is None
+    assert usable_threshold(index) == (None, "")
 
 
 def test_accepts_the_nearest_match_alone():

@@ -14,10 +14,11 @@ from index_crops import contents, make_crops, make_encoder
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.retrieval import evaluate_ranking
 from oamn_plugin.retrieval.unification import Unification
+from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError, locked
 from oamn_plugin.search.gallery import GalleryImage, numbered, read_gallery
 from oamn_plugin.search.index import GalleryIndex
-from oamn_plugin.search.nearest import exact_search
+from oamn_plugin.search.nearest import exact_nearest
 
 torch.set_num_threads(1)
 
@@ -87,7 +88,7 @@ def test_search_against_a_loop(built, queries, plain):
 @pytest.mark.parametrize("k", [1, 3, 4, 5, 9])
 def test_equal_distances_come_in_gallery_order(k):
     gallery = np.eye(4, dtype=np.float32)[[1, 0, 0, 2, 0, 0, 3, 0, 1]]
-    rows, distances = next(iter(exact_search(gallery[1:2], gallery, k)))
+    rows, distances = next(exact_nearest(gallery[1:2], [Rows(np.arange(9), gallery)], None, k))
     assert rows.tolist() == [1, 2, 4, 5, 7, 0, 3, 6, 8][:k]
     assert np.all(np.diff(distances) >= 0)
 

@@ -18,11 +18,10 @@ from index_crops import make_crops, make_encoder
 
 from oamn_plugin.hosts.encoder import index_model
 from oamn_plugin.retrieval.unification import Unification
-from oamn_plugin.search import milvus_index
+from oamn_plugin.search import milvus_index, open_index
 from oamn_plugin.search.files import GalleryIndexError
 from oamn_plugin.search.gallery import GalleryImage, read_gallery
 from oamn_plugin.search.index import GalleryIndex
-from oamn_plugin.search.locations import open_index
 
 pytest.importorskip("milvus_lite")
 torch.set_num_threads(1)

@@ -17,8 +17,7 @@ from oamn_plugin.search.calibration import Threshold
 from oamn_plugin.search.encoder import ImageEncoder
 from oamn_plugin.search.gallery import read_gallery
 from oamn_plugin.search.index import GalleryIndex
-from oamn_plugin.search.page import render_fragment, render_search
-from oamn_plugin.search.ranks import rank_rows
+from oamn_plugin.search.page import rank_rows, render_fragment, render_search
 from oamn_plugin.search.results import read_pictures, results_json, search, to_document
 from oamn_plugin.search.words import describe_type, to_text
 

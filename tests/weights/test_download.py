@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from oamn_plugin import weights
 from oamn_plugin.search.network_file import InputCard
-from oamn_plugin.weights import Entry, File, WeightsError, catalogue, download, entry_of, fetch, how_to_get, locate
+from oamn_plugin.weights import Entry, File, WeightsError, catalogue, entry_of, fetch, how_to_get, locate
 
 CONTENT = bytes(range(256)) * 4096
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -65,7 +66,7 @@ def offer(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def offered(path: str, sha256: str = HASH, address: str = server, member: str = "") -> Path:
         entry = Entry("net", (File("net.pth", address + path, sha256, member=member),), "fastreid", "MIT", "nothing")
-        monkeypatch.setattr(download, "entry_of", {"net": entry}.__getitem__)
+        monkeypatch.setattr(weights, "entry_of", {"net": entry}.__getitem__)
         return tmp_path / "weights" / "net.pth"
 
     return offered

@@ -14,7 +14,7 @@ from oamn_plugin.reporting.page import Picture
 from oamn_plugin.reporting.pictures import CLEAR, png, rank_lists
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index import GalleryIndex, Match
-from oamn_plugin.search.ranks import rank_rows
+from oamn_plugin.search.page import rank_rows
 from oamn_plugin.search.results import SearchResult, read_pictures, search
 
 SHOWN, HEIGHT = 8, 160
