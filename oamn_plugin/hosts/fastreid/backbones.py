@@ -14,7 +14,7 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
-from oamn_plugin.hosts.fastreid.config import altered
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import fetching, load_pretrained

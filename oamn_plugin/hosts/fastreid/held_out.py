@@ -17,7 +17,7 @@ from oamn_plugin.datasets.embedded.truth import nearest_type
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.occlude import ObjectOccluder
 from oamn_plugin.datasets.validation import HeldOut, QueryCutter, QueryOccluder, StripOccluder
-from oamn_plugin.hosts.fastreid.config import altered, load_config, unification
+from oamn_plugin.hosts.fastreid.config import load_config, unification
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
@@ -25,6 +25,7 @@ from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.galleries import sharing_galleries
 from oamn_plugin.hosts.shared.truth import OccludeQuery

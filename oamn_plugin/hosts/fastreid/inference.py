@@ -9,9 +9,10 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 
-from oamn_plugin.hosts.fastreid.config import altered, load_config, oamn_options, unification
+from oamn_plugin.hosts.fastreid.config import load_config, oamn_options, unification
 from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.weights import SCORER_FIT, load_weights
 from oamn_plugin.search.encoder import ImageEncoder

@@ -18,13 +18,14 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
 from oamn_plugin.files import clear_write_errors
-from oamn_plugin.hosts.fastreid.config import altered, load_config, resolved
+from oamn_plugin.hosts.fastreid.config import load_config, resolved
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
 from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.results import results_table
 from oamn_plugin.hosts.shared.run_folder import holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights

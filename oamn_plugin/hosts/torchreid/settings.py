@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from oamn_plugin.datasets.labels import MARKET_PATTERN
-
 
 @dataclass
 class BuildSettings:
@@ -25,7 +23,7 @@ class BuildSettings:
     options: dict[str, Any] = field(default_factory=dict)
     embedded_size: str = "demo"
     embedded_seed: int = 0
-    custom: dict[str, str] = field(default_factory=lambda: {"train": "train", "pattern": MARKET_PATTERN})
+    custom: dict[str, str] = field(default_factory=lambda: {"train": "train"})
 
 
 SETTINGS = BuildSettings()
