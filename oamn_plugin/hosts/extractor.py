@@ -63,25 +63,18 @@ class Extractor(EncoderExtractor):
 
             encoder = load_named(model_name, str(model_path), image_size, pixel_mean, pixel_std)
         elif isinstance(model, (str, Path)):
-            encoder = named_encoder(str(model), str(config), list(opts))
+            weights = "" if model == PACKAGED else str(model)
+            if weights and Path(weights).is_dir():
+                weights, config = _files_of_run(Path(weights), config)
+            encoder = load_model(str(config), weights, list(opts))
         else:
             encoder = model
         super().__init__(encoder, device, half, batch_size)
 
 
-def named_encoder(model: str, config: str = "", opts: list[str] | None = None) -> ImageEncoder:
-    """The encoder of ``packaged``, of a run's folder, or of weights with their configuration.
-
-    Raises:
-        ModelChoiceError: a folder that holds no run, or weights without a configuration.
-        ExpectedError: a configuration or weights that do not work.
-    """
-    if model == PACKAGED:
-        return load_model(config, "", opts)
-    if not Path(model).is_dir():
-        return load_model(config, model, opts)
-    run = Path(model)
+def _files_of_run(run: Path, config: str | Path) -> tuple[str, str | Path]:
+    """The weights in a folder and their configuration, unless another is given."""
     weights = [run / name for name in ("model_best.pth", "model_final.pth") if (run / name).is_file()]
     if not weights or not (run / "config.yaml").is_file():
         raise ModelChoiceError(f"{run} is no folder of a run: it lacks config.yaml or model_final.pth")
-    return load_model(config or str(run / "config.yaml"), str(weights[0]), opts)
+    return str(weights[0]), config or run / "config.yaml"

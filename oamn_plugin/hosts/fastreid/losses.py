@@ -15,6 +15,7 @@ from oamn_plugin.hosts.fastreid.registries import LOSS_REGISTRY
 from oamn_plugin.hosts.shared.distributed import gather
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.losses import GroupedTripletLoss
+from oamn_plugin.losses.common import groups_of
 from oamn_plugin.modeling.precision import keep_precise, precisely
 
 HOST_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
@@ -30,8 +31,7 @@ def grouped_triplet(cfg: CfgNode) -> RegisteredLoss:
     scale = cfg.MODEL.LOSSES.GROUPED.SCALE
 
     def compute(outputs: dict[str, Any], targets: Tensor, types: Tensor) -> Tensor:
-        groups = (types > 0) * (1 + (types - 1) % 4)  # 0 clean, 1-4 the side
-        return scale * loss(outputs["features"], targets, groups)
+        return scale * loss(outputs["features"], targets, groups_of(types))
 
     return compute
 

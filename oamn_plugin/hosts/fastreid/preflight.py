@@ -18,8 +18,8 @@ from oamn_plugin.hosts.fastreid import data
 from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.ranges import (
+    CHOICES,
     idle_settings,
-    wrong_choices,
     wrong_combinations,
     wrong_lists,
     wrong_ranges,
@@ -27,7 +27,7 @@ from oamn_plugin.hosts.fastreid.ranges import (
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared import preflight as shared
-from oamn_plugin.hosts.shared.config import altered
+from oamn_plugin.hosts.shared.config import altered, flat
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
@@ -64,7 +64,7 @@ def check_configuration(config: str, options: Sequence[str], train: bool) -> Non
 
 def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
     """Findings that need no data."""
-    found = _unknown_names(cfg) + wrong_ranges(cfg) + wrong_choices(cfg) + wrong_lists(cfg)
+    found = _unknown_names(cfg) + wrong_ranges(cfg) + wrong_lists(cfg)
     if not found:  # combinations of values that are wrong alone would only repeat it
         found += wrong_combinations(cfg, processes if train else 1)
         found += idle_settings(cfg) + _wrong_pipeline(cfg) if train else []
@@ -100,6 +100,7 @@ def check_weights(cfg: CfgNode, train: bool) -> list[str]:
 
 
 def _unknown_names(cfg: CfgNode) -> list[str]:
+    values = flat(cfg)
     return shared.unknown_names(
         [
             ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY._obj_map),
@@ -108,6 +109,7 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
             *(("MODEL.LOSSES.NAME", name, LOSS_REGISTRY._obj_map) for name in cfg.MODEL.LOSSES.NAME),
             ("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN, SAMPLER_REGISTRY._obj_map),
             ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY._obj_map),
+            *((key, values[key], choices) for key, choices in CHOICES.items()),
         ]
     )
 

@@ -87,7 +87,7 @@ def merge_file(cfg: Any, content: Mapping[Any, Any], path: str) -> None:
     Raises:
         ConfigError: a group of keys that is given a value; see :func:`merge_pairs`.
     """
-    merge_pairs(cfg, _stated(content, cfg, path), f"in {path}")
+    merge_pairs(cfg, _stated(content, cfg, path).items(), f"in {path}")
 
 
 def merge_opts(cfg: Any, opts: Sequence[Any]) -> None:

@@ -21,8 +21,8 @@ from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import data_root, unification
 from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine
 from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
-from oamn_plugin.hosts.torchreid.precision import train_in_bfloat16
 from oamn_plugin.hosts.torchreid.registration import register
+from oamn_plugin.modeling.precision import as_float, keep_precise, mixed_precision, split_strides
 
 OAMN_SCHEDULE = "oamn_steps"
 
@@ -138,6 +138,26 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     if torch.cuda.is_available() and cfg.use_gpu:
         return model.cuda()
     return train_in_bfloat16(model) if cfg.train.amp else model
+
+
+def train_in_bfloat16(model: nn.Module) -> nn.Module:
+    """Makes a model train in bfloat16, which the host does not offer, on a CPU that supports it; changes it in place.
+
+    Linear layers and their batch norms stay in float32, and so does what the losses get: three digits are too few for
+    logits and distances. Evaluation, weights and their names are as they were.
+    """
+    split_strides(model)
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Linear, nn.BatchNorm1d)):
+            keep_precise(module)
+    own = type(model)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with mixed_precision("cpu", enabled=self.training):
+            return as_float(own.forward(self, *args, **kwargs))
+
+    model.__class__ = type(own.__name__, (own,), {"forward": forward})
+    return model
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
