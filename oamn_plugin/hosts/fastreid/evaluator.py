@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import nn
@@ -25,6 +24,7 @@ from oamn_plugin.hosts.shared.results import write_per_query
 from oamn_plugin.hosts.shared.truth import truth_scores
 from oamn_plugin.modeling.precision import mixed_precision
 from oamn_plugin.retrieval import Reranking
+from oamn_plugin.retrieval.unification import evaluation_mode
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -66,13 +66,8 @@ class OcclusionUnifiedEvaluator:
             EvaluationError: none can be read.
         """
         bare = model.module if isinstance(model, DistributedDataParallel) else model
-        was_training = bare.training
-        bare.eval()
-        try:
-            with torch.inference_mode():
-                return self._run(embedding_of(self.cfg, bare))
-        finally:
-            bare.train(was_training)
+        with evaluation_mode(bare):
+            return self._run(embedding_of(self.cfg, bare))
 
     def _run(self, embedding: Embedding) -> OrderedDict[str, Any]:
         query = self._image_set(embedding, self.query, "queries", self.occluder)
