@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from oamn_plugin.hosts.encoder import ModelChoiceError, load_model
+from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD
 from oamn_plugin.search.encoder import BATCH, ImageEncoder
 from oamn_plugin.search.extractor import EncoderExtractor
 
 PACKAGED = "packaged"
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Extractor(EncoderExtractor):

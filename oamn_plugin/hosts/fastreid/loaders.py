@@ -66,9 +66,7 @@ class TrainImages(Dataset[dict[str, Any]]):
             if self.policy == "fail":
                 raise
             self._report(error)
-            return self._read_another(index, error)
-
-    def _read_another(self, index: int, cause: BadImageError) -> tuple[Any, int]:
+            cause = error
         same = [i for i, target in enumerate(self.targets) if target == self.targets[index]]
         turn = same.index(index)
         for candidate in same[turn + 1 :] + same[:turn]:

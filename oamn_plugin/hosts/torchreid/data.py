@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torchreid
 
 from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.hosts.shared.data_sets import DATA_SETS, load_split
-from oamn_plugin.hosts.torchreid.settings import SETTINGS
 
 
 class RecordDataset(torchreid.data.ImageDataset):
     """Plain records as the host's data set; an image that cannot be read stops the run and is named.
+
+    Attributes:
+        size, seed: of the generated set; :func:`oamn_plugin.hosts.torchreid.register` changes them.
+        custom: arguments of :func:`oamn_plugin.datasets.custom.read_custom`, likewise.
 
     Args:
         root: folder of the data sets; which of them it is, the name of the class says.
@@ -23,13 +26,16 @@ class RecordDataset(torchreid.data.ImageDataset):
         DataSetError: it is missing, or to be trained on and has no training images.
     """
 
+    size = "demo"
+    seed = 0
+    custom: ClassVar[dict[str, str]] = {"train": "train"}
     _junk_pids = (0, -1)
 
     train: list[Any]
 
     def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
         name = type(self).__name__
-        split = load_split(name, root, SETTINGS.embedded_size, SETTINGS.embedded_seed, SETTINGS.custom)
+        split = load_split(name, root, self.size, self.seed, self.custom)
         labels = {pid: number for number, pid in enumerate(sorted({record.pid for record in split.train}))}
         train: list[Any] = [(record.path, labels[record.pid], record.camid) for record in split.train]
         if not train and kwargs.get("mode", "train") == "train":

@@ -7,9 +7,8 @@ from typing import Any
 
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.torchreid.compat import image_datasets, model_factory
-from oamn_plugin.hosts.torchreid.data import DATASETS
-from oamn_plugin.hosts.torchreid.models import PREFIX, build_oamn, carriers
-from oamn_plugin.hosts.torchreid.settings import SETTINGS
+from oamn_plugin.hosts.torchreid.data import DATASETS, RecordDataset
+from oamn_plugin.hosts.torchreid.models import PREFIX, REGISTERED, build_oamn, carriers
 from oamn_plugin.presets import preset as make_options
 
 
@@ -44,10 +43,9 @@ def register(
         make_options(preset, **options)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
-    SETTINGS.input_size = (int(input_size[0]), int(input_size[1]))
-    SETTINGS.preset, SETTINGS.options = preset, options
-    SETTINGS.embedded_size, SETTINGS.embedded_seed = embedded_size, embedded_seed
-    SETTINGS.custom = {"train": "train"} if custom is None else dict(custom)
+    REGISTERED.update(input_size=(int(input_size[0]), int(input_size[1])), preset=preset, options=options)
+    RecordDataset.size, RecordDataset.seed = embedded_size, embedded_seed
+    RecordDataset.custom = {"train": "train"} if custom is None else dict(custom)
     for name in carriers():
         model_factory()[PREFIX + name] = partial(build_oamn, name)
     image_datasets().update({**DATASETS, **image_datasets()})  # those that are there already stay
