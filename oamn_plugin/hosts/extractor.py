@@ -63,9 +63,9 @@ class Extractor(EncoderExtractor):
 
             encoder = load_named(model_name, str(model_path), image_size, pixel_mean, pixel_std)
         elif isinstance(model, (str, Path)):
-            weights = "" if model == PACKAGED else str(model)
-            if weights and Path(weights).is_dir():
-                weights, config = _files_of_run(Path(weights), config)
+            weights = "" if str(model) == PACKAGED else str(model)
+            if str(model) != PACKAGED and Path(model).is_dir():
+                weights, config = _files_of_run(Path(model), config)
             encoder = load_model(str(config), weights, list(opts))
         else:
             encoder = model
