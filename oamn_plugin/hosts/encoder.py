@@ -183,12 +183,7 @@ def card_of(args: argparse.Namespace) -> dict[str, Any] | None:
     Raises:
         ModelChoiceError: some of it and not all.
     """
-    given = {
-        "input_size": args.input_size,
-        "pixel_mean": args.pixel_mean,
-        "pixel_std": args.pixel_std,
-        "order": args.order,
-    }
+    given = {name: getattr(args, name) for name in ("input_size", "pixel_mean", "pixel_std", "order")}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):
         return None

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from oamn_plugin.hosts.encoder import ModelChoiceError, load_model
+from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD
 from oamn_plugin.search.encoder import BATCH, ImageEncoder
 from oamn_plugin.search.extractor import EncoderExtractor
 
 PACKAGED = "packaged"
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Extractor(EncoderExtractor):
@@ -63,25 +63,18 @@ class Extractor(EncoderExtractor):
 
             encoder = load_named(model_name, str(model_path), image_size, pixel_mean, pixel_std)
         elif isinstance(model, (str, Path)):
-            encoder = named_encoder(str(model), str(config), list(opts))
+            weights = "" if str(model) == PACKAGED else str(model)
+            if str(model) != PACKAGED and Path(model).is_dir():
+                weights, config = _files_of_run(Path(model), config)
+            encoder = load_model(str(config), weights, list(opts))
         else:
             encoder = model
         super().__init__(encoder, device, half, batch_size)
 
 
-def named_encoder(model: str, config: str = "", opts: list[str] | None = None) -> ImageEncoder:
-    """The encoder of ``packaged``, of a run's folder, or of weights with their configuration.
-
-    Raises:
-        ModelChoiceError: a folder that holds no run, or weights without a configuration.
-        ExpectedError: a configuration or weights that do not work.
-    """
-    if model == PACKAGED:
-        return load_model(config, "", opts)
-    if not Path(model).is_dir():
-        return load_model(config, model, opts)
-    run = Path(model)
+def _files_of_run(run: Path, config: str | Path) -> tuple[str, str | Path]:
+    """The weights in a folder and their configuration, unless another is given."""
     weights = [run / name for name in ("model_best.pth", "model_final.pth") if (run / name).is_file()]
     if not weights or not (run / "config.yaml").is_file():
         raise ModelChoiceError(f"{run} is no folder of a run: it lacks config.yaml or model_final.pth")
-    return load_model(config or str(run / "config.yaml"), str(weights[0]), opts)
+    return str(weights[0]), config or run / "config.yaml"

@@ -3,70 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from oamn_plugin.hosts.shared.config import flat
 
 
-class FastReID:
-    """fastreid, imported on first use."""
+class Host(NamedTuple):
+    """A toolbox by the name of its adapter, which is imported on first use."""
+
+    name: str
 
     def resolve(self, config: str, options: Sequence[str]) -> dict[str, Any]:
-        """Every key with its value, the preset's options in full."""
-        from oamn_plugin.hosts.fastreid.config import load_config, resolved
-
-        return flat(resolved(load_config(config, options)))
+        """Every key with its value, the preset's options in full; tuples as lists."""
+        host = importlib.import_module(f"oamn_plugin.hosts.{self.name}.config")
+        return json.loads(json.dumps(flat(host.resolved(host.load_config(config, options)))))
 
     def check(self, config: str, options: Sequence[str], train: bool) -> None:
         """The checks of ``oamn train`` before a training; without ``train``, before a test, but not of its weights."""
-        from oamn_plugin.hosts.fastreid.config import load_config
-        from oamn_plugin.hosts.fastreid.preflight import check_data, check_settings, preflight
-        from oamn_plugin.hosts.shared.preflight import refuse
-
-        cfg = load_config(config, options)
+        host = importlib.import_module(f"oamn_plugin.hosts.{self.name}.preflight")
         with contextlib.redirect_stdout(io.StringIO()):  # the tables of every method
-            if train:
-                preflight(cfg)
-            else:
-                refuse(check_settings(cfg, train) or check_data(cfg, train))
+            host.check_configuration(config, options, train)
 
 
-class Torchreid:
-    """torchreid, imported on first use."""
-
-    def resolve(self, config: str, options: Sequence[str]) -> dict[str, Any]:
-        """Every key with its value, the preset's options in full."""
-        from oamn_plugin.hosts.torchreid.config import load_config, resolved
-
-        return flat(resolved(load_config(config, options)))
-
-    def check(self, config: str, options: Sequence[str], train: bool) -> None:
-        """The preflight of ``oamn train``; a test's, its weights apart, is no other."""
-        from oamn_plugin.hosts.torchreid.builders import build_datamanager, register_from
-        from oamn_plugin.hosts.torchreid.config import load_config
-        from oamn_plugin.hosts.torchreid.preflight import check_data, check_settings
-
-        cfg = load_config(config, options)
-        with contextlib.redirect_stdout(io.StringIO()):
-            register_from(cfg)
-            check_settings(cfg)
-            check_data(cfg, build_datamanager(cfg))
-
-
-TOOLBOXES: dict[str, FastReID | Torchreid] = {"fastreid": FastReID(), "torchreid": Torchreid()}
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, tuples as lists.
-
-    >>> flat({"SEED": 0, "INPUT": {"SIZE": (2, 1)}})
-    {'SEED': 0, 'INPUT.SIZE': [2, 1]}
-    """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + str(key)] = json.loads(json.dumps(value))
-    return found
+TOOLBOXES = {name: Host(name) for name in ("fastreid", "torchreid")}

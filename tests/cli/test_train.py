@@ -98,7 +98,7 @@ def test_wrong_words_are_one_message_and_exit_code_2(embedded_root: Path, tmp_pa
     for changes, message in (
         (
             {"train__max_epochs": 1},
-            "unknown key 'train.max_epochs' in the command line. Did you mean",
+            "unknown key 'train.max_epochs' on the command line. Did you mean",
         ),
         ({"model__name": "oamn_osnet_x2_5"}, "model.name: there is no 'oamn_osnet_x2_5'. Did you mean"),
     ):

@@ -14,11 +14,11 @@ from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from torch import nn
 
-from oamn_plugin.hosts.fastreid.config import altered
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import fetching, load_pretrained
-from oamn_plugin.modeling.backbones import build_backbone
+from oamn_plugin.modeling.backbones import TIMM_PREFIX, build_backbone
 
 NOT_PRETRAINED = r"NL_\d|fc\.|classifier\.|head\.|pos_embed$"
 """Non-local blocks, which ImageNet networks lack; heads, which are not used; positions, which depend on the size."""
@@ -26,23 +26,20 @@ NOT_PRETRAINED = r"NL_\d|fc\.|classifier\.|head\.|pos_embed$"
 
 def timm(cfg: CfgNode) -> nn.Module:
     """A network of timm, named by ``MODEL.BACKBONE.ARCH``; ``PRETRAIN`` downloads timm's weights."""
-    return _build(cfg, f"timm:{_arch(cfg, 'resnet50.a1_in1k')}", 2)
+    return _build(cfg, TIMM_PREFIX, 2, "resnet50.a1_in1k")
 
 
 def torchvision(cfg: CfgNode) -> nn.Module:
     """A network of torchvision, named by ``MODEL.BACKBONE.ARCH``; ``PRETRAIN`` downloads torchvision's weights."""
-    return _build(cfg, _arch(cfg, "resnet50"), cfg.MODEL.BACKBONE.LAST_STRIDE)
+    return _build(cfg, "", cfg.MODEL.BACKBONE.LAST_STRIDE, "resnet50")
 
 
-def _arch(cfg: CfgNode, example: str) -> str:
+def _build(cfg: CfgNode, prefix: str, last_stride: int, example: str) -> nn.Module:
     if not cfg.MODEL.BACKBONE.ARCH:
         raise ConfigError(
             f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} needs MODEL.BACKBONE.ARCH, for example {example}"
         )
-    return cfg.MODEL.BACKBONE.ARCH
-
-
-def _build(cfg: CfgNode, name: str, last_stride: int) -> nn.Module:
+    name = prefix + cfg.MODEL.BACKBONE.ARCH
     try:
         backbone = build_backbone(name, last_stride, input_size=tuple(cfg.INPUT.SIZE_TRAIN))
     except (ValueError, ImportError) as error:
@@ -53,10 +50,10 @@ def _build(cfg: CfgNode, name: str, last_stride: int) -> nn.Module:
 
 
 def _download(name: str) -> dict[str, Any]:
-    if name.startswith("timm:"):
+    if name.startswith(TIMM_PREFIX):
         import timm as timm_library
 
-        return timm_library.create_model(name.removeprefix("timm:"), pretrained=True).state_dict()
+        return timm_library.create_model(name.removeprefix(TIMM_PREFIX), pretrained=True).state_dict()
     import torchvision as torchvision_library
 
     return torchvision_library.models.get_model(name, weights="IMAGENET1K_V1").state_dict()

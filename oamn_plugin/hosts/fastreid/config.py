@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +168,8 @@ def resolved(cfg: CfgNode) -> CfgNode:
     """The configuration with every option of OAMN written out, as a run stores it: presets may change later."""
     if cfg.MODEL.META_ARCHITECTURE != "OAMN":
         return cfg
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.OAMN.update({name.upper(): value for name, value in asdict(oamn_options(cfg)).items()})
-    cfg.freeze()
-    return cfg
+    options = asdict(oamn_options(cfg))
+    return shared.altered(cfg, {f"MODEL.OAMN.{name.upper()}": value for name, value in options.items()})
 
 
 def unification(cfg: CfgNode) -> Unification:
@@ -215,34 +211,15 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     add_oamn_config(cfg)
     if config_file:
         for path in reversed(config_chain(config_file)):
-            _merge_file(cfg, path)
-    _merge_opts(cfg, list(opts))
+            keys = shared.read_yaml(path)
+            keys.pop("_BASE_", None)
+            shared.merge_file(cfg, keys, path)
+    shared.merge_opts(cfg, opts)
     if cfg.MODEL.META_ARCHITECTURE != "OAMN" and not cfg.MODEL.LOSSES.NAME:
         cfg.MODEL.LOSSES.NAME = ["CrossEntropyLoss"]  # the host's own default
     unification(cfg)
     cfg.freeze()
     return cfg
-
-
-def altered(cfg: CfgNode, changes: Mapping[str, Any]) -> CfgNode:
-    """A frozen copy of a configuration with other values, by full names such as ``MODEL.BACKBONE.PRETRAIN``."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    for key, value in changes.items():
-        *groups, name = key.split(".")
-        reduce(getattr, groups, cfg)[name] = value
-    cfg.freeze()
-    return cfg
-
-
-def _merge_file(cfg: CfgNode, path: str) -> None:
-    content = shared.read_yaml(path)
-    _check_keys(content, cfg, path)
-    content.pop("_BASE_", None)
-    try:
-        cfg.merge_from_other_cfg(CfgNode(content))
-    except (ValueError, AssertionError, KeyError) as error:
-        raise ConfigError(f"{path}: {error.args[0]}") from error
 
 
 def config_chain(config_file: str) -> list[str]:
@@ -262,34 +239,3 @@ def config_chain(config_file: str) -> list[str]:
         if not isinstance(name, str | None):
             raise ConfigError(f"{path}: _BASE_ must name one file, got {name!r}")
     return chain
-
-
-def _check_keys(content: dict[str, Any], cfg: CfgNode, path: str, prefix: str = "") -> None:
-    for key, value in content.items():
-        if key == "_BASE_" and not prefix:
-            continue
-        if key not in cfg:
-            raise ConfigError(f"unknown key {prefix + str(key)!r} in {path}." + _nearest(prefix + str(key)))
-        if isinstance(cfg[key], CfgNode):
-            if not isinstance(value, dict):
-                raise ConfigError(f"{prefix}{key} in {path} must hold keys of its own, got {value!r}")
-            _check_keys(value, cfg[key], path, f"{prefix}{key}.")
-
-
-def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
-    if len(opts) % 2:
-        raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
-    known = shared.all_keys(cfg)
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        if key not in known:
-            raise ConfigError(f"unknown key {key!r} on the command line." + _nearest(key))
-        try:
-            cfg.merge_from_list([key, value])
-        except (ValueError, AssertionError, SyntaxError) as error:
-            raise ConfigError(f"{key} on the command line: {error}") from error
-
-
-def _nearest(key: str) -> str:
-    cfg = get_cfg()
-    add_oamn_config(cfg)
-    return shared.nearest_key(key, shared.all_keys(cfg))

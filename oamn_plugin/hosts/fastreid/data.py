@@ -11,11 +11,10 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.data.datasets.bases import ImageDataset
 
 from oamn_plugin.datasets import catalogue
-from oamn_plugin.datasets.custom import read_custom
-from oamn_plugin.datasets.embedded import load_embedded
-from oamn_plugin.datasets.records import Record, Split
+from oamn_plugin.datasets.records import Record
 from oamn_plugin.environment import default_root
 from oamn_plugin.errors import did_you_mean
+from oamn_plugin.hosts.shared.data_sets import CUSTOM, DATA_SETS, load_split
 from oamn_plugin.hosts.shared.errors import ConfigError
 
 logger = logging.getLogger("fastreid.oamn")
@@ -24,63 +23,23 @@ VALIDATION = "Validation"
 
 
 class RecordDataset(ImageDataset):
-    """Plain records as the host's data set."""
+    """Plain records as the host's data set; the name of the class says which."""
 
-    def __init__(self, split: Split, **kwargs: Any) -> None:
-        train = [(r.path, f"{type(self).__name__}_{r.pid}", f"{type(self).__name__}_{r.camid}") for r in split.train]
+    def __init__(self, root: str = "datasets", cfg: CfgNode | None = None, **kwargs: Any) -> None:
+        name = type(self).__name__
+        if cfg is None and name == CUSTOM:
+            raise ConfigError("CustomReID reads the keys below DATASETS.CUSTOM: build it through this plugin's loaders")
+        size, seed = (cfg.DATASETS.EMBEDDED.SIZE, cfg.DATASETS.EMBEDDED.SEED) if cfg else ("demo", 0)
+        custom = {key.lower(): value for key, value in cfg.DATASETS.CUSTOM.items()} if cfg else {}
+        custom["csv_file"] = custom.pop("csv", "")
+        split = load_split(name, root, size, seed, custom)
+        train = [(r.path, f"{name}_{r.pid}", f"{name}_{r.camid}") for r in split.train]
         super().__init__(train, [tuple(r) for r in split.query], [tuple(r) for r in split.gallery], **kwargs)
 
 
-class OccludedPedestrians(RecordDataset):
-    """The embedded data set, generated on first use; every query is occluded."""
-
-    holistic = False
-
-    def __init__(self, root: str = "datasets", cfg: CfgNode | None = None, **kwargs: Any) -> None:
-        embedded = cfg.DATASETS.EMBEDDED if cfg is not None else None
-        size, seed = (embedded.SIZE, embedded.SEED) if embedded is not None else ("demo", 0)
-        super().__init__(load_embedded(root, size, seed, self.holistic), **kwargs)
-
-
-class OccludedPedestriansHolistic(OccludedPedestrians):
-    """The same gallery, with queries of whole people."""
-
-    holistic = True
-
-
-class CustomReID(RecordDataset):
-    """Any set of a user's own, described by ``DATASETS.CUSTOM``: folders and a regular expression, or a CSV."""
-
-    def __init__(self, root: str = "datasets", cfg: CfgNode | None = None, **kwargs: Any) -> None:
-        if cfg is None:
-            raise ConfigError("CustomReID reads the keys below DATASETS.CUSTOM: build it through this plugin's loaders")
-        custom = cfg.DATASETS.CUSTOM
-        split = read_custom(
-            custom.ROOT or root,
-            csv_file=custom.CSV,
-            train=custom.TRAIN,
-            query=custom.QUERY,
-            gallery=custom.GALLERY,
-            pattern=custom.PATTERN,
-        )
-        super().__init__(split, **kwargs)
-
-
-def _published(name: str) -> type[RecordDataset]:
-    class Published(RecordDataset):
-        def __init__(self, root: str = "datasets", **kwargs: Any) -> None:
-            super().__init__(catalogue.load_to_train(name, root), **{k: v for k, v in kwargs.items() if k != "cfg"})
-
-    Published.__name__ = Published.__qualname__ = name
-    Published.__doc__ = catalogue.CATALOGUE[name].title
-    return Published
-
-
-for _name in catalogue.CATALOGUE:
+for _name in DATA_SETS:
     if _name not in DATASET_REGISTRY._obj_map:  # Market1501, DukeMTMC and MSMT17 are the host's own
-        DATASET_REGISTRY.register(_published(_name))
-for _kind in (OccludedPedestrians, OccludedPedestriansHolistic, CustomReID):
-    DATASET_REGISTRY.register(_kind)
+        DATASET_REGISTRY.register(type(_name, (RecordDataset,), {}))
 
 
 def data_root(cfg: CfgNode) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import nn
@@ -16,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.fastreid.embedding import Embedding, embedding_of
+from oamn_plugin.hosts.fastreid.inference import Embedding, embedding_of
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.shared.errors import ConfigError
@@ -25,6 +24,7 @@ from oamn_plugin.hosts.shared.results import write_per_query
 from oamn_plugin.hosts.shared.truth import truth_scores
 from oamn_plugin.modeling.precision import mixed_precision
 from oamn_plugin.retrieval import Reranking
+from oamn_plugin.retrieval.unification import evaluation_mode
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -66,13 +66,8 @@ class OcclusionUnifiedEvaluator:
             EvaluationError: none can be read.
         """
         bare = model.module if isinstance(model, DistributedDataParallel) else model
-        was_training = bare.training
-        bare.eval()
-        try:
-            with torch.inference_mode():
-                return self._run(embedding_of(self.cfg, bare))
-        finally:
-            bare.train(was_training)
+        with evaluation_mode(bare):
+            return self._run(embedding_of(self.cfg, bare))
 
     def _run(self, embedding: Embedding) -> OrderedDict[str, Any]:
         query = self._image_set(embedding, self.query, "queries", self.occluder)
@@ -88,7 +83,8 @@ class OcclusionUnifiedEvaluator:
                     "%d images could not be read and were left out:\n  %s", len(reasons), "\n  ".join(reasons)
                 )
             write_per_query(Path(self.cfg.OUTPUT_DIR), self.name, evaluation)
-            self._log(scores)
+            shown = ("Rank-1", "Rank-5", "mAP", "mAP_trapezoid", "mINP", "type_accuracy", "mask_auc")
+            logger.info("%s: %s", self.name, "  ".join(f"{key} {scores[key]:.1f}" for key in shown if key in scores))
         return scores
 
     def _image_set(self, embedding: Embedding, records: list[Record], what: str, occluder: Any = None) -> ImageSet:
@@ -99,10 +95,6 @@ class OcclusionUnifiedEvaluator:
                 yield Batch(indices, None if images is None else embedding.normalise(images), reasons)
 
         return ImageSet(records, load, self.cfg.TEST.IMS_PER_BATCH)
-
-    def _log(self, found: dict[str, Any]) -> None:
-        shown = ("Rank-1", "Rank-5", "mAP", "mAP_trapezoid", "mINP", "type_accuracy", "mask_auc")
-        logger.info("%s: %s", self.name, "  ".join(f"{key} {found[key]:.1f}" for key in shown if key in found))
 
 
 EVALUATOR_REGISTRY.register(OcclusionUnifiedEvaluator)

@@ -40,7 +40,7 @@ def rank_list_picture(run: Path, data_set: str) -> Picture:
         results, _ = search(index, encoder, queries, pictures, SHOWN, other_cameras=True)
         chosen = max(results, key=_gain)  # the first of equals
         sheet = rank_lists(rank_rows(chosen, HEIGHT), HEIGHT, CLEAR)
-    found = [sum(map(bool, map(chosen.is_hit, matches))) for matches in (chosen.unified, chosen.plain)]
+    found = [_hits(chosen, matches) for matches in (chosen.unified, chosen.plain)]
     caption = (
         f"Of {len(results)} queries, the one that gains most: {found[0]} of the {SHOWN} nearest images show its person "
         f"above, {found[1]} in plain matching below. Green: the person; red with a bar: somebody else. Hatched: the "
@@ -55,8 +55,8 @@ def _images(records: Iterable[Sequence[Any]]) -> list[GalleryImage]:
 
 def _gain(result: SearchResult) -> tuple[int, int]:
     """How many more hits there are with unification, and whether the nearest is one there."""
+    return _hits(result, result.unified) - _hits(result, result.plain), _hits(result, result.unified[:1])
 
-    def hits(matches: Sequence[Match]) -> int:
-        return sum(bool(result.is_hit(match)) for match in matches)
 
-    return hits(result.unified) - hits(result.plain), hits(result.unified[:1])
+def _hits(result: SearchResult, matches: Sequence[Match]) -> int:
+    return sum(bool(result.is_hit(match)) for match in matches)

@@ -21,15 +21,6 @@ STATUS = "freeze_status"
 """Key of an optimiser's parameter group: ``freeze`` or ``normal``, the host's words."""
 
 
-def in_layers(name: str, layers: Sequence[str]) -> bool:
-    """Whether a parameter lies in one of the layers.
-
-    >>> in_layers("b1.0.weight", ["b1"]), in_layers("b1_head.weight", ["b1"])
-    (True, False)
-    """
-    return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
-
-
 def mark_groups(groups: Sequence[dict[str, Any]], model: nn.Module, layers: Sequence[str]) -> None:
     """Marks each parameter group (of one parameter) as frozen or not.
 
@@ -40,7 +31,7 @@ def mark_groups(groups: Sequence[dict[str, Any]], model: nn.Module, layers: Sequ
     for layer in layers:
         if layer not in known:
             raise ConfigError(f"MODEL.FREEZE_LAYERS: the model has no layer {layer!r}.{did_you_mean(layer, known)}")
-    resting = {id(parameter) for name, parameter in model.named_parameters() if in_layers(name, layers)}
+    resting = {id(parameter) for layer in layers for parameter in model.get_submodule(layer).parameters()}
     for group in groups:
         group[STATUS] = "freeze" if id(group["params"][0]) in resting else "normal"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from fastreid.config import CfgNode
@@ -18,14 +18,14 @@ from oamn_plugin.datasets.images import read_image
 from oamn_plugin.datasets.occlude import ObjectOccluder
 from oamn_plugin.datasets.records import Split
 from oamn_plugin.datasets.validation import QueryCutter, QueryOccluder, StripOccluder
-from oamn_plugin.hosts.fastreid.config import altered, load_config, unification
-from oamn_plugin.hosts.fastreid.embedding import embedding_of
-from oamn_plugin.hosts.fastreid.inference import without_training
+from oamn_plugin.hosts.fastreid.config import load_config, unification
+from oamn_plugin.hosts.fastreid.inference import embedding_of, without_training
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, save_checkpoint
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.galleries import sharing_galleries
 from oamn_plugin.hosts.shared.truth import OccludeQuery
@@ -44,14 +44,8 @@ UNSEEN = ("objects", "sharp strips")
 _COLUMNS = {"mask AUC": "mask_auc", "scorer's side": "scorer_side_accuracy", "match's side": "side_accuracy"}
 
 
-class _Run(NamedTuple):
-    """A run's configuration, model and weights, its held-out people, and what hides them in each condition."""
-
-    cfg: CfgNode
-    model: nn.Module
-    weights: Path
-    people: Split
-    occluders: Mapping[str, OccludeQuery | None]
+_Run = tuple[CfgNode, nn.Module, Path, Split, Mapping[str, OccludeQuery | None]]
+"""A run's configuration, model and weights, its held-out people, and what hides them in each condition."""
 
 
 def held_out_scores(run: Path, conditions: Sequence[str] | None, opts: Sequence[str], output: Path) -> dict[str, Any]:
@@ -156,7 +150,7 @@ def _open(run: Path, opts: Sequence[str]) -> _Run:
     best = run / "model_best.pth"
     weights = best if best.is_file() else run / "model_final.pth"
     load_weights(model, weights)
-    return _Run(cfg, model, weights, people, _occluders(cfg, [record.path for record in people.train]))
+    return cfg, model, weights, people, _occluders(cfg, [record.path for record in people.train])
 
 
 def _occluders(cfg: CfgNode, sources: Sequence[str]) -> Mapping[str, OccludeQuery | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,6 @@ class TrainImages(Dataset[dict[str, Any]]):
 
     def __init__(self, records: Sequence[Record], pipeline: Step, seed: int | None, policy: str = "fail") -> None:
         self.records, self.pipeline, self.seed, self.policy = list(records), pipeline, seed, check_policy(policy)
-        self.num_classes = len({record.pid for record in records})
         classes = {pid: number for number, pid in enumerate(sorted({record.pid for record in records}))}
         self.targets = [classes[record.pid] for record in records]
         self._reported: set[str] = set()
@@ -67,9 +66,7 @@ class TrainImages(Dataset[dict[str, Any]]):
             if self.policy == "fail":
                 raise
             self._report(error)
-            return self._read_another(index, error)
-
-    def _read_another(self, index: int, cause: BadImageError) -> tuple[Any, int]:
+            cause = error
         same = [i for i, target in enumerate(self.targets) if target == self.targets[index]]
         turn = same.index(index)
         for candidate in same[turn + 1 :] + same[:turn]:
@@ -85,22 +82,20 @@ class TrainImages(Dataset[dict[str, Any]]):
             logger.warning("skipped: %s", error)
 
 
-class _seeded:  # noqa: N801 a context manager reads as a word
+@contextmanager
+def _seeded(seed: int, draw: int) -> Iterator[None]:
     """Python's, numpy's and torch's generators set from (seed, draw), and put back afterwards."""
-
-    def __init__(self, seed: int, draw: int) -> None:
-        self.value = int(np.random.SeedSequence([seed, draw]).generate_state(1, np.uint32)[0])
-
-    def __enter__(self) -> None:
-        self.saved = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-        random.seed(self.value)
-        np.random.seed(self.value)  # noqa: NPY002 the host's transforms draw from it
-        torch.default_generator.manual_seed(self.value)  # torch.manual_seed visits every device there could be
-
-    def __exit__(self, *_: object) -> None:
-        random.setstate(self.saved[0])
-        np.random.set_state(self.saved[1])  # noqa: NPY002
-        torch.set_rng_state(self.saved[2])
+    value = int(np.random.SeedSequence([seed, draw]).generate_state(1, np.uint32)[0])
+    saved = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    random.seed(value)
+    np.random.seed(value)  # noqa: NPY002 the host's transforms draw from it
+    torch.default_generator.manual_seed(value)  # torch.manual_seed visits every device there could be
+    try:
+        yield
+    finally:
+        random.setstate(saved[0])
+        np.random.set_state(saved[1])  # noqa: NPY002
+        torch.set_rng_state(saved[2])
 
 
 class TestImages(Dataset[tuple[int, Tensor | None, str]]):
@@ -116,12 +111,8 @@ class TestImages(Dataset[tuple[int, Tensor | None, str]]):
     __test__ = False  # not a test case
 
     def __init__(self, records: Sequence[Record], pipeline: Step, policy: str = "fail", occluder: Any = None) -> None:
-        self.records, self.pipeline, self.policy, self.occluder = (
-            list(records),
-            pipeline,
-            check_policy(policy),
-            occluder,
-        )
+        self.records, self.pipeline, self.occluder = list(records), pipeline, occluder
+        self.policy = check_policy(policy)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -137,16 +128,6 @@ class TestImages(Dataset[tuple[int, Tensor | None, str]]):
         if self.occluder is not None:
             image = self.occluder(image, path).image
         return index, self.pipeline(image), ""
-
-
-def collate_train(batch: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stacks images, makes tensors of numbers, keeps paths."""
-    return {
-        "images": default_collate([item["images"] for item in batch]),  # a worker's goes straight to shared memory
-        "targets": torch.tensor([item["targets"] for item in batch]),
-        "camids": torch.tensor([item["camids"] for item in batch]),
-        "img_paths": [item["img_paths"] for item in batch],
-    }
 
 
 def collate_test(batch: list[tuple[int, Tensor | None, str]]) -> tuple[list[int], Tensor | None, list[str]]:
@@ -177,11 +158,6 @@ class TrainLoader:
         self.generator = torch.Generator().manual_seed(cfg.SEED)
         self.start = start
 
-    @property
-    def num_views(self) -> int:
-        """Network inputs per decoded image."""
-        return self.transform.num_views
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self._loader():
             images = gather(batch["images"].to(self.device, non_blocking=True))
@@ -206,7 +182,7 @@ class TrainLoader:
         workers = self.cfg.DATALOADER.NUM_WORKERS
         return ImageLoader(
             self.dataset,
-            collate_train,
+            default_collate,
             batch_sampler=NumberedBatches(sampler, batch_size, self.cfg.SEED, self.start, share(batch_size)),
             num_workers=workers,
             pin_memory=self.device.type == "cuda",

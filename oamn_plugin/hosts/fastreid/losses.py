@@ -15,6 +15,7 @@ from oamn_plugin.hosts.fastreid.registries import LOSS_REGISTRY
 from oamn_plugin.hosts.shared.distributed import gather
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.losses import GroupedTripletLoss
+from oamn_plugin.losses.common import groups_of
 from oamn_plugin.modeling.precision import keep_precise, precisely
 
 HOST_LOSSES = ("CrossEntropyLoss", "TripletLoss", "CircleLoss", "Cosface")
@@ -30,8 +31,7 @@ def grouped_triplet(cfg: CfgNode) -> RegisteredLoss:
     scale = cfg.MODEL.LOSSES.GROUPED.SCALE
 
     def compute(outputs: dict[str, Any], targets: Tensor, types: Tensor) -> Tensor:
-        groups = (types > 0) * (1 + (types - 1) % 4)  # 0 clean, 1-4 the side
-        return scale * loss(outputs["features"], targets, groups)
+        return scale * loss(outputs["features"], targets, groups_of(types))
 
     return compute
 
@@ -46,27 +46,11 @@ def _only_oamn(name: str) -> Callable[[CfgNode], RegisteredLoss]:
     return build
 
 
-def _by_host(name: str) -> Callable[[CfgNode], None]:
-    def build(cfg: CfgNode) -> None:
-        """The host's meta-architecture computes this loss itself."""
-
-    return build
-
-
 LOSS_REGISTRY.add("GroupedTripletLoss", grouped_triplet)
 for _name in set(OAMN_LOSSES) - {"GroupedTripletLoss", *HOST_LOSSES}:
     LOSS_REGISTRY.add(_name, _only_oamn(_name))
 for _name in HOST_LOSSES:
-    LOSS_REGISTRY.add(_name, _by_host(_name))
-
-
-def _keep_losses_precise(model: nn.Module) -> None:
-    """Heads and losses in float32 under mixed precision: three digits are too few for distances."""
-    for module in list(model.modules()):
-        if isinstance(module, EmbeddingHead):
-            keep_precise(module)
-    losses: Callable[..., dict[str, Tensor]] = model.losses  # type: ignore[assignment]
-    model.losses = functools.partial(precisely, losses)  # type: ignore[assignment]
+    LOSS_REGISTRY.add(_name, lambda cfg: None)  # the host's meta-architecture computes it itself
 
 
 def attach_losses(cfg: CfgNode, model: nn.Module) -> nn.Module:
@@ -80,8 +64,11 @@ def attach_losses(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """
     if cfg.MODEL.META_ARCHITECTURE == "OAMN":
         return model
-    if cfg.SOLVER.AMP.ENABLED:
-        _keep_losses_precise(model)
+    if cfg.SOLVER.AMP.ENABLED:  # heads and losses stay in float32: three digits are too few for distances
+        for module in list(model.modules()):
+            if isinstance(module, EmbeddingHead):
+                keep_precise(module)
+        model.losses = functools.partial(precisely, model.losses)  # type: ignore[assignment, arg-type]
     built = {name: LOSS_REGISTRY.get(name)(cfg) for name in cfg.MODEL.LOSSES.NAME}
     extra = {name: loss for name, loss in built.items() if loss is not None}
     if not extra:

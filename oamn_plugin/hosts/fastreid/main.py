@@ -18,13 +18,14 @@ from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
 from oamn_plugin.files import clear_write_errors
-from oamn_plugin.hosts.fastreid.config import altered, load_config, resolved
+from oamn_plugin.hosts.fastreid.config import load_config, resolved
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
 from oamn_plugin.hosts.fastreid.preflight import preflight
 from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.results import results_table
 from oamn_plugin.hosts.shared.run_folder import holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights
@@ -58,23 +59,20 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
         stack.enter_context(clear_write_errors())
         if not args.eval_only and comm.is_main_process():
             stack.enter_context(holding_run(Path(cfg.OUTPUT_DIR)))
-        return _main(args, cfg)
-
-
-def _main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
-    cfg = resolved(cfg)
-    _set_up(args, cfg)
-    cfg = set_seed(cfg, args.resume)
-    if args.eval_only:
-        cfg = without_training(cfg)
-        model = Trainer.build_model(cfg)
-        load_weights(model, cfg.MODEL.WEIGHTS)
-        results = Trainer.test(cfg, model, note={"weights": cfg.MODEL.WEIGHTS})
-    else:
-        results = Trainer(cfg, resume=args.resume).train()
-    if comm.is_main_process():
-        logger.info("Results, in percent:\n%s\nWritten to %s/results.json", results_table(results), cfg.OUTPUT_DIR)
-    return results
+        cfg = resolved(cfg)
+        _set_up(args, cfg)
+        cfg = set_seed(cfg, args.resume)
+        if args.eval_only:
+            cfg = without_training(cfg)
+            model = Trainer.build_model(cfg)
+            load_weights(model, cfg.MODEL.WEIGHTS)
+            results = Trainer.test(cfg, model, note={"weights": cfg.MODEL.WEIGHTS})
+        else:
+            results = Trainer(cfg, resume=args.resume).train()
+        if comm.is_main_process():
+            table = results_table(results)
+            logger.info("Results, in percent:\n%s\nWritten to %s/results.json", table, cfg.OUTPUT_DIR)
+        return results
 
 
 def _set_up(args: Namespace, cfg: CfgNode) -> None:

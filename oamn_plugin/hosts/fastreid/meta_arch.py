@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from fastreid.config import CfgNode, configurable
+from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.losses.cross_entroy_loss import log_accuracy
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
@@ -28,26 +27,19 @@ class OAMN(nn.Module):
     ``describe`` of :attr:`oamn`.
     """
 
-    @configurable
-    def __init__(self, *, oamn: OAMNCore, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> None:
+    def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
-        self.oamn = oamn
-        self.objective = OAMNObjective(oamn.options)
-        self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(1, -1, 1, 1), persistent=False)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments of ``__init__`` from a configuration."""
-        options = asdict(oamn_options(cfg))
-        core = OAMNCore(
+        options = oamn_options(cfg)
+        self.oamn = OAMNCore(
             build_backbone(cfg),
             num_classes=cfg.MODEL.HEADS.NUM_CLASSES,
             input_size=tuple(cfg.INPUT.SIZE_TRAIN),
             preset=cfg.MODEL.OAMN.PRESET,
-            **options,
+            **asdict(options),
         )
-        return {"oamn": core, "pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
+        self.objective = OAMNObjective(options)
+        self.register_buffer("pixel_mean", torch.tensor(cfg.MODEL.PIXEL_MEAN).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(cfg.MODEL.PIXEL_STD).view(1, -1, 1, 1), persistent=False)
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 from oamn_plugin.datasets.embedded import drawing_nothing
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
-from oamn_plugin.hosts.fastreid.config import altered
+from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.ranges import (
+    CHOICES,
     idle_settings,
-    wrong_choices,
     wrong_combinations,
     wrong_lists,
     wrong_ranges,
@@ -26,6 +27,7 @@ from oamn_plugin.hosts.fastreid.ranges import (
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared import preflight as shared
+from oamn_plugin.hosts.shared.config import altered, flat
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
@@ -51,9 +53,18 @@ def preflight(cfg: CfgNode, train: bool = True, processes: int = 1) -> None:
     shared.refuse(check_data(cfg, train))
 
 
+def check_configuration(config: str, options: Sequence[str], train: bool) -> None:
+    """:func:`preflight` of a file and its options; without ``train`` that of a test, but not of its weights."""
+    cfg = load_config(config, options)
+    if train:
+        preflight(cfg)
+    else:
+        shared.refuse(check_settings(cfg, train) or check_data(cfg, train))
+
+
 def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
     """Findings that need no data."""
-    found = _unknown_names(cfg) + wrong_ranges(cfg) + wrong_choices(cfg) + wrong_lists(cfg)
+    found = _unknown_names(cfg) + wrong_ranges(cfg) + wrong_lists(cfg)
     if not found:  # combinations of values that are wrong alone would only repeat it
         found += wrong_combinations(cfg, processes if train else 1)
         found += idle_settings(cfg) + _wrong_pipeline(cfg) if train else []
@@ -89,20 +100,18 @@ def check_weights(cfg: CfgNode, train: bool) -> list[str]:
 
 
 def _unknown_names(cfg: CfgNode) -> list[str]:
-    registries = [
-        ("MODEL.META_ARCHITECTURE", META_ARCH_REGISTRY, [cfg.MODEL.META_ARCHITECTURE]),
-        ("MODEL.BACKBONE.NAME", BACKBONE_REGISTRY, [cfg.MODEL.BACKBONE.NAME]),
-        ("MODEL.HEADS.NAME", REID_HEADS_REGISTRY, [cfg.MODEL.HEADS.NAME]),
-        ("MODEL.LOSSES.NAME", LOSS_REGISTRY, list(cfg.MODEL.LOSSES.NAME)),
-        ("DATALOADER.SAMPLER_TRAIN", SAMPLER_REGISTRY, [cfg.DATALOADER.SAMPLER_TRAIN]),
-        ("TEST.EVALUATOR", EVALUATOR_REGISTRY, [cfg.TEST.EVALUATOR]),
-    ]
-    return [
-        finding
-        for key, registry, names in registries
-        for n in names
-        for finding in shared.unknown_name(key, n, registry._obj_map)
-    ]
+    values = flat(cfg)
+    return shared.unknown_names(
+        [
+            ("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY._obj_map),
+            ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY._obj_map),
+            ("MODEL.HEADS.NAME", cfg.MODEL.HEADS.NAME, REID_HEADS_REGISTRY._obj_map),
+            *(("MODEL.LOSSES.NAME", name, LOSS_REGISTRY._obj_map) for name in cfg.MODEL.LOSSES.NAME),
+            ("DATALOADER.SAMPLER_TRAIN", cfg.DATALOADER.SAMPLER_TRAIN, SAMPLER_REGISTRY._obj_map),
+            ("TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY._obj_map),
+            *((key, values[key], choices) for key, choices in CHOICES.items()),
+        ]
+    )
 
 
 def _wrong_pipeline(cfg: CfgNode) -> list[str]:
@@ -116,18 +125,14 @@ def _wrong_pipeline(cfg: CfgNode) -> list[str]:
 def check_data(cfg: CfgNode, train: bool) -> list[str]:
     """Findings in the data: missing folders, empty splits, queries without a match, too large batches."""
     found = shared.wrong_objects("INPUT.OCCLUSION.OBJECTS", cfg.INPUT.OCCLUSION.OBJECTS) if train else []
-    parts: dict[tuple[str, str], list[Record]] = {}
     splits, missing = shared.loaded(partial(data.build_dataset, cfg), cfg.DATASETS.TESTS)
-    found += missing
-    for name, split in splits.items():
-        query, gallery = ([Record(*one) for one in part] for part in (split.query, split.gallery))
-        parts |= {(name, "query"): query, (name, "gallery"): gallery}
-        found += shared.wrong_split(name, query, gallery, data.logger.warning)
-    if train:
-        found += _check_training(cfg, parts)
-    if parts:
-        print(shared.split_table(parts), flush=True)
-    return found
+    parts = {
+        (name, part): [Record(*one) for one in getattr(split, part)]
+        for name, split in splits.items()
+        for part in ("query", "gallery")
+    }
+    wrong = _check_training(cfg, parts) if train else []
+    return found + missing + shared.wrong_splits(parts, data.logger.warning) + wrong
 
 
 def _check_training(cfg: CfgNode, parts: dict[tuple[str, str], list[Record]]) -> list[str]:

@@ -6,7 +6,6 @@ yacs has checked the types by then; a key without a default takes anything and i
 from __future__ import annotations
 
 import math
-from functools import reduce
 from typing import Any
 
 import torch
@@ -16,10 +15,11 @@ from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
+from oamn_plugin.hosts.shared.config import flat
 from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
 from oamn_plugin.hosts.shared.preflight import idle_occlusion
 from oamn_plugin.presets import PATCH_SOURCES, preset
-from oamn_plugin.retrieval import Reranking, Unification
+from oamn_plugin.retrieval import Reranking
 
 ABOVE_0 = (
     "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_EPOCH", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINT_KEEP",
@@ -53,11 +53,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def value_of(cfg: CfgNode, key: str) -> Any:
-    """The value under a full name such as ``SOLVER.BASE_LR``."""
-    return reduce(lambda node, name: node[name], key.split("."), cfg)
-
-
 def wrong_ranges(cfg: CfgNode) -> list[str]:
     """A line for each number out of its range (NaN and infinity are out of all)."""
     rules = [
@@ -67,34 +62,26 @@ def wrong_ranges(cfg: CfgNode) -> list[str]:
         (BELOW_1, "lie in [0, 1)", lambda x: 0 <= x < 1),
         (("INPUT.ROTATION",), "lie in [0, 180]", lambda x: 0 <= x <= 180),
     ]
+    values = flat(cfg)
     return [
-        f"{key} must {words}, got {value_of(cfg, key)}"
+        f"{key} must {words}, got {values[key]}"
         for keys, words, holds in rules
         for key in keys
-        if not (math.isfinite(value_of(cfg, key)) and holds(value_of(cfg, key)))
-    ]
-
-
-def wrong_choices(cfg: CfgNode) -> list[str]:
-    """A line for each word that is not valid for its key."""
-    return [
-        f"{key} must be one of {', '.join(choices)}, got {value_of(cfg, key)!r}"
-        for key, choices in CHOICES.items()
-        if value_of(cfg, key) not in choices
+        if not (math.isfinite(values[key]) and holds(values[key]))
     ]
 
 
 def wrong_lists(cfg: CfgNode) -> list[str]:
     """A line for each image size, pixel mean or standard deviation, and list of steps that cannot be used."""
-    found = []
+    found, values = [], flat(cfg)
     for key in SIZE_KEYS:
-        size = list(value_of(cfg, key))
+        size = list(values[key])
         if len(size) != 2 or not all(isinstance(side, int) and side >= SMALLEST for side in size):
             found.append(f"{key} must be [height, width] in pixels, each {SMALLEST} or more, got {size}")
     for key, above in (("MODEL.PIXEL_MEAN", -math.inf), ("MODEL.PIXEL_STD", 0.0)):
-        values = list(value_of(cfg, key))
-        if len(values) != 3 or not all(_is_number(value) and value > above for value in values):
-            found.append(f"{key} must be three numbers{' above 0' if above == 0 else ''}, got {values}")
+        numbers = list(values[key])
+        if len(numbers) != 3 or not all(_is_number(number) and number > above for number in numbers):
+            found.append(f"{key} must be three numbers{' above 0' if above == 0 else ''}, got {numbers}")
     steps = list(cfg.SOLVER.STEPS)
     if any(not _is_number(step) or step < 0 for step in steps) or steps != sorted(steps):
         found.append(f"SOLVER.STEPS must be epochs in rising order, got {steps}")
@@ -123,7 +110,9 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
     settings = unification(cfg)
     if cfg.TEST.FLIP.ENABLED and settings.kind != "none":
         found.append("TEST.FLIP.ENABLED does not go with occlusion unification: a flip changes the sides")
-    found += [f"TEST: {problem}" for problem in wrong_tests(cfg, settings)]
+    rerank = Reranking() if cfg.TEST.RERANK.ENABLED else None
+    tests = EvaluationSettings(settings, rerank=rerank, expansion={} if cfg.TEST.AQE.ENABLED else None)
+    found += [f"TEST: {problem}" for problem in tests.problems()]
     if solver.OPT == "SGD" and solver.NESTEROV and solver.MOMENTUM == 0:
         found.append("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
     if solver.SCHED == OAMN_SCHEDULE and solver.WARMUP_ITERS:
@@ -136,12 +125,6 @@ def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:
     if not isinstance(getattr(torch.optim, solver.OPT, None), type):
         found.append(f"SOLVER.OPT: torch has no optimiser {solver.OPT!r}")
     return found
-
-
-def wrong_tests(cfg: CfgNode, settings: Unification) -> list[str]:
-    """A line for each setting that an evaluation would refuse."""
-    rerank = Reranking() if cfg.TEST.RERANK.ENABLED else None
-    return EvaluationSettings(settings, rerank=rerank, expansion={} if cfg.TEST.AQE.ENABLED else None).problems()
 
 
 def idle_settings(cfg: CfgNode) -> list[str]:

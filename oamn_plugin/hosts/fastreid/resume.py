@@ -22,12 +22,9 @@ logger = logging.getLogger("fastreid.oamn")
 
 def leave_now(number: int, frame: FrameType | None) -> None:
     """Ends the process on a request to stop while nothing is to be saved; in training :class:`CheckpointHook` does."""
-    logger.warning("%s: stopped outside training; go on with --resume. Exit code %d", _name(number), INTERRUPTED)
+    name = signal.Signals(number).name
+    logger.warning("%s: stopped outside training; go on with --resume. Exit code %d", name, INTERRUPTED)
     raise SystemExit(INTERRUPTED)
-
-
-def _name(number: int) -> str:
-    return signal.Signals(number).name
 
 
 class WriterHook(PeriodicWriter):
@@ -101,26 +98,18 @@ class CheckpointHook(HookBase):
         step = trainer.iter + 1
         if step % trainer.iters_per_epoch == 0:
             return
-        asked = any_process(self.asked)
-        if asked or (cfg.SOLVER.CHECKPOINT_STEPS and step % cfg.SOLVER.CHECKPOINT_STEPS == 0):
-            self._save()
-        if asked:
-            self._leave(asked)
+        self._save(cfg.SOLVER.CHECKPOINT_STEPS and step % cfg.SOLVER.CHECKPOINT_STEPS == 0)
 
     def after_epoch(self) -> None:
         """As after a step, once the epoch's learning rate and validation are done."""
-        epoch = self.trainer.epoch + 1
-        asked = any_process(self.asked)
+        epoch, solver = self.trainer.epoch + 1, self.trainer.cfg.SOLVER
+        due = epoch % solver.CHECKPOINT_PERIOD == 0 or epoch == self.trainer.max_epoch
         # the host's loop counts the step after this hook's turn
         self.trainer.iter -= 1
         try:
-            due = epoch % self.trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 or epoch == self.trainer.max_epoch
-            if due or asked or self.trainer.cfg.SOLVER.CHECKPOINT_STEPS:
-                self._save()
+            self._save(due or solver.CHECKPOINT_STEPS)
         finally:
             self.trainer.iter += 1
-        if asked:
-            self._leave(asked)
 
     def after_train(self) -> None:
         """Restores the earlier signal handlers."""
@@ -129,15 +118,17 @@ class CheckpointHook(HookBase):
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
 
-    def _save(self) -> None:
-        if comm.is_main_process():
+    def _save(self, due: bool) -> None:
+        """Saves where it is due or asked for, and ends if asked."""
+        number = any_process(self.asked)
+        if (due or number) and comm.is_main_process():
             state = self.trainer.state_dict()
             save_step(self.trainer.output, state["step"], state, self.trainer.cfg.SOLVER.CHECKPOINT_KEEP)
-
-    def _leave(self, number: int) -> None:
+        if not number:
+            return
         comm.synchronize()  # until the first process has written
         logger.warning(
             "%s: the state is saved; go on with --resume, such as oamn train %s --resume. Exit code %d",
-            _name(number), shlex.quote(str(self.trainer.output / "config.yaml")), INTERRUPTED,
+            signal.Signals(number).name, shlex.quote(str(self.trainer.output / "config.yaml")), INTERRUPTED,
         )  # fmt: skip
         raise SystemExit(INTERRUPTED)

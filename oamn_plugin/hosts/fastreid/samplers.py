@@ -30,10 +30,6 @@ def _identities(kind: type) -> Any:
     return build
 
 
-def _images(cfg: CfgNode, items: Items, mini_batch: int, seed: int) -> Sampler:
-    return host.TrainingSampler(len(items), shuffle=True, seed=seed)
-
-
 class SetReWeightSampler(host.SetReWeightSampler):
     """The host's, whose own loop fails at its first draw (a list and an array are added) and could never fill a batch.
 
@@ -63,16 +59,12 @@ def _reweighted(cfg: CfgNode, items: Items, mini_batch: int, seed: int) -> Sampl
         ) from error
 
 
-def _imbalanced(cfg: CfgNode, items: Items, mini_batch: int, seed: int) -> Sampler:
-    return host.ImbalancedDatasetSampler(items, seed=seed)
-
-
 for _name, _builder in {
-    "TrainingSampler": _images,
+    "TrainingSampler": lambda cfg, items, mini_batch, seed: host.TrainingSampler(len(items), shuffle=True, seed=seed),
     "NaiveIdentitySampler": _identities(host.NaiveIdentitySampler),
     "BalancedIdentitySampler": _identities(host.BalancedIdentitySampler),
     "SetReWeightSampler": _reweighted,
-    "ImbalancedDatasetSampler": _imbalanced,
+    "ImbalancedDatasetSampler": lambda cfg, items, mini_batch, seed: host.ImbalancedDatasetSampler(items, seed=seed),
 }.items():
     SAMPLER_REGISTRY.add(_name, _builder)
 

@@ -22,7 +22,6 @@ from torch.nn.parallel import DistributedDataParallel
 from oamn_plugin.datasets.records import Split
 from oamn_plugin.datasets.validation import QueryOccluder, split_identities
 from oamn_plugin.hosts.fastreid import data, solver
-from oamn_plugin.hosts.fastreid.config import altered
 from oamn_plugin.hosts.fastreid.cost import write_cost
 from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator
 from oamn_plugin.hosts.fastreid.freeze import FreezeHook
@@ -33,6 +32,7 @@ from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.fastreid.resume import CheckpointHook, SelectionHook, WriterHook
 from oamn_plugin.hosts.fastreid.step import Stepper
 from oamn_plugin.hosts.shared.checkpoint import load_newest, require_keys, save_checkpoint, step_files
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.distributed import compute_as_one
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
 from oamn_plugin.hosts.shared.galleries import sharing_galleries

@@ -53,24 +53,16 @@ def resize(cfg: CfgNode, is_train: bool) -> Step:
     return T.Resize(list(size), interpolation=RESAMPLE[cfg.INPUT.RESAMPLE])
 
 
-def _pad_crop(cfg: CfgNode, is_train: bool) -> Step:
-    return T.Compose(
-        [T.Pad(cfg.INPUT.PADDING.SIZE, padding_mode=cfg.INPUT.PADDING.MODE), T.RandomCrop(list(cfg.INPUT.SIZE_TRAIN))]
-    )
-
-
-def _jitter(cfg: CfgNode, is_train: bool) -> Step:
-    jitter = cfg.INPUT.CJ
-    return T.RandomApply(
-        [T.ColorJitter(jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION, jitter.HUE)], p=jitter.PROB
-    )
-
-
 _STEPS: dict[str, Callable[[CfgNode, bool], Step]] = {
     "Resize": resize,
-    "PadCrop": _pad_crop,
+    "PadCrop": lambda cfg, _: T.Compose(
+        [T.Pad(cfg.INPUT.PADDING.SIZE, padding_mode=cfg.INPUT.PADDING.MODE), T.RandomCrop(list(cfg.INPUT.SIZE_TRAIN))]
+    ),
     "RandomHorizontalFlip": lambda cfg, _: T.RandomHorizontalFlip(cfg.INPUT.FLIP.PROB),
-    "ColorJitter": _jitter,
+    "ColorJitter": lambda cfg, _: T.RandomApply(
+        [T.ColorJitter(cfg.INPUT.CJ.BRIGHTNESS, cfg.INPUT.CJ.CONTRAST, cfg.INPUT.CJ.SATURATION, cfg.INPUT.CJ.HUE)],
+        p=cfg.INPUT.CJ.PROB,
+    ),
     "RandomAffine": lambda cfg, _: T.RandomAffine(degrees=10, scale=(0.9, 1.1), shear=0.1),
     "RandomRotation": lambda cfg, _: T.RandomRotation(cfg.INPUT.ROTATION),
     "AutoAugment": lambda cfg, _: T.RandomApply([AutoAugment()], p=cfg.INPUT.AUTOAUG.PROB),

@@ -23,7 +23,6 @@ class ImageLoader(DataLoader[Any]):
     """
 
     def __init__(self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any], **options: Any) -> None:
-        self.images = dataset
         if options.get("num_workers"):
             _end_workers_with_process(os.getpid())
         super().__init__(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,84 @@ def read_yaml(path: str) -> dict[Any, Any]:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def all_keys(cfg: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Full names of every key of a configuration, such as ``MODEL.BACKBONE.DEPTH``."""
-    names: list[str] = []
-    for key, value in cfg.items():
-        names += all_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [prefix + key]
-    return names
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value of nested keys by its full name, such as ``MODEL.BACKBONE.DEPTH``.
+
+    >>> flat({"SEED": 0, "INPUT": {"SIZE": (2, 1)}})
+    {'SEED': 0, 'INPUT.SIZE': (2, 1)}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
+def merge_file(cfg: Any, content: Mapping[Any, Any], path: str) -> None:
+    """Sets the keys of a file that was read in a configuration of yacs.
+
+    Raises:
+        ConfigError: a group of keys that is given a value; see :func:`merge_pairs`.
+    """
+    merge_pairs(cfg, _stated(content, cfg, path).items(), f"in {path}")
+
+
+def merge_opts(cfg: Any, opts: Sequence[Any]) -> None:
+    """Sets ``KEY VALUE`` pairs of the command line in a configuration of yacs.
+
+    Raises:
+        ConfigError: a key without a value; see :func:`merge_pairs`.
+    """
+    if len(opts) % 2:
+        raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
+    merge_pairs(cfg, zip(opts[::2], opts[1::2], strict=True), "on the command line")
+
+
+def merge_pairs(cfg: Any, pairs: Iterable[tuple[str, Any]], where: str) -> None:
+    """Sets keys by their full names; a word stands for a list of it.
+
+    Raises:
+        ConfigError: a key that is unknown (the nearest is named) or given a value of another type.
+    """
+    known = flat(cfg)
+    for key, value in pairs:
+        if key not in known:
+            raise ConfigError(f"unknown key {key!r} {where}.{nearest_key(key, list(known))}")
+        if isinstance(known[key], list) and isinstance(value, str) and value.strip()[:1].isalpha():
+            value = [value]  # data.sources market1501
+        if isinstance(known[key], float) and isinstance(value, str):  # YAML reads 1e-3 as a word
+            try:
+                value = float(value)
+            except ValueError:
+                raise ConfigError(f"{key} {where} must be a number, got {value!r}") from None
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, AssertionError, SyntaxError) as error:
+            raise ConfigError(f"{key} {where}: {error}") from error
+
+
+def _stated(content: Mapping[Any, Any], cfg: Mapping[str, Any], path: str, prefix: str = "") -> dict[str, Any]:
+    """Full names and values in a file; a mapping is a group only where the configuration has one of its name."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name, group = f"{prefix}{key}", cfg.get(key)
+        if not isinstance(group, Mapping):
+            found[name] = value
+        elif isinstance(value, dict):
+            found |= _stated(value, group, path, f"{name}.")
+        else:
+            raise ConfigError(f"{name} in {path} must hold keys of its own, got {value!r}")
+    return found
+
+
+def altered(cfg: Any, changes: Mapping[str, Any]) -> Any:
+    """A frozen copy of a configuration of yacs with other values, by full names."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key, value in changes.items():
+        *groups, name = key.split(".")
+        reduce(getattr, groups, cfg)[name] = value
+    cfg.freeze()
+    return cfg
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str:

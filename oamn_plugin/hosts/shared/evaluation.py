@@ -7,6 +7,7 @@ bit.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.distributed import gather_arrays, gather_objects, rank, world_size
-from oamn_plugin.hosts.shared.galleries import DescribedGallery, gallery_shelf
+from oamn_plugin.hosts.shared.galleries import DescribedGallery, described_gallery
 from oamn_plugin.modeling.embedding import Forward, WholeModel, embedding_model
+from oamn_plugin.modeling.oamn import OAMN
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.retrieval import Reranking, evaluate_ranking, expand_all, tpr_at_fpr
 from oamn_plugin.retrieval.counting import WHOLE, Shard
@@ -132,19 +134,21 @@ def embedded(
     image_size: tuple[int, int],
     forward: Forward | None = None,
     normalised: bool = False,
-) -> tuple[WholeModel, Unification]:
-    """A host's own model as an embedding model in evaluation mode, and how it can be unified.
+) -> tuple[Any, Unification]:
+    """A host's own model as an embedding model in evaluation mode, and how it can be unified; an OAMN as it is.
 
-    It is cut at stride 16 only if strips are to be blanked on its features and a dry run shows that it can be; where it
-    cannot, they are blanked on the image.
+    Any other is cut at stride 16 only if strips are to be blanked on its features and a dry run shows that it can be;
+    where it cannot, they are blanked on the image.
 
     Args:
-        model: any but an OAMN, which is an embedding model by itself.
+        model: of the host.
         unification: what is asked for.
         image_size: (height, width) in pixels.
         forward: how the model describes images; None: by calling it.
         normalised: unit descriptors for plain matching too.
     """
+    if isinstance(model, OAMN):
+        return model, unification
     matched = unification.kind == "matched"
     if not matched or unification.place == "image":
         return WholeModel(model, forward, normalised or matched).eval(), replace(unification, place="image")
@@ -179,22 +183,20 @@ def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: Evaluatio
     number = 0 if alone else rank()
     shard = WHOLE if alone or world_size() == 1 else Shard(bounds[number], gather_arrays)
     part = (bounds[number], bounds[number + 1])
-    with gallery_shelf() as shelf:
-        colour = None if settings.colour is None else tuple(settings.colour.tolist())
-        described = shelf.take(
-            gallery.records,
-            (part, names, settings.unification, colour),
-            lambda: _describe_gallery(model, gallery, *part, names, settings, queries.descriptors.shape[1]),
-        )
+    colour = None if settings.colour is None else tuple(settings.colour.tolist())
+    with described_gallery(
+        gallery.records,
+        (part, names, settings.unification, colour),
+        lambda: _describe_gallery(model, gallery, *part, names, settings, queries.descriptors.shape[1]),
+    ) as described:
         skipped += described.skipped
         present = described.present
         present = np.concatenate(gather_objects(present)) if shard is not WHOLE else present
         if not present.any():
             raise EvaluationError(f"none of {len(present)} gallery images can be read: {skipped[-1]}")
-        found = _rank(
+        result, rates = _rank(
             settings, queries, [query.records[i] for i in kept], described.store, names, gallery.records, present, shard
         )
-    result, rates = found
     kept_gallery = [record for record, there in zip(gallery.records, present.tolist(), strict=True) if there]
     scores = {**result.to_percent(), **rates}
     scores["seconds_per_1000_gallery"] = 1000 * described.seconds / max(1, len(kept_gallery))
@@ -217,7 +219,7 @@ def _describe_queries(
     own = None
     if start is not None:
         with settings.precision():
-            own = describe_queries(model, _chain(start, images), settings.unification)
+            own = describe_queries(model, itertools.chain([start], images), settings.unification)
     everywhere = gather_objects((kept, None if own is None else tuple(own)))
     parts = [(places, described) for places, described in everywhere if described is not None]
     if not parts:
@@ -337,11 +339,6 @@ def _images(batches: Iterable[Batch], kept: list[int], skipped: list[str]) -> It
         if batch.images is not None:
             kept += batch.indices
             yield batch.images
-
-
-def _chain(first: Tensor, rest: Iterable[Tensor]) -> Iterator[Tensor]:
-    yield first
-    yield from rest
 
 
 def without_match(query: Sequence[Record], gallery: Sequence[Record]) -> list[Record]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -36,35 +35,8 @@ class DescribedGallery:
     seconds: float
 
 
-class GalleryShelf:
-    """Holds the gallery that was described last, and no other: descriptors of nine types are large.
-
-    Args:
-        shared: compare the next gallery with it.
-    """
-
-    def __init__(self, shared: bool = False) -> None:
-        self._shared, self._key = shared, None
-        self._found: DescribedGallery | None = None
-
-    def take(
-        self, records: Sequence[Record], settings: Hashable, describe: Callable[[], DescribedGallery]
-    ) -> DescribedGallery:
-        """The described gallery: the one that is here if it is of the same files by the same settings, or a new one."""
-        key: Any = (files_of(records), settings) if self._shared else None
-        if self._found is None or key != self._key:
-            self.close()
-            self._found, self._key = describe(), key
-        return self._found
-
-    def close(self) -> None:
-        """Removes the descriptors from the disk."""
-        if self._found is not None:
-            self._found.store.close()
-        self._found = None
-
-
-_SHARED: ContextVar[GalleryShelf | None] = ContextVar("shared gallery", default=None)
+_SHARED: ContextVar[list[tuple[Hashable, DescribedGallery]] | None] = ContextVar("shared gallery", default=None)
+"""The gallery that was described last, and no other: descriptors of nine types are large."""
 
 
 @contextmanager
@@ -74,18 +46,39 @@ def sharing_galleries() -> Iterator[None]:
     For the data sets of one test: one model, and one way to read a gallery image. Typed unification shares a gallery
     only where both sets need the same types.
     """
-    with closing(GalleryShelf(shared=True)) as shelf:
-        token = _SHARED.set(shelf)
-        try:
-            yield
-        finally:
-            _SHARED.reset(token)
+    shelf: list[tuple[Hashable, DescribedGallery]] = []
+    token = _SHARED.set(shelf)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+        _empty(shelf)
 
 
-def gallery_shelf() -> AbstractContextManager[GalleryShelf]:
-    """The shelf of :func:`sharing_galleries`; outside of it one of its own, emptied at the end."""
-    shared = _SHARED.get()
-    return closing(GalleryShelf()) if shared is None else nullcontext(shared)
+@contextmanager
+def described_gallery(
+    records: Sequence[Record], settings: Hashable, describe: Callable[[], DescribedGallery]
+) -> Iterator[DescribedGallery]:
+    """A gallery for the time inside: where it is shared the last one, if it is of the same files by the same settings.
+
+    Its descriptors leave the disk in the end, those of a shared one with :func:`sharing_galleries`.
+    """
+    shelf = _SHARED.get()
+    if shelf is None:
+        found = describe()
+        with closing(found.store):
+            yield found
+        return
+    key = (files_of(records), settings)
+    if not shelf or shelf[0][0] != key:
+        _empty(shelf)
+        shelf.append((key, describe()))
+    yield shelf[0][1]
+
+
+def _empty(shelf: list[tuple[Hashable, DescribedGallery]]) -> None:
+    while shelf:
+        shelf.pop()[1].store.close()
 
 
 def files_of(records: Sequence[Record]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from oamn_plugin.augmentation.objects import CutOutError, CutOuts
+from oamn_plugin.augmentation.objects import CutOuts
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.hosts.shared.config import case_of
@@ -37,11 +37,13 @@ def refuse(findings: Sequence[str]) -> None:
         raise PreflightError("this run cannot work:\n" + "\n".join(f"  - {finding}" for finding in findings))
 
 
-def unknown_name(key: str, name: str, known: Collection[str]) -> list[str]:
-    """A finding where a registry has no such name."""
-    if name in known:
-        return []
-    return [f"{key}: there is no {name!r}.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}"]
+def unknown_names(words: Iterable[tuple[str, str, Collection[str]]]) -> list[str]:
+    """A finding for each key, name and registry where the registry has no such name."""
+    return [
+        f"{key}: there is no {name!r}.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}"
+        for key, name, known in words
+        if name not in known
+    ]
 
 
 def wrong_seed(key: str, seed: int, lowest: int) -> list[str]:
@@ -116,16 +118,29 @@ def loaded(load: Callable[[str], Any], names: Iterable[str]) -> tuple[dict[str, 
     return sets, missing
 
 
-def wrong_split(
-    name: str, query: Sequence[Record], gallery: Sequence[Record], tell: Callable[[str], object]
-) -> list[str]:
-    """Findings in a data set to be tested on.
+def wrong_splits(parts: Mapping[tuple[str, str], Sequence[Record]], tell: Callable[[str], object]) -> list[str]:
+    """Findings in the data sets to be tested on; identities, images and cameras of every split are printed as a table.
 
     Args:
-        name: of the data set.
-        query, gallery: its records.
+        parts: (data set, ``train``, ``query`` or ``gallery``) to its records.
         tell: is given what is odd and no reason to stop: queries that nothing can find.
     """
+    rows = [
+        [*name, len({one.pid for one in records}), len(records), len({one.camid for one in records})]
+        for name, records in parts.items()
+    ]
+    if rows:
+        print(tabulate(rows, headers=["data set", "split", "identities", "images", "cameras"]), flush=True)
+    found = []
+    for name, part in parts:
+        if part == "query":
+            found += _wrong_split(name, parts[name, "query"], parts[name, "gallery"], tell)
+    return found
+
+
+def _wrong_split(
+    name: str, query: Sequence[Record], gallery: Sequence[Record], tell: Callable[[str], object]
+) -> list[str]:
     if not query or not gallery:
         return [f"{name}: {len(query)} queries and {len(gallery)} gallery images"]
     for record in (*query, *gallery):
@@ -142,24 +157,6 @@ def wrong_split(
     return []
 
 
-def split_table(parts: Mapping[tuple[str, str], Sequence[Record]]) -> str:
-    """Identities, images and cameras of every split as a table for the terminal.
-
-    Args:
-        parts: (data set, ``train``, ``query`` or ``gallery``) to its records.
-    """
-    rows = [
-        [*name, len({one.pid for one in records}), len(records), len({one.camid for one in records})]
-        for name, records in parts.items()
-    ]
-    return tabulate(rows, headers=["data set", "split", "identities", "images", "cameras"])
-
-
 def wrong_objects(key: str, folder: str) -> list[str]:
     """A line where a folder of cut-outs cannot be used."""
-    try:
-        if folder:
-            CutOuts(folder)
-    except CutOutError as error:
-        return [f"{key}: {error}"]
-    return []
+    return [f"{key}: {wrong}" for wrong in failure(lambda: CutOuts(folder))] if folder else []

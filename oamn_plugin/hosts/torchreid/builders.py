@@ -21,8 +21,8 @@ from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import data_root, unification
 from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine
 from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
-from oamn_plugin.hosts.torchreid.precision import train_in_bfloat16
 from oamn_plugin.hosts.torchreid.registration import register
+from oamn_plugin.modeling.precision import as_float, keep_precise, mixed_precision, split_strides
 
 OAMN_SCHEDULE = "oamn_steps"
 
@@ -47,31 +47,25 @@ def register_from(cfg: CfgNode) -> None:
     )
 
 
-class TestDataManager(host_module("data.datamanager").DataManager):  # type: ignore[misc]
-    """The targets alone, for evaluation where no training data is on disk."""
-
-    __test__ = False  # not a test case
-    data_type = "image"
-
-    def __init__(self, root: str, targets: list[str], batch_size_test: int, workers: int, **kwargs: Any) -> None:
-        names = ("split_id", "cuhk03_labeled", "cuhk03_classic_split", "market1501_500k")
-        of_sets = {name: kwargs.pop(name) for name in names if name in kwargs}
-        super().__init__(sources=targets, targets=targets, **kwargs)
-        self._num_train_pids = self._num_train_cams = 1
-        self.train_loader: Any = []
-        self.test_loader: dict[str, Any] = {}
-        self.test_dataset: dict[str, Any] = {}
-        build = host_module("data.datasets").init_image_dataset
-        for name in targets:
-            sets = {
-                part: build(name, transform=self.transform_te, mode=part, root=root, verbose=part == "query", **of_sets)
-                for part in ("query", "gallery")
-            }
-            self.test_loader[name] = {
-                part: torch.utils.data.DataLoader(one, batch_size_test, num_workers=workers, pin_memory=self.use_gpu)
-                for part, one in sets.items()
-            }
-            self.test_dataset[name] = {part: getattr(one, part) for part, one in sets.items()}
+def _test_datamanager(
+    root: str, targets: list[str], batch_size_test: int, workers: int, of_sets: dict[str, Any], **kwargs: Any
+) -> Any:
+    """A data manager of the targets alone, for evaluation where no training data is on disk."""
+    manager = host_module("data.datamanager").DataManager(sources=targets, targets=targets, **kwargs)
+    manager.data_type, manager._num_train_pids, manager._num_train_cams = "image", 1, 1
+    manager.train_loader, manager.test_loader, manager.test_dataset = [], {}, {}
+    build = host_module("data.datasets").init_image_dataset
+    for name in targets:
+        sets = {
+            part: build(name, transform=manager.transform_te, mode=part, root=root, verbose=part == "query", **of_sets)
+            for part in ("query", "gallery")
+        }
+        manager.test_loader[name] = {
+            part: torch.utils.data.DataLoader(one, batch_size_test, num_workers=workers, pin_memory=manager.use_gpu)
+            for part, one in sets.items()
+        }
+        manager.test_dataset[name] = {part: getattr(one, part) for part, one in sets.items()}
+    return manager
 
 
 def build_datamanager(cfg: CfgNode) -> Any:
@@ -92,6 +86,8 @@ def build_datamanager(cfg: CfgNode) -> Any:
         "use_gpu": cfg.use_gpu,
         "batch_size_test": cfg.test.batch_size,
         "workers": data.workers,
+    }
+    of_sets = {
         "split_id": data.split_id,
         "cuhk03_labeled": cfg.cuhk03.labeled_images,
         "cuhk03_classic_split": cfg.cuhk03.classic_split,
@@ -99,9 +95,10 @@ def build_datamanager(cfg: CfgNode) -> Any:
     }
     try:
         if cfg.test.evaluate:
-            return TestDataManager(**shared)
+            return _test_datamanager(**shared, of_sets=of_sets)
         return torchreid.data.ImageDataManager(
             **shared,
+            **of_sets,
             sources=list(data.sources),
             transforms=list(data.transforms),
             k_tfm=data.k_tfm,
@@ -138,6 +135,26 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     if torch.cuda.is_available() and cfg.use_gpu:
         return model.cuda()
     return train_in_bfloat16(model) if cfg.train.amp else model
+
+
+def train_in_bfloat16(model: nn.Module) -> nn.Module:
+    """Makes a model train in bfloat16, which the host does not offer, on a CPU that supports it; changes it in place.
+
+    Linear layers and their batch norms stay in float32, and so does what the losses get: three digits are too few for
+    logits and distances. Evaluation, weights and their names are as they were.
+    """
+    split_strides(model)
+    for module in list(model.modules()):
+        if isinstance(module, (nn.Linear, nn.BatchNorm1d)):
+            keep_precise(module)
+    own = type(model)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with mixed_precision("cpu", enabled=self.training):
+            return as_float(own.forward(self, *args, **kwargs))
+
+    model.__class__ = type(own.__name__, (own,), {"forward": forward})
+    return model
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

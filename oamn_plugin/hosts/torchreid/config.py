@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
 
 from yacs.config import CfgNode
 
 from oamn_plugin.datasets.labels import MARKET_PATTERN
 from oamn_plugin.environment import default_root
 from oamn_plugin.hosts.shared import config as shared
-from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import Options
 from oamn_plugin.retrieval.unification import Unification
 
@@ -125,50 +123,12 @@ def load_config(config_file: str = "", opts: Sequence[str] = ()) -> CfgNode:
     """
     cfg = default_config()
     if config_file:
-        for key, value in _flat(shared.read_yaml(shared.config_file_of(config_file)), cfg):
-            _set(cfg, key, value, config_file)
-    if len(opts) % 2:
-        raise ConfigError(f"options on the command line come as KEY VALUE pairs, got {' '.join(opts)}")
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        _set(cfg, key, value, "the command line")
+        path = shared.config_file_of(config_file)
+        shared.merge_file(cfg, shared.read_yaml(path), path)
+    shared.merge_opts(cfg, opts)
     unification(cfg)
     cfg.freeze()
     return cfg
-
-
-def _flat(content: dict[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:
-    """Full key names with their values; a group is opened only where the configuration has one of its name."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        group = cfg.get(key)
-        if isinstance(group, CfgNode) and isinstance(value, dict):
-            pairs += _flat(value, group, f"{prefix}{key}.")
-        else:
-            pairs.append((prefix + str(key), value))
-    return pairs
-
-
-def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
-    known = shared.all_keys(cfg)
-    if key not in known:
-        raise ConfigError(f"unknown key {key!r} in {source}.{shared.nearest_key(key, known)}")
-    if isinstance(value, tuple):
-        value = list(value)
-    *groups, name = key.split(".")
-    node = cfg
-    for group in groups:
-        node = node[group]
-    if isinstance(node[name], list) and isinstance(value, str) and not value.strip().startswith(("[", "(")):
-        value = [value]  # data.sources market1501
-    if isinstance(node[name], float) and isinstance(value, str):  # YAML reads 1e-3 as a word
-        try:
-            value = float(value)
-        except ValueError:
-            raise ConfigError(f"{key} in {source} must be a number, got {value!r}") from None
-    try:
-        cfg.merge_from_list([key, value])
-    except (ValueError, AssertionError, SyntaxError) as error:
-        raise ConfigError(f"{key} in {source}: {error}") from error
 
 
 def oamn_options(cfg: CfgNode) -> Options:
@@ -180,11 +140,7 @@ def resolved(cfg: CfgNode) -> CfgNode:
     """The configuration with every option of OAMN written out, as a run stores it: presets may change later."""
     if not cfg.model.name.startswith("oamn_"):
         return cfg
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.oamn.update(asdict(oamn_options(cfg)))
-    cfg.freeze()
-    return cfg
+    return shared.altered(cfg, {f"oamn.{name}": value for name, value in asdict(oamn_options(cfg)).items()})
 
 
 def unification(cfg: CfgNode) -> Unification:

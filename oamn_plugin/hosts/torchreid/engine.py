@@ -8,42 +8,14 @@ import torch
 import torchreid
 from torch import Tensor, nn
 
-from oamn_plugin.augmentation import CutOuts, Geometry, OcclusionAugmentation, TrainingTransform, Views, augmentation_of
+from oamn_plugin.augmentation import CutOuts, Geometry, OcclusionAugmentation, TrainingTransform, augmentation_of
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.torchreid.testing import normalisation
 from oamn_plugin.hosts.torchreid.training import CoreTraining
 from oamn_plugin.losses import OAMNObjective
 from oamn_plugin.modeling import OAMN
 
 
-class BatchTraining(CoreTraining):
-    """Mixed into an engine of the host, before it: draws the random augmentation for whole batches.
-
-    Attributes:
-        transform: makes the views of a batch.
-        generator: of the transform's random numbers; saved with a checkpoint, so that a run resumes exactly.
-    """
-
-    transform: TrainingTransform
-    generator: torch.Generator
-
-    @property
-    def generators(self) -> dict[str, torch.Generator]:
-        """The generator of views."""
-        return {"augmentation": self.generator}
-
-    def views(self, images: Tensor) -> Views:
-        """All views of normalised images (B, 3, H, W), normalised: (B, V, 3, H, W), with their types (B, V)."""
-        occlusion = self.transform.occlusion
-        if self.transform.geometry is None and not (occlusion and occlusion.black_share):
-            return self.transform(images, self.generator)  # pasting is the same before and after normalising
-        # black, which strips may be and what moves out of the image leaves, is 0 only before normalising
-        mean, std = (torch.tensor(values).view(3, 1, 1).to(images) for values in normalisation(self.datamanager))
-        views = self.transform((images * std + mean) * 255, self.generator)
-        return views._replace(images=(views.images / 255 - mean) / std)
-
-
-class BaselineTraining(BatchTraining):
+class BaselineTraining(CoreTraining):
     """Mixed into an engine of the host, before it: occlusion augmentation for the host's own models.
 
     Args:
@@ -82,7 +54,7 @@ class TripletEngine(BaselineTraining, torchreid.engine.ImageTripletEngine):
     """The host's triplet engine with occlusion augmentation, tested by the core."""
 
 
-class ImageOAMNEngine(BatchTraining, torchreid.engine.Engine):
+class ImageOAMNEngine(CoreTraining, torchreid.engine.Engine):
     """Trains OAMN on all views of each image and tests it with occlusion unification.
 
     Args:

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.evaluation import embedded
 from oamn_plugin.hosts.shared.weights import fetching, load_weights
 from oamn_plugin.hosts.torchreid.builders import build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import install, model_factory
 from oamn_plugin.hosts.torchreid.config import load_config, unification
 from oamn_plugin.hosts.torchreid.models import restore_pooling
 from oamn_plugin.hosts.torchreid.registration import register
-from oamn_plugin.hosts.torchreid.testing import embedding_of
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.search.encoder import ImageEncoder
 
@@ -40,7 +40,7 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
     settings, size = unification(cfg), (cfg.data.height, cfg.data.width)
     if not cfg.test.unification and not isinstance(model, OAMN):
         settings = replace(settings, kind="matched", place=cfg.test.blank or "features", fill=cfg.test.fill or "mean")
-    core, settings = embedding_of(model, settings, size, cfg.test.normalize_feature)
+    core, settings = embedded(model, settings, size, normalised=cfg.test.normalize_feature)
     return ImageEncoder(
         core,
         input_size=size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from yacs.config import CfgNode
 
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.run_folder import holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
@@ -35,13 +37,16 @@ def run(args: Namespace) -> int:
         ConfigError, CheckpointError, DataSetError, BadImageError, BadLossError, BusyError, WriteError: see
             there; each is one clear message.
     """
-    cfg = _with_flags(load_config(args.config_file, args.opts), args)
+    cfg = load_config(args.config_file, args.opts)
+    if args.eval_only:
+        cfg = altered(cfg, {"test.evaluate": True})
     register_from(cfg)
     check_settings(cfg)
     folder = Path(cfg.data.save_dir)
     log = folder / ("test.log.txt" if cfg.test.evaluate else "log.txt")
+    lock = contextlib.nullcontext() if cfg.test.evaluate else holding_run(folder)
     try:
-        with answering(_interrupt), clear_write_errors(), _holding(cfg), _logged(log, append=args.resume):
+        with answering(signal.default_int_handler), clear_write_errors(), lock, _logged(log, append=args.resume):
             train_or_test(cfg, resume=args.resume)
     except KeyboardInterrupt:
         how = f"oamn train {shlex.quote(str(folder / 'config.yaml'))} --resume"
@@ -73,21 +78,25 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
         print(f"Loaded weights from {cfg.model.load_weights}")
     engine = build_engine(cfg, datamanager, model)
     start = cfg.train.start_epoch if cfg.test.evaluate else _resume(cfg, engine, resume)
-    engine.run(**_run_arguments(cfg, start))
+    engine.run(
+        save_dir=cfg.data.save_dir,
+        max_epoch=cfg.train.max_epoch,
+        start_epoch=start,
+        fixbase_epoch=cfg.train.fixbase_epoch,
+        open_layers=list(cfg.train.open_layers),
+        start_eval=cfg.test.start_eval,
+        eval_freq=cfg.test.eval_freq,
+        test_only=cfg.test.evaluate,
+        print_freq=cfg.train.print_freq,
+        dist_metric=cfg.test.dist_metric,
+        normalize_feature=cfg.test.normalize_feature,
+        visrank=cfg.test.visrank,
+        visrank_topk=cfg.test.visrank_topk,
+        use_metric_cuhk03=cfg.cuhk03.use_metric_cuhk03,
+        ranks=list(cfg.test.ranks),
+        rerank=cfg.test.rerank,
+    )
     return engine.results
-
-
-def _with_flags(cfg: CfgNode, args: Namespace) -> CfgNode:
-    if args.eval_only and not cfg.test.evaluate:
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.test.evaluate = True
-        cfg.freeze()
-    return cfg
-
-
-def _holding(cfg: CfgNode) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext() if cfg.test.evaluate else holding_run(Path(cfg.data.save_dir))
 
 
 def _resume(cfg: CfgNode, engine: Any, newest: bool) -> int:
@@ -103,28 +112,6 @@ def _resume(cfg: CfgNode, engine: Any, newest: bool) -> int:
     start = engine.resume(state, source)
     print(f"Resumed after epoch {start} of {cfg.train.max_epoch}")
     return start
-
-
-def _run_arguments(cfg: CfgNode, start: int) -> dict[str, Any]:
-    train, test = cfg.train, cfg.test
-    return {
-        "save_dir": cfg.data.save_dir,
-        "max_epoch": train.max_epoch,
-        "start_epoch": start,
-        "fixbase_epoch": train.fixbase_epoch,
-        "open_layers": list(train.open_layers),
-        "start_eval": test.start_eval,
-        "eval_freq": test.eval_freq,
-        "test_only": test.evaluate,
-        "print_freq": train.print_freq,
-        "dist_metric": test.dist_metric,
-        "normalize_feature": test.normalize_feature,
-        "visrank": test.visrank,
-        "visrank_topk": test.visrank_topk,
-        "use_metric_cuhk03": cfg.cuhk03.use_metric_cuhk03,
-        "ranks": list(test.ranks),
-        "rerank": test.rerank,
-    }
 
 
 class _Tee:
@@ -153,7 +140,3 @@ def _logged(path: Path, append: bool) -> Iterator[None]:
         stack.enter_context(contextlib.redirect_stdout(_Tee(sys.stdout, file)))  # type: ignore[type-var]
         print(f"torch {torch.__version__}")
         yield
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

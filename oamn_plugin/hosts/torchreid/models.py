@@ -15,7 +15,6 @@ from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.weights import fetching
 from oamn_plugin.hosts.torchreid.compat import model_factory
-from oamn_plugin.hosts.torchreid.settings import SETTINGS
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.modeling.oamn import OAMNOutput
 
@@ -24,6 +23,8 @@ PREFIX = "oamn_"
 NOT_CUT = ("inceptionresnetv2", "inceptionv4", "xception", "nasnsetmobile", "mudeep", "hacnn", "mlfn")
 """The host's networks whose layers do not simply follow each other, so that no cut leaves a place for a mask."""
 LOSSES = ("softmax", "triplet")
+REGISTERED: dict[str, Any] = {"input_size": (256, 128), "preset": "paper", "options": {}}
+"""What the host cannot hand on, since it builds by name; :func:`oamn_plugin.hosts.torchreid.register` changes it."""
 _RESNET = {name: name for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")}
 _PLAIN: dict[str, dict[str, str]] = {
     # class -> child of the rearranged network -> child of the host's, in forward order; what is left out is head
@@ -115,10 +116,10 @@ def build_oamn(
         ConfigError: unknown backbone, one that cannot be cut, a wrong option, or weights that cannot be fetched.
     """
     if preset is None:
-        preset, options = SETTINGS.preset, {**SETTINGS.options, **options}
+        preset, options = REGISTERED["preset"], {**REGISTERED["options"], **options}
     try:
         network = plain_backbone(_build_host(backbone, pretrained, use_gpu))
-        return TorchreidOAMN(network, num_classes, loss, input_size or SETTINGS.input_size, preset, **options)
+        return TorchreidOAMN(network, num_classes, loss, input_size or REGISTERED["input_size"], preset, **options)
     except ConfigError:
         raise
     except (ValueError, TypeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,17 +13,24 @@ from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared import preflight as shared
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights
-from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_model
+from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_datamanager, build_model, register_from
 from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, model_factory
-from oamn_plugin.hosts.torchreid.config import oamn_options
-from oamn_plugin.hosts.torchreid.models import PREFIX, restore_pooling
+from oamn_plugin.hosts.torchreid.config import load_config, oamn_options
+from oamn_plugin.hosts.torchreid.models import LOSSES, PREFIX, restore_pooling
 from oamn_plugin.hosts.torchreid.testing import HOST_METRICS
 from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.weights import missing_weights
 
-SINGLE_STAGE = ("softmax", "triplet")
 HOST_TRANSFORMS = ("random_flip", "random_crop", "random_patch", "color_jitter", "random_erase")
 """The host's own names; it takes any other word in silence and does nothing for it."""
+
+
+def check_configuration(config: str, options: Sequence[str], train: bool) -> None:
+    """The checks of ``oamn train`` of a file and its options; a test's, its weights apart, are no other."""
+    cfg = load_config(config, options)
+    register_from(cfg)
+    check_settings(cfg)
+    check_data(cfg, build_datamanager(cfg))
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -57,12 +64,8 @@ def check_data(cfg: CfgNode, datamanager: Any) -> None:
             batch = cfg.train.batch_size
             found.append(f"train.batch_size {batch} is larger than the training data: an epoch has no step")
     for name, sets in datamanager.test_dataset.items():
-        query, gallery = _records(sets["query"]), _records(sets["gallery"])
-        parts |= {(name, "query"): query, (name, "gallery"): gallery}
-        found += shared.wrong_split(name, query, gallery, print)
-    if parts:
-        print(shared.split_table(parts), flush=True)
-    shared.refuse(found)
+        parts |= {(name, part): _records(sets[part]) for part in ("query", "gallery")}
+    shared.refuse(found + shared.wrong_splits(parts, print))
 
 
 def _records(items: Iterable[Any]) -> list[Record]:
@@ -72,21 +75,22 @@ def _records(items: Iterable[Any]) -> list[Record]:
 def _unknown_names(cfg: CfgNode) -> list[str]:
     samplers = host_module("data.sampler").AVAI_SAMPLERS
     schedules = [*host_module("optim.lr_scheduler").AVAI_SCH, OAMN_SCHEDULE]
-    words: list[tuple[str, Any, Collection[str]]] = [
-        ("model.name", cfg.model.name, model_factory()),
-        ("data.type", cfg.data.type, ("image",)),
-        ("sampler.train_sampler", cfg.sampler.train_sampler, samplers),
-        ("train.optim", cfg.train.optim, host_module("optim.optimizer").AVAI_OPTIMS),
-        ("train.lr_scheduler", cfg.train.lr_scheduler, schedules),
-        ("loss.name", cfg.loss.name, SINGLE_STAGE),
-        ("test.dist_metric", cfg.test.dist_metric, HOST_METRICS),
-        ("embedded.size", cfg.embedded.size, SIZES),
-        *(("data.sources", name, image_datasets()) for name in cfg.data.sources),
-        *(("data.targets", name, image_datasets()) for name in cfg.data.targets),
-        ("occlusion.patch_source", cfg.occlusion.patch_source, PATCH_SOURCES),
-        *(("data.transforms", name, HOST_TRANSFORMS) for name in cfg.data.transforms if name != "random_occlusion"),
-    ]
-    return [finding for key, word, known in words for finding in shared.unknown_name(key, word, known)]
+    return shared.unknown_names(
+        [
+            ("model.name", cfg.model.name, model_factory()),
+            ("data.type", cfg.data.type, ("image",)),
+            ("sampler.train_sampler", cfg.sampler.train_sampler, samplers),
+            ("train.optim", cfg.train.optim, host_module("optim.optimizer").AVAI_OPTIMS),
+            ("train.lr_scheduler", cfg.train.lr_scheduler, schedules),
+            ("loss.name", cfg.loss.name, LOSSES),
+            ("test.dist_metric", cfg.test.dist_metric, HOST_METRICS),
+            ("embedded.size", cfg.embedded.size, SIZES),
+            *(("data.sources", name, image_datasets()) for name in cfg.data.sources),
+            *(("data.targets", name, image_datasets()) for name in cfg.data.targets),
+            ("occlusion.patch_source", cfg.occlusion.patch_source, PATCH_SOURCES),
+            *(("data.transforms", name, HOST_TRANSFORMS) for name in cfg.data.transforms if name != "random_occlusion"),
+        ]
+    )
 
 
 def _wrong_values(cfg: CfgNode) -> list[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.torchreid import settings
-from oamn_plugin.hosts.torchreid.compat import model_factory
-from oamn_plugin.hosts.torchreid.data import register_datasets
-from oamn_plugin.hosts.torchreid.models import PREFIX, build_oamn, carriers
+from oamn_plugin.hosts.torchreid.compat import image_datasets, model_factory
+from oamn_plugin.hosts.torchreid.data import DATASETS, RecordDataset
+from oamn_plugin.hosts.torchreid.models import PREFIX, REGISTERED, build_oamn, carriers
 from oamn_plugin.presets import preset as make_options
 
 
@@ -45,17 +43,10 @@ def register(
         make_options(preset, **options)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
-    given = replace(
-        settings.BuildSettings(),
-        input_size=(int(input_size[0]), int(input_size[1])),
-        preset=preset,
-        options=options,
-        embedded_size=embedded_size,
-        embedded_seed=embedded_seed,
-        **({} if custom is None else {"custom": dict(custom)}),
-    )
-    vars(settings.SETTINGS).update(vars(given))
+    REGISTERED.update(input_size=(int(input_size[0]), int(input_size[1])), preset=preset, options=options)
+    RecordDataset.size, RecordDataset.seed = embedded_size, embedded_seed
+    RecordDataset.custom = {"train": "train"} if custom is None else dict(custom)
     for name in carriers():
         model_factory()[PREFIX + name] = partial(build_oamn, name)
-    register_datasets()
+    image_datasets().update({**DATASETS, **image_datasets()})  # those that are there already stay
     return [PREFIX + name for name in carriers()]

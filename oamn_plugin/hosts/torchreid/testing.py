@@ -104,7 +104,8 @@ class CoreTesting:
         self.set_model_mode("eval")  # type: ignore[attr-defined]
         bare = self.bare_model
         own = Unification.of(bare.options) if isinstance(bare, OAMN) else Unification()
-        core, unification = embedding_of(bare, self.unification or own, self._image_size, normalised)
+        size = self.datamanager.height, self.datamanager.width
+        core, unification = embedded(bare, self.unification or own, size, normalised=normalised)
         settings = EvaluationSettings(
             unification=unification,
             colour=fill_colour(unification.fill, *normalisation(self.datamanager)),
@@ -116,10 +117,6 @@ class CoreTesting:
         found = evaluate(core, query, gallery, settings)
         found.scores.update(truth_scores(core, found, query.load(0, len(query.records))))
         return found
-
-    @property
-    def _image_size(self) -> tuple[int, int]:
-        return self.datamanager.height, self.datamanager.width
 
     def _image_set(self, name: str, part: str) -> ImageSet:
         loader = self.test_loader[name][part]
@@ -138,12 +135,3 @@ def normalisation(datamanager: Any) -> tuple[list[float], list[float]]:
     """Mean and standard deviation (0..1) by which a data manager's last test transform normalises."""
     last = datamanager.transform_te.transforms[-1]
     return list(last.mean), list(last.std)
-
-
-def embedding_of(
-    model: nn.Module, unification: Unification, image_size: tuple[int, int], normalised: bool
-) -> tuple[Any, Unification]:
-    """A model of the host, or OAMN, as :func:`embedded` gives it."""
-    if isinstance(model, OAMN):
-        return model, unification
-    return embedded(model, unification, image_size, normalised=normalised)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from oamn_plugin.augmentation import TrainingTransform, Views
 from oamn_plugin.hosts.shared.checkpoint import require_keys, save_checkpoint, save_step
 from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
@@ -18,7 +19,7 @@ from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.run_folder import METRICS, set_aside, trim_metrics
 from oamn_plugin.hosts.shared.schedule import scheduler_state
 from oamn_plugin.hosts.torchreid.models import TorchreidOAMN, ceil_pooling, restore_pooling
-from oamn_plugin.hosts.torchreid.testing import CoreTesting
+from oamn_plugin.hosts.torchreid.testing import CoreTesting, normalisation
 
 
 class CoreTraining(CoreTesting):
@@ -27,10 +28,14 @@ class CoreTraining(CoreTesting):
     Attributes:
         keep: resumable checkpoints that are kept; 0 writes none.
         run_seed: of the run, which a resumed one must share; None: not known.
+        transform: makes the views of a batch.
+        generator: of the transform's random numbers; saved with a checkpoint, so that a run resumes exactly.
     """
 
     keep = 2
     run_seed: int | None = None
+    transform: TrainingTransform
+    generator: torch.Generator
     # of the host's engine
     optimizer: Any
     scheduler: Any
@@ -60,10 +65,15 @@ class CoreTraining(CoreTesting):
         if max_epoch > 0 and not kwargs.get("test_only"):
             save_checkpoint(self.save_dir / "model_final.pth", model_state(self.bare_model))
 
-    @property
-    def generators(self) -> dict[str, torch.Generator]:
-        """Generators of an engine's own, saved with a checkpoint."""
-        return {}
+    def views(self, images: Tensor) -> Views:
+        """All views of normalised images (B, 3, H, W), normalised: (B, V, 3, H, W), with their types (B, V)."""
+        occlusion = self.transform.occlusion
+        if self.transform.geometry is None and not (occlusion and occlusion.black_share):
+            return self.transform(images, self.generator)  # pasting is the same before and after normalising
+        # black, which strips may be and what moves out of the image leaves, is 0 only before normalising
+        mean, std = (torch.tensor(values).view(3, 1, 1).to(images) for values in normalisation(self.datamanager))
+        views = self.transform((images * std + mean) * 255, self.generator)
+        return views._replace(images=(views.images / 255 - mean) / std)
 
     def train(self, *args: Any, **kwargs: Any) -> None:
         """One epoch by the host, and its resumable checkpoint."""
@@ -141,7 +151,7 @@ class CoreTraining(CoreTesting):
             "epoch": self.epoch + 1,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": scheduler_state(self.scheduler),
-            "random": random_state(self.generators, every_gpu=True),
+            "random": random_state({"augmentation": self.generator}, every_gpu=True),
             **({} if self.run_seed is None else {"seed": self.run_seed}),
         }
 
@@ -172,7 +182,7 @@ class CoreTraining(CoreTesting):
             if self.scheduler is not None:
                 self.scheduler.__dict__.update(state.get("scheduler") or {"last_epoch": state["epoch"]})
             if "random" in state:
-                set_random_state(state["random"], self.generators)
+                set_random_state(state["random"], {"augmentation": self.generator})
             return int(state["epoch"])
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"{source} is of another model or optimiser: {str(error).splitlines()[0]}") from error

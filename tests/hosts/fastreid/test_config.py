@@ -8,7 +8,7 @@ import pytest
 
 from oamn_plugin.hosts.fastreid import load_config
 from oamn_plugin.hosts.fastreid.config import oamn_options
-from oamn_plugin.hosts.shared.config import all_keys
+from oamn_plugin.hosts.shared.config import flat
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import Options, preset
 
@@ -209,7 +209,7 @@ def test_the_nearer_file_wins_and_the_command_line_over_all(tmp_path: Path) -> N
 
 
 def test_all_keys_are_full_names() -> None:
-    keys = all_keys(load_config())
+    keys = flat(load_config())
     assert {"SEED", "MODEL.BACKBONE.DEPTH", "DATASETS.VALIDATION.NUM_IDS"} <= set(keys)
     assert len(keys) == len(set(keys))
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
 from oamn_plugin.hosts.fastreid.config import oamn_options
-from oamn_plugin.hosts.fastreid.embedding import embedding_of
 from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator
+from oamn_plugin.hosts.fastreid.inference import embedding_of
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.trainer import Trainer

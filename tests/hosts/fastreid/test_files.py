@@ -26,6 +26,7 @@ from oamn_plugin.hosts.fastreid.main import set_seed
 from oamn_plugin.hosts.fastreid.preflight import check_settings, preflight
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
+from oamn_plugin.hosts.shared.config import flat
 from oamn_plugin.hosts.shared.errors import CheckpointError, ConfigError
 from oamn_plugin.hosts.shared.evaluation import EvaluationError
 from oamn_plugin.hosts.shared.preflight import PreflightError
@@ -156,7 +157,7 @@ NUMBERS = {
 @given(st.data())
 def test_a_number_is_refused_exactly_when_it_is_out_of_range(valid: CfgNode, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(NUMBERS)))
-    kind = st.integers(-(10**6), 10**6) if isinstance(ranges.value_of(valid, key), int) else st.floats(width=64)
+    kind = st.integers(-(10**6), 10**6) if isinstance(flat(valid)[key], int) else st.floats(width=64)
     value = data.draw(kind | st.sampled_from([0, 1]))
     cfg = changed(valid, **{key.replace(".", "__"): value})
     found = ranges.wrong_ranges(cfg)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from oamn_plugin.hosts.shared.config import nearest_key, option_value, read_yaml
+from oamn_plugin.hosts.shared.config import flat, nearest_key, option_value, read_yaml
 from oamn_plugin.hosts.shared.errors import ConfigError
 
 
@@ -38,6 +38,10 @@ def test_a_key_in_the_wrong_place_comes_before_one_spelt_alike() -> None:
     assert nearest_key("max_epochs", known) == " Did you mean 'test.max_epochs'?"
     assert nearest_key("train.max_epok", known) == " Did you mean 'train.max_epoch'?"
     assert nearest_key("zzz", known) == ""
+
+
+def test_nested_keys_are_joined() -> None:
+    assert flat({"A": {"B": (1, (2,))}, "C": None}) == {"A.B": (1, (2,)), "C": None}
 
 
 def test_values_of_options() -> None:

@@ -17,7 +17,7 @@ from oamn_plugin.datasets.embedded import load_embedded
 from oamn_plugin.datasets.images import BadImageError, read_image
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, EvaluationSettings, ImageSet, evaluate
-from oamn_plugin.hosts.shared.galleries import DescribedGallery, GalleryShelf, files_of, sharing_galleries
+from oamn_plugin.hosts.shared.galleries import DescribedGallery, described_gallery, files_of, sharing_galleries
 from oamn_plugin.modeling import WholeModel
 from oamn_plugin.retrieval import Unification
 from oamn_plugin.retrieval.store import DescriptorStore
@@ -97,17 +97,18 @@ def test_a_gallery_of_other_images_or_another_order_is_described_anew(
 
 
 def test_other_settings_are_another_gallery(sides: tuple[list[Record], list[Record]]) -> None:
-    gallery, shelf = sides[1], GalleryShelf(shared=True)
+    gallery = sides[1]
     made: list[str] = []
 
     def describe() -> DescribedGallery:
         made.append("one")
         return DescribedGallery(DescriptorStore(), np.ones(len(gallery), dtype=bool), [], 0.0)
 
-    for settings in ("nine types", "nine types", "five types"):
-        shelf.take(gallery, settings, describe)
+    with sharing_galleries():
+        for settings in ("nine types", "nine types", "five types"):
+            with described_gallery(gallery, settings, describe):
+                pass
     assert len(made) == 2
-    shelf.close()
 
 
 def test_descriptors_leave_the_disk(

@@ -19,6 +19,7 @@ from oamn_plugin.augmentation import Geometry, OcclusionAugmentation  # noqa: E4
 from oamn_plugin.datasets.cutouts import write_cutouts  # noqa: E402
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, step_files  # noqa: E402
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError  # noqa: E402
+from oamn_plugin.hosts.shared.evaluation import embedded  # noqa: E402
 from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid import ImageOAMNEngine, SoftmaxEngine, TripletEngine, register  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
@@ -30,7 +31,6 @@ from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
 )
 from oamn_plugin.hosts.torchreid.compat import host_module  # noqa: E402
 from oamn_plugin.hosts.torchreid.main import train_or_test  # noqa: E402
-from oamn_plugin.hosts.torchreid.testing import embedding_of  # noqa: E402
 from oamn_plugin.occlusion import OCCLUSION_TYPES, strip  # noqa: E402
 from oamn_plugin.retrieval import Unification, cover_strip, evaluate_distances, fill_colour  # noqa: E402
 
@@ -340,7 +340,7 @@ def test_models_of_the_host_are_matched_as_the_formula_says(name: str, embedded_
     expected = evaluate_distances((-0.1 * terms.log()).float(), *labels)
     assert found.scores["mAP"] == pytest.approx(100 * expected.mAP, abs=1e-3)
     engine.unification = Unification("matched", "features")
-    cut = embedding_of(model, engine.unification, SIZE, True)[1].place == "features"
+    cut = embedded(model, engine.unification, SIZE, normalised=True)[1].place == "features"
     assert cut == (name not in WHOLE)
     assert engine.evaluate(TARGETS[0]).result.posterior.shape == (12, 9)
 
