@@ -212,11 +212,11 @@ def test_no_text_on_the_command_line_gives_another_error(opts: dict[str, str]) -
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (["INPUT.PIPELINE", "gpu"], "INPUT.PIPELINE must be one of host, device, list"),
-        (["INPUT.BAD_IMAGES", "ignore"], "must be one of fail, skip"),
+        (["INPUT.PIPELINE", "gpu"], "INPUT.PIPELINE: there is no 'gpu'. Known: device, host, list"),
+        (["INPUT.BAD_IMAGES", "ignore"], "INPUT.BAD_IMAGES: there is no 'ignore'. Known: fail, skip"),
         (["SOLVER.OPT", "Adamant"], "no optimiser 'Adamant'"),
-        (["SOLVER.SCHED", "Linear"], "SOLVER.SCHED must be one of"),
-        (["DATASETS.EMBEDDED.SIZE", "huge"], "DATASETS.EMBEDDED.SIZE must be one of tiny"),
+        (["SOLVER.SCHED", "Linear"], "SOLVER.SCHED: there is no 'Linear'."),
+        (["DATASETS.EMBEDDED.SIZE", "huge"], "DATASETS.EMBEDDED.SIZE: there is no 'huge'. Known: "),
         (["MODEL.PIXEL_STD", "[1, 0, 1]"], "three numbers above 0"),
         (["SOLVER.STEPS", "[40, 20]"], "rising order"),
         (["SOLVER.BASE_LR", "nan"], "SOLVER.BASE_LR must be above 0, got nan"),
