@@ -159,6 +159,8 @@ def run_query(args: argparse.Namespace) -> int:
     threshold, reason = usable_threshold(index)
     if reason:
         print(f"search: the threshold of {index.folder} is not used, {reason}: run calibrate again", file=sys.stderr)
+    if args.evaluate:
+        check_identities(index, queries)
     results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras, threshold)
     scores = score_queries(index, described, queries) if args.evaluate else {}
     content = json.dumps(to_document(results, index, encoder, scores, unreadable), indent=2)
@@ -237,8 +239,8 @@ def check_writable(path: Path) -> None:
         path.unlink()
 
 
-def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
-    """The evaluator's scores in percent, with unification and without; of known identities only."""
+def check_identities(index: Any, queries: list[Any]) -> None:
+    """Raises before anything is described if an identity is missing, without which scores would be wrong."""
     named = {"query": queries, "gallery": index.images}
     counts = {what: (sum(bool(image.pid) for image in images), len(images)) for what, images in named.items()}
     if any(known < count for known, count in counts.values()):
@@ -247,6 +249,10 @@ def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, d
             f"cannot score these queries: identities are known of {told}. Give --pattern to index and query, or CSV "
             "files with the column pid"
         )
+
+
+def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
+    """The evaluator's scores in percent, with unification and without."""
     try:
         return {
             name: index.evaluate(described, queries, plain=name == "plain").to_percent()

@@ -140,8 +140,10 @@ def test_names_without_identities_are_not_scored_a_hundred_percent(world, tmp_pa
             shutil.copy(path, tmp_path / part / (path.name if number == 3 else f"image{number}.jpg"))
     index = ["index", tmp_path / "bounding_box_test", "--out", tmp_path / "i", "--types", "none", *model_options(run)]
     assert "4 images, 4 of them new, identities of 1 known" in run_tool("search.py", *index).out
+    built = sorted((tmp_path / "i").rglob("*"))
     result = run_tool("search.py", "query", tmp_path / "query", "--index", tmp_path / "i", "--evaluate")
     assert result.code == 2
+    assert sorted((tmp_path / "i").rglob("*")) == built, "types were described before the refusal"
     assert "identities are known of 1 of 4 query images and 1 of 4 gallery images" in result.err
     assert "100" not in result.out
 
