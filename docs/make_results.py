@@ -189,7 +189,12 @@ def draw(found: dict[Network, dict[str, Pair]], path: Path) -> None:
                     matched, place, "o", color=colour, markersize=7, markerfacecolor=colour if certain else "white"
                 )
                 axes.plot(plain, place, "o", color=LIGHT.baseline, markersize=4)
-    panels[0].set_yticks(range(len(found)), [name for name, _ in found], fontsize=8.5, color=LIGHT.ink)
+    panels[0].set_yticks(
+        range(len(found)),
+        [f"{name}, {trained.partition(',')[0]}" for name, trained in found],
+        fontsize=8.5,
+        color=LIGHT.ink,
+    )
     panels[0].invert_yaxis()
     label = "Rank-1, %. Grey: plain matching. Green: matched, a gain; orange: a loss. Open: not beyond chance"
     canvas.supxlabel(label, fontsize=8.5, color=LIGHT.muted)
