@@ -382,8 +382,9 @@ def write_docs(suite: Suite, toolboxes: Mapping[str, Toolbox], folder: Path, nam
     states = sorted({state for run in runs if (record := read_record(run)) for state in record.code or ["unknown"]})
     lead = f"{suite.about} " if suite.about else ""
     lead += (
-        f"Written by `oamn benchmark {name} --docs {folder.as_posix()}` from {len(runs)} run folders, seeds "
-        f"{', '.join(map(str, suite.seeds))}, in {'mixed precision' if mixed else 'float32'}; "
+        f"Written by `oamn benchmark {name} --docs {folder.as_posix()}` from {len(runs)} run folders, "
+        f"seed{'s' if len(suite.seeds) > 1 else ''} {', '.join(map(str, suite.seeds))}, "
+        f"in {'mixed precision' if mixed else 'float32'}; "
         f"{'one state' if len(states) == 1 else f'{len(states)} states'} of the code ({', '.join(states)})."
     )
     path = folder / f"{name}.md"

@@ -254,7 +254,7 @@ def test_the_page_of_a_suite_pairs_what_shares_weights_and_names_what_is_missing
             (job.folder / "results.json").write_text(json.dumps({"A": {"Rank-1": score, "mAP": score / 2}}))
     folder = Path(suite.output).parent / "docs"
     page = write_docs(suite, TOOLBOXES, folder, "tiny").read_text(encoding="utf-8")
-    told = f"`oamn benchmark tiny --docs {folder.as_posix()}` from 2 run folders, seeds 0, in float32"
+    told = f"`oamn benchmark tiny --docs {folder.as_posix()}` from 2 run folders, seed 0, in float32"
     assert f"Two cores. Written by {told}" in page
     assert "one state of the code (unknown)" in page
     assert page.index("| plain ") < page.index("| plain, matched ")
