@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
@@ -111,7 +112,7 @@ def merge_pairs(cfg: Any, pairs: Iterable[tuple[str, Any]], where: str) -> None:
     for key, value in pairs:
         if key not in known:
             raise ConfigError(f"unknown key {key!r} {where}.{nearest_key(key, list(known))}")
-        if isinstance(known[key], list) and isinstance(value, str) and value.strip()[:1].isalpha():
+        if isinstance(known[key], list) and isinstance(value, str) and _is_word(value):
             value = [value]  # data.sources market1501
         if isinstance(known[key], float) and isinstance(value, str):  # YAML reads 1e-3 as a word
             try:
@@ -122,6 +123,15 @@ def merge_pairs(cfg: Any, pairs: Iterable[tuple[str, Any]], where: str) -> None:
             cfg.merge_from_list([key, value])
         except (ValueError, AssertionError, SyntaxError) as error:
             raise ConfigError(f"{key} {where}: {error}") from error
+
+
+def _is_word(text: str) -> bool:
+    """Whether a text is a name such as market1501 or 3dpes, not a value of Python."""
+    try:
+        literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return text.strip()[:1].isalnum() or text.strip().startswith("_")
+    return False
 
 
 def _stated(content: Mapping[Any, Any], cfg: Mapping[str, Any], path: str, prefix: str = "") -> dict[str, Any]:

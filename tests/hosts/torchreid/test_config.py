@@ -58,6 +58,14 @@ def test_values_are_read_as_the_host_reads_them(tmp_path: Path) -> None:
     assert list(cfg.data.transforms) == ["random_flip"]
 
 
+@pytest.mark.parametrize("word", ["market1501", "3dpes", "_mine", "a,b"])
+def test_a_word_stands_for_a_list_of_it_also_one_that_begins_with_a_digit(word: str) -> None:
+    assert list(load_config("", ["data.sources", word]).data.sources) == [word]
+    for broken in ("[a,", "15", ""):
+        with pytest.raises(ConfigError, match=r"data\.sources on the command line"):
+            load_config("", ["data.sources", broken])
+
+
 @pytest.mark.parametrize(
     ("content", "opts", "message"),
     [
