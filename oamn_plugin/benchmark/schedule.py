@@ -204,13 +204,16 @@ class _Planner:
         folder = self.suite.run_folder(method, seed)
         record = read_record(folder)
         try:
+            weights = self._weights(method, seed)
             reason = self._difference(method, seed, folder, record)
         except ExpectedError as error:
             return Job(method, seed, folder, "wrong", RunRecord(), str(error))
-        weights = self._weights(method, seed)
         if reason is None:
             state = self._state(folder, record)
-            return Job(method, seed, folder, state, record or RunRecord(weights=weights))
+            record = record or RunRecord(weights=weights)
+            if not _configuration(folder):  # it stopped before its first step: it starts from the weights of today
+                record.weights = weights
+            return Job(method, seed, folder, state, record)
         for kept in sorted(folder.parent.glob(f"{folder.name}.old-*"), key=_number, reverse=True):
             known = read_record(kept)
             if self._difference(method, seed, kept, known) is None and self._state(kept, known) in TRAINED:
@@ -228,16 +231,20 @@ class _Planner:
     def _difference(self, method: Method, seed: int, folder: Path, record: RunRecord | None) -> str | None:
         """Why what is in a folder is no run of a method; None where it is one."""
         wanted = self._resolved(method, seed)
-        files = [folder / name for name in (CONFIGURATION, TEST_CONFIGURATION) if (folder / name).is_file()]
-        if not files:
+        configuration = _configuration(folder)
+        if configuration is None:
             begun = record is not None and not record.finished  # stopped before it wrote its configuration
             return None if begun else "there is no configuration in it"
         try:
-            used = self._stripped(method, self.toolboxes[method.host].resolve(str(files[0]), ()))
+            used = self._stripped(method, self.toolboxes[method.host].resolve(str(configuration), ()))
         except ExpectedError as error:
             return str(error)
-        if record and record.weights not in ("", self._weights(method, seed)):
-            return f"the weights of {method.source} are of another configuration"
+        weights, known = self._weights(method, seed), record.weights if record else ""
+        # a test by hand of the same weights is as good; from which weights a training began, its record alone knows
+        if known != weights and (known or method.starts_from):
+            if known and weights:
+                return f"the weights of {method.source} are of another configuration"
+            return f"it did not start from {method.source}" if weights else "it used the weights of another method"
         if not wanted.get(counted := HOSTS[method.host].counted):
             used[counted] = wanted.get(counted)
         told = [f"{key} {used.get(key)} then, {wanted.get(key)} now" for key in sorted({*used, *wanted})
@@ -264,6 +271,12 @@ class _Planner:
         aside = {host.output, host.tests, *((host.weights, "test.evaluate") if method.weights_of else ())}
         aside |= {host.init} if method.starts_from else set()
         return {key: value for key, value in values.items() if key not in aside}
+
+
+def _configuration(folder: Path) -> Path | None:
+    """The configuration that a run wrote, of its training where there was one."""
+    files = (folder / name for name in (CONFIGURATION, TEST_CONFIGURATION))
+    return next((path for path in files if path.is_file()), None)
 
 
 def _digest(content: bytes) -> str:

@@ -122,6 +122,8 @@ class Suite:
             for key in self.options(method)[::2]:
                 if key in (host.output, host.seed):
                     raise SuiteError(f"{method.name}: {key} is the suite's to set, by `output` and `seeds`")
+                if (method.source and key == host.weights) or (method.starts_from and key == host.init):
+                    raise SuiteError(f"{method.name}: {key} is the suite's to set, by `weights_of` or `starts_from`")
 
     def options(self, method: Method) -> tuple[str, ...]:
         """``KEY, VALUE, ...`` of a method: the suite's, then its own."""

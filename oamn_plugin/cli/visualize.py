@@ -53,8 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from PIL import Image
 
-    if args.out.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(args.out.suffix.lower()) not in Image.SAVE:
         raise ExpectedError(f"cannot tell the format of {args.out}: end it in .png, .jpg, .webp or .pdf")
+    if args.limit < 1:
+        raise ExpectedError(f"--limit must be at least 1, got {args.limit}")
     sheet = {"ranks": draw_ranks, "masks": draw_masks, "augmentation": draw_views}[args.command](args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.convert("RGB").save(args.out)

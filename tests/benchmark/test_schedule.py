@@ -128,6 +128,60 @@ def test_a_training_may_start_from_the_weights_of_another(suite: Suite) -> None:
     assert jobs[1].reason == "the weights of plain are of another configuration"
 
 
+def staged(suite: Suite, **changes: str) -> Suite:
+    """Two stages, the second as ``changes`` say."""
+    config = suite.methods[0].config
+    return replace(suite, methods=(suite.methods[0], Method("stage 2", config, ("L", "2"), **changes)))  # type: ignore[arg-type]
+
+
+def test_a_finished_training_became_the_second_stage_of_another(suite: Suite) -> None:
+    alone, after = staged(suite), staged(suite, starts_from="plain")
+    for job in plan_runs(alone):
+        start(alone, job, finished=True)
+    job = plan_runs(after)[1]
+    assert (job.state, job.reason) == ("changed", "it did not start from plain")
+    start(after, job, finished=True)
+    assert plan_runs(after)[1].state == "finished"
+    job = plan_runs(alone)[1]
+    assert (job.state, job.reason) == ("changed", "it used the weights of another method")
+
+
+def test_a_second_stage_that_never_began_starts_from_the_first_of_today(suite: Suite) -> None:
+    suite = staged(suite, starts_from="plain")
+    write_record(plan_runs(suite)[1].folder, plan_runs(suite)[1].record)
+    changed = replace(suite, methods=(replace(suite.methods[0], opts=("L", "1")), suite.methods[1]))
+    job = plan_runs(changed)[1]
+    assert job.state == "interrupted"
+    start(changed, job, finished=True)
+    assert plan_runs(changed)[1].state == "finished"
+
+
+def test_a_wrong_first_stage_ended_the_whole_suite(suite: Suite) -> None:
+    class Careful(Words):
+        def resolve(self, config: str, options: Sequence[str]) -> dict[str, Any]:
+            if "WRONG" in options:
+                raise SuiteError("unknown key 'WRONG'")
+            return super().resolve(config, options)
+
+    suite = staged(suite, starts_from="plain")
+    wrong = replace(suite.methods[0], name="wrong", opts=("WRONG", "1"))
+    suite = replace(suite, methods=(suite.methods[0], wrong, replace(suite.methods[1], starts_from="wrong")))
+    jobs = plan(suite, {"fastreid": Careful()})
+    assert [(job.state, job.reason) for job in jobs] == [("new", "there is no configuration in it")] + 2 * [
+        ("wrong", "unknown key 'WRONG'")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [({"starts_from": "plain"}, "MODEL.INIT"), ({"starts_from": "plain"}, "MODEL.WEIGHTS"),
+     ({"weights_of": "plain"}, "MODEL.WEIGHTS")],
+)  # fmt: skip
+def test_weights_beside_those_of_another_method_are_refused(suite: Suite, method: dict[str, str], key: str) -> None:
+    with pytest.raises(SuiteError, match=f"last: {key} is the suite's to set, by `weights_of` or `starts_from`"):
+        replace(suite, methods=(suite.methods[0], Method("last", "m.yml", (key, "own.pth"), **method)))  # type: ignore[arg-type]
+
+
 def test_a_changed_default_kept_stale_results(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     start(suite, plan_runs(suite)[0], finished=True)
     assert plan_runs(suite)[0].state == "finished"

@@ -79,6 +79,8 @@ def test_augmented_views_need_no_model(world, tmp_path):
     [
         (["augmentation", "nowhere", "--out", "x.png"], "there is no folder, CSV file or image"),
         (["augmentation", "{images}", "--out", "{tmp}/x.doc"], "cannot tell the format"),
+        (["augmentation", "{images}", "--out", "{tmp}/x.psd"], "cannot tell the format"),
+        (["augmentation", "{images}", "--out", "{tmp}/x.png", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["masks", "{images}", "--out", "{tmp}/x.png", "--weights", "w.pth"], "there is no file w.pth"),
         (
             ["masks", "{images}", "--out", "{tmp}/x.png", "--weights", "{tmp}/w.pth"],
