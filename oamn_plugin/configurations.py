@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
+from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,18 @@ def read_keys(path: str | Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise UnreadableConfigError(f"{path} holds no keys")
     return content
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value of nested keys by its full name, such as ``MODEL.BACKBONE.DEPTH``.
+
+    >>> flat({"SEED": 0, "INPUT": {"SIZE": (2, 1)}})
+    {'SEED': 0, 'INPUT.SIZE': (2, 1)}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
 
 
 def _count(value: Any, known: dict[int, int]) -> int:

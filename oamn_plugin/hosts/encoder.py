@@ -208,7 +208,9 @@ def load_model(
     Raises:
         ModelChoiceError: one without the other.
         WeightsError: no file and no name of weights.
-        ExpectedError: a configuration or weights that do not work; the message says why.
+        ConfigError: an invalid configuration.
+        CheckpointError: weights that are missing, damaged or of another model.
+        ExpectedError: a network file that does not work.
     """
     from oamn_plugin.hosts.shared.config import config_file_of
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from oamn_plugin.hosts.shared.config import flat
+from oamn_plugin.configurations import flat
 
 
 class Host(NamedTuple):

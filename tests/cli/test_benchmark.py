@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from run_tool import Result, run_tool
+from run_tool import Result, Running, run_tool, start_tool
 from tiny_fastreid import TINY
 
 from oamn_plugin.locks import LOCK, holder
@@ -50,10 +50,6 @@ def write_suite(folder: Path, opts: Sequence[object] = (), **changes: Any) -> Pa
     path = folder / "suite.yml"
     path.write_text(yaml.safe_dump({**suite, **changes}))
     return path
-
-
-def command(suite: Path, *flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / "tools" / "benchmark.py"), str(suite), *flags]
 
 
 def benchmark(suite: Path, *flags: str) -> Result:
@@ -170,15 +166,13 @@ def test_a_start_from_nothing_that_fits_is_refused(method: dict[str, str], tmp_p
     assert "starts_from" in result.err
 
 
-def begun(suite: Path, *folders: str) -> subprocess.Popen[str]:
+def begun(suite: Path, *folders: str) -> Running:
     """The suite in the background, as soon as the runs in these folders are at their first step."""
-    # whoever runs the tests in the background has SIGINT ignored, and children inherit that
-    heeded = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True, **heeded)
+    running = start_tool(suite.parent, "benchmark.py", suite)
     steps = [suite.parent / "runs" / folder / "steps.txt" for folder in folders]
-    while not all(path.exists() for path in steps) and process.poll() is None:
+    while not all(path.exists() for path in steps) and running.alive:
         time.sleep(0.02)
-    return process
+    return running
 
 
 def test_several_runs_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,14 +180,14 @@ def test_several_runs_at_the_same_time(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         suite = write_suite(tmp_path, seeds=[0], jobs=2)
         monkeypatch.setenv("GATE", str(gate))
-        process = begun(suite, "plain/seed0", "ours/seed0")  # the gate is closed: both at once, or neither ends
+        running = begun(suite, "plain/seed0", "ours/seed0")  # the gate is closed: both at once, or neither ends
     finally:
         os.environ.update({} if threads is None else {"OMP_NUM_THREADS": threads})
     gate.touch()
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, printed
-    assert "[1/2] plain, seed 0: finished in" in printed
-    assert "[2/2] ours, seed 0: finished in" in printed
+    done = running.result()
+    assert done.code == 0, done.out + done.err
+    assert "[1/2] plain, seed 0: finished in" in done.out
+    assert "[2/2] ours, seed 0: finished in" in done.out
     share = max(1, len(os.sched_getaffinity(0)) // 2) if hasattr(os, "sched_getaffinity") else ""
     assert f"threads {share}" in consoles(tmp_path)["ours/seed0"]
 
@@ -215,10 +209,10 @@ def test_a_stop_reaches_every_run_once_and_all_go_on(
     gate = tmp_path / "gate"
     suite = write_suite(tmp_path, seeds=[0], jobs=2, opts=["SOLVER.MAX_EPOCH", 4])
     monkeypatch.setenv("GATE", str(gate))
-    process = begun(suite, "plain/seed0", "ours/seed0")
-    process.send_signal(request_to_stop)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, printed
+    running = begun(suite, "plain/seed0", "ours/seed0")
+    running.send(request_to_stop)
+    done = running.result()
+    assert done.code == 130, done.out + done.err
     stopped = consoles(tmp_path)
     assert [stopped[name].splitlines()[-1] for name in ("plain/seed0", "ours/seed0")] == ["KeyboardInterrupt"] * 2
     assert all(text.count("KeyboardInterrupt") == 1 for text in stopped.values())
@@ -234,11 +228,11 @@ def test_stopped_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyt
     suite = write_suite(tmp_path, seeds=[0], opts=["SOLVER.MAX_EPOCH", 8])
     monkeypatch.setenv("GATE", str(tmp_path / "gate"))
     steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
-    process = begun(suite, "plain/seed0")
-    process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, printed
-    assert "goes on from here" in printed
+    running = begun(suite, "plain/seed0")
+    running.send(signal.SIGINT)
+    done = running.result()
+    assert done.code == 130, done.out + done.err
+    assert "goes on from here" in done.out
     reached = int(steps.read_text())
     assert 0 < reached < 8
     listed = benchmark(suite, "--dry-run").out
@@ -259,12 +253,9 @@ def test_killed_suite_goes_on_too(
 ) -> None:
     suite = write_suite(tmp_path, seeds=[0], opts=["SOLVER.MAX_EPOCH", 4])
     monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    steps = tmp_path / "runs" / "plain" / "seed0" / "steps.txt"
-    process = subprocess.Popen(command(suite), stdout=subprocess.DEVNULL)
-    while not steps.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+    running = begun(suite, "plain/seed0")
+    running.process.kill()
+    running.process.join()
     (tmp_path / "gate").touch()
     assert benchmark(suite).code == 0
     assert "--resume" in consoles(tmp_path)["plain/seed0"]
@@ -456,26 +447,27 @@ def test_a_suite_waits_for_a_training_that_its_killed_forerunner_left(
     owner = holder(folder / LOCK)
     assert f"interrupted, {owner} is at it" in benchmark(suite, "--dry-run").out
     other = write_suite(tmp_path, opts=["TEST.CHUNK_SIZE", 7], seeds=[0])  # another configuration, the same folders
-    process = subprocess.Popen(command(other, "--only", "plain"), stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline().endswith(f"seed 0: waits for {owner}, which is at work in {folder}\n")
+    running = start_tool(tmp_path, "benchmark.py", other, "--only", "plain")
+    while running.alive and not (running.out.exists() and running.out.read_text().endswith("\n")):
+        time.sleep(0.02)
+    assert running.out.read_text().splitlines()[0].endswith(f"seed 0: waits for {owner}, which is at work in {folder}")
     assert not list(folder.parent.glob("*.old-*"))
     (tmp_path / "gate").touch()
     assert training.wait(60) == 0
-    told, _ = process.communicate(timeout=120)
-    assert "its configuration changed (TEST.CHUNK_SIZE 0 then, 7 now), starts afresh" in told
+    assert "its configuration changed (TEST.CHUNK_SIZE 0 then, 7 now), starts afresh" in running.result().out
     assert (folder.with_name("seed0.old-1") / "results.json").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.torture
 def test_two_suites_at_once_train_each_run_once(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     suite = write_suite(tmp_path)
-    both = [subprocess.Popen(command(suite), stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=240)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    done = [running.result(240) for running in [start_tool(folder, "benchmark.py", suite) for folder in folders]]
+    assert [result.code for result in done] == [0, 0], done
     assert len(consoles(tmp_path)) == 4
     assert all(text.count("training with") == 1 for text in consoles(tmp_path).values())
     assert not list((tmp_path / "runs").rglob("*.old-*"))
-    waits = "".join(told).count(": waits for process")
+    waits = "".join(result.out for result in done).count(": waits for process")
     record_property("seen", f"both end well, each of 4 runs trained once; {waits} waits told")

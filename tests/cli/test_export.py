@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 from run_tool import run_tool
-from search_runs import model_options
+from search_runs import make_run, model_options
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
@@ -23,14 +24,21 @@ def small_encoder(**options):
     return ImageEncoder(model, input_size=(64, 32))
 
 
-def test_the_command(world, tmp_path):
-    _, run, data = world
-    result = run_tool("export.py", "torch", tmp_path / "out", "--images", data / "query", *model_options(run))
+@pytest.fixture(scope="module")
+def run_and_queries(embedded_root, tmp_path_factory):
+    """A network of few layers, which torch traces one by one, and images."""
+    run = make_run(tmp_path_factory.mktemp("export") / "run", embedded_root, arch="resnet18", dim=512)
+    return run, next(embedded_root.glob("OccludedPedestrians-tiny*")) / "query"
+
+
+def test_the_command(run_and_queries, tmp_path):
+    run, queries = run_and_queries
+    result = run_tool("export.py", "torch", tmp_path / "out", "--images", queries, *model_options(run))
     assert result.code == 0, result.err
     assert result.out.count("largest difference to torch") == 2
     card = json.loads((tmp_path / "out" / "graphs.json").read_text())
     assert card["images"]["shape"] == ["N", 3, 128, 64]
-    assert card["dim"] == 1280
+    assert card["dim"] == 512
     assert (tmp_path / "out" / card["gallery"]["file"]).stat().st_size > 1000
     assert card["images"]["input"] == "pixels"
     assert card["query"]["outputs"] == ["descriptors", "logits"]
@@ -39,9 +47,9 @@ def test_the_command(world, tmp_path):
     assert json.loads(inside["graphs.json"]) == card
 
 
-def test_a_tracker_that_normalises_gets_a_graph_that_does_not(world, tmp_path):
-    _, run, data = world
-    options = ["--input", "normalised", "--output", "descriptor", "--images", data / "query", *model_options(run)]
+def test_a_tracker_that_normalises_gets_a_graph_that_does_not(run_and_queries, tmp_path):
+    run, queries = run_and_queries
+    options = ["--input", "normalised", "--output", "descriptor", "--images", queries, *model_options(run)]
     assert run_tool("export.py", "torch", tmp_path / "out", *options).code == 0
     card = json.loads((tmp_path / "out" / "graphs.json").read_text())
     assert card["images"]["input"] == "normalised"

@@ -7,11 +7,9 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
-from run_tool import TOOLS, run_tool
+from run_tool import run_tool, start_tool
 from search_runs import make_run, model_options
 
 
@@ -189,20 +187,15 @@ def test_an_interrupted_build_is_told(world, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_index_ends_with_75_and_goes_on(world, tmp_path, number):
     _, run, data = world
-    command = [sys.executable, TOOLS / "search.py", "index", data / "bounding_box_test", "--out", tmp_path / "i"]
-    with subprocess.Popen([str(word) for word in [*command, *model_options(run)]], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
-        assert process.stdout
-        for line in process.stdout:
-            if line.startswith("model:"):
-                break
-        while not (tmp_path / "i" / "pending" / "plan.json").exists() and process.poll() is None:
-            pass
-        process.send_signal(number)
-        _, err = process.communicate()
-    assert process.returncode == 75, err
-    assert "run again" in err
-    result = run_tool("search.py", *command[2:], *model_options(run))
+    words = ["index", data / "bounding_box_test", "--out", tmp_path / "i", *model_options(run)]
+    running = start_tool(tmp_path, "search.py", *words)
+    while not (tmp_path / "i" / "pending" / "plan.json").exists() and running.alive:
+        pass
+    running.send(number)
+    stopped = running.result()
+    assert stopped.code == 75, stopped.err
+    assert "run again" in stopped.err
+    result = run_tool("search.py", *words)
     assert result.code == 0, result.err
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from run_tool import Result, run_tool
+from run_tool import Result, run_tool, start_tool
 
 if importlib.util.find_spec("torchreid") is None:
     pytest.skip("torchreid is not installed: pip install --no-deps torchreid==0.2.5", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, str(ROOT / "tools" / "train_torchreid.py")]
 CONFIG = str(ROOT / "configs/torchreid/oamn_osnet_x0_25.yml")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def options(root: Path, output: Path, **changes: object) -> list[str]:
@@ -82,16 +77,14 @@ def test_a_full_disk_was_a_traceback(embedded_root: Path, tmp_path: Path) -> Non
 
 def test_a_stopped_run_says_how_to_go_on(embedded_root: Path, tmp_path: Path) -> None:
     words = ["--config-file", CONFIG, *options(embedded_root, tmp_path / "run", train__max_epoch=500)]
-    process = subprocess.Popen(
-        [*COMMAND, *words], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    while not list((tmp_path / "run" / "checkpoints").glob("*.pth")) and process.poll() is None:
+    running = start_tool(tmp_path, "train_torchreid.py", *words)
+    while not list((tmp_path / "run" / "checkpoints").glob("*.pth")) and running.alive:
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 75, errors
-    assert f"go on with --resume, such as oamn train {tmp_path / 'run' / 'config.yaml'} --resume" in errors
-    assert "Traceback" not in errors
+    running.send(signal.SIGTERM)
+    done = running.result()
+    assert done.code == 75, done.err
+    assert f"go on with --resume, such as oamn train {tmp_path / 'run' / 'config.yaml'} --resume" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_wrong_words_are_one_message_and_exit_code_2(embedded_root: Path, tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def test_the_configuration_page_is_up_to_date(maker: ModuleType) -> None:
 
 def test_the_configuration_page_has_every_key_once(maker: ModuleType) -> None:
     pytest.importorskip("fastreid")
+    from oamn_plugin.configurations import flat
     from oamn_plugin.hosts.fastreid.config import add_oamn_config, get_cfg
-    from oamn_plugin.hosts.shared.config import flat
 
     before, after = get_cfg(), get_cfg()
     add_oamn_config(after)

@@ -12,7 +12,7 @@ CONFIG = """
 _BASE_: {base}
 MODEL:
   DEVICE: cpu
-  BACKBONE: {{NAME: {name}, ARCH: "{arch}", DEPTH: 1.0x, FEAT_DIM: 1280, PRETRAIN: False}}
+  BACKBONE: {{NAME: {name}, ARCH: "{arch}", DEPTH: 1.0x, FEAT_DIM: {dim}, PRETRAIN: False}}
 INPUT: {{SIZE_TRAIN: [128, 64], SIZE_TEST: [128, 64]}}
 TEST: {{IMS_PER_BATCH: 32}}
 DATALOADER: {{NUM_WORKERS: 0}}
@@ -21,7 +21,9 @@ OUTPUT_DIR: {folder}
 """
 
 
-def make_run(folder: Path, root: Path, name: str = "torchvision", arch: str = "mobilenet_v2", seed: int = 0) -> Path:
+def make_run(
+    folder: Path, root: Path, name: str = "torchvision", arch: str = "mobilenet_v2", seed: int = 0, dim: int = 1280
+) -> Path:
     """A folder with ``config.yaml`` and ``model_final.pth``."""
     from fastreid.modeling.meta_arch import build_model
 
@@ -31,7 +33,8 @@ def make_run(folder: Path, root: Path, name: str = "torchvision", arch: str = "m
 
     folder.mkdir(parents=True)
     base = TOOLS.parent / "configs" / "Base-OAMN.yml"
-    (folder / "config.yaml").write_text(CONFIG.format(base=base, name=name, arch=arch, root=root, folder=folder))
+    words = {"base": base, "name": name, "arch": arch, "dim": dim, "root": root, "folder": folder}
+    (folder / "config.yaml").write_text(CONFIG.format(**words))
     torch.manual_seed(seed)
     model = build_model(without_training(load_config(str(folder / "config.yaml"))))
     give_opinions(model, sorted(root.glob("*/bounding_box_train/*.jpg"))[:24])

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from oamn_plugin.hosts.shared.config import flat
+from oamn_plugin.configurations import flat
 from oamn_plugin.locks import LOCK, holding
 
 

@@ -67,19 +67,10 @@ def embedding_of(cfg: CfgNode, model: nn.Module) -> Embedding:
 
 
 def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:
-    """The model of a configuration, of any meta-architecture, with the weights of a checkpoint.
+    """The model of a configuration with a checkpoint of fastreid; see :func:`oamn_plugin.hosts.encoder.load_model`.
 
     Its pixels are those of the evaluator; its scorer is calibrated where the checkpoint says how. A model other than
-    OAMN is matched unless ``TEST.UNIFICATION`` says otherwise.
-
-    Args:
-        config_file: YAML file, or the ``config.yaml`` of a run folder.
-        weights: checkpoint of fastreid's form.
-        opts: ``KEY VALUE`` pairs.
-
-    Raises:
-        ConfigError: an invalid configuration.
-        CheckpointError: weights that are missing, damaged or of another model.
+    OAMN, of any meta-architecture, is matched unless ``TEST.UNIFICATION`` says otherwise.
     """
     cfg = without_training(load_config(config_file, opts))
     if not weights:

@@ -27,6 +27,8 @@ ANSWER_TIMEOUT = datetime.timedelta(hours=2)
 """How long a process waits for another that is alive and silent, such as the first one while it ranks a gallery."""
 GRACE = 20.0
 """Seconds that the other processes have to end by themselves once one has failed."""
+START_METHOD = "spawn"
+"""How the processes start: CUDA does not survive a fork."""
 
 
 class ProcessDiedError(ExpectedError, RuntimeError):
@@ -79,7 +81,7 @@ class _Processes:
     """The processes of this machine, watched from their parent."""
 
     def __init__(self, count: int, args: tuple[Any, ...]) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START_METHOD)
         pipes = [context.Pipe(duplex=False) for _ in range(count)]
         self.readers = [reader for reader, _ in pipes]
         method = multiprocessing.get_start_method()

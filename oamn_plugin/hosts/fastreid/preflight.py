@@ -12,6 +12,7 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 
+from oamn_plugin.configurations import flat
 from oamn_plugin.datasets.embedded import drawing_nothing
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
@@ -27,7 +28,7 @@ from oamn_plugin.hosts.fastreid.ranges import (
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY, LOSS_REGISTRY, SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared import preflight as shared
-from oamn_plugin.hosts.shared.config import altered, flat
+from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.weights import load_weights

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from fastreid.config import CfgNode
 
+from oamn_plugin.configurations import flat
 from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
-from oamn_plugin.hosts.shared.config import flat
 from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
 from oamn_plugin.hosts.shared.preflight import idle_occlusion
 from oamn_plugin.presets import PATCH_SOURCES, preset

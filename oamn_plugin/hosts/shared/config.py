@@ -9,7 +9,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from oamn_plugin.configurations import UnknownConfigError, UnreadableConfigError, find_config, read_keys
+from oamn_plugin.configurations import UnknownConfigError, UnreadableConfigError, find_config, flat, read_keys
 from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import REMOVED_OPTIONS, Options, preset, without_removed
@@ -68,18 +68,6 @@ def read_yaml(path: str) -> dict[Any, Any]:
         return without_removed(content, REMOVED_KEYS)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value of nested keys by its full name, such as ``MODEL.BACKBONE.DEPTH``.
-
-    >>> flat({"SEED": 0, "INPUT": {"SIZE": (2, 1)}})
-    {'SEED': 0, 'INPUT.SIZE': (2, 1)}
-    """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
 
 
 def merge_file(cfg: Any, content: Mapping[Any, Any], path: str) -> None:

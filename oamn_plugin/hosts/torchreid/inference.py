@@ -20,18 +20,9 @@ from oamn_plugin.search.encoder import ImageEncoder
 
 
 def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:
-    """The model of a configuration with the weights of a checkpoint.
+    """The model of a configuration with a checkpoint of torchreid; see :func:`oamn_plugin.hosts.encoder.load_model`.
 
     A model other than OAMN is matched unless ``test.unification`` says otherwise.
-
-    Args:
-        config_file: YAML file, or the ``config.yaml`` of a run folder.
-        weights: checkpoint of torchreid's form.
-        opts: ``KEY VALUE`` pairs.
-
-    Raises:
-        ConfigError: an invalid configuration.
-        CheckpointError: weights that are missing, damaged or of another model.
     """
     cfg = load_config(config_file, [*opts, "model.pretrained", "False", "use_gpu", "False"])
     register_from(cfg)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from oamn_plugin.configurations import flat
 from oamn_plugin.hosts.fastreid import load_config
 from oamn_plugin.hosts.fastreid.config import oamn_options
-from oamn_plugin.hosts.shared.config import flat
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.presets import Options, preset
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from run_checks import Exploit
 from tiny_fastreid import changed, tiny_config
 
+from oamn_plugin.configurations import flat
 from oamn_plugin.datasets.images import BadImageError
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.fastreid import ranges
@@ -26,7 +27,6 @@ from oamn_plugin.hosts.fastreid.main import set_seed
 from oamn_plugin.hosts.fastreid.preflight import check_settings, preflight
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint
-from oamn_plugin.hosts.shared.config import flat
 from oamn_plugin.hosts.shared.errors import CheckpointError, ConfigError
 from oamn_plugin.hosts.shared.evaluation import EvaluationError
 from oamn_plugin.hosts.shared.preflight import PreflightError

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from oamn_plugin.hosts.shared.config import flat, nearest_key, option_value, read_yaml
+from oamn_plugin.configurations import flat
+from oamn_plugin.hosts.shared.config import nearest_key, option_value, read_yaml
 from oamn_plugin.hosts.shared.errors import ConfigError
 
 

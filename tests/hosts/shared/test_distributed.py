@@ -27,6 +27,7 @@ from oamn_plugin.hosts.shared.distributed import any_process, compute_as_one, ga
 from oamn_plugin.signals import INTERRUPTED, answering
 
 STEPS = 2
+IMAGE_ERROR = r"^cannot read the image 'märz 1.jpg': the file is empty$"
 BATCHES = (5, 7, 100)  # uneven last batches; one batch for two processes
 CASES: dict[str, dict[str, Any]] = {
     "OAMN": {"SOLVER__BASE_LR": 1e-3},
@@ -97,7 +98,8 @@ def folders(embedded_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     everything(embedded_root, one)
     # one launch for both: starting processes is what takes the time
-    with pytest.raises(ProcessDiedError, match=r"^cannot read the image 'märz 1.jpg': the file is empty$"):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ProcessDiedError, match=IMAGE_ERROR):
+        patch.setattr("oamn_plugin.hosts.fastreid.launch.GRACE", 1.0)  # process 0 waits for one that is gone
         launch(everything_and_an_error, 2, "cpu", "auto", (embedded_root, two))
     return one, two
 
@@ -146,6 +148,13 @@ def test_norms_that_cannot_be_shared_are_named() -> None:
     assert compute_as_one(nn.Sequential(Own(3), nn.BatchNorm1d(3))) == ["0"]
 
 
+@pytest.fixture
+def _started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting a process anew takes seconds, and how it starts is no matter here."""
+    if os.name == "posix":
+        monkeypatch.setattr("oamn_plugin.hosts.fastreid.launch.START_METHOD", "fork")
+
+
 def die() -> None:
     """Process 1 is killed while process 0 waits for it."""
     if comm.get_rank() == 1:
@@ -153,6 +162,7 @@ def die() -> None:
     comm.synchronize()
 
 
+@pytest.mark.usefixtures("_started_at_once")
 def test_a_killed_process_ends_all_with_the_cause() -> None:
     with pytest.raises(ProcessDiedError, match="process 1 of 2 was ended by SIGKILL"):
         launch(die, 2, "cpu", "auto")
@@ -167,6 +177,7 @@ def wait_for_signal() -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("_started_at_once")
 def test_a_signal_to_the_parent_stops_all_with_the_exit_code() -> None:
     with pytest.raises(SystemExit) as caught:
         launch(wait_for_signal, 2, "cpu", "auto")

@@ -8,7 +8,7 @@ from tiny_torchreid import CONFIGS, require_torchreid, tiny_config
 
 require_torchreid()
 
-from oamn_plugin.hosts.shared.config import flat  # noqa: E402
+from oamn_plugin.configurations import flat  # noqa: E402
 from oamn_plugin.hosts.shared.errors import ConfigError  # noqa: E402
 from oamn_plugin.hosts.shared.preflight import PreflightError  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, register_from  # noqa: E402
