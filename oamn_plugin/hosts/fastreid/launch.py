@@ -27,7 +27,7 @@ ANSWER_TIMEOUT = datetime.timedelta(hours=2)
 """How long a process waits for another that is alive and silent, such as the first one while it ranks a gallery."""
 GRACE = 20.0
 """Seconds that the other processes have to end by themselves once one has failed."""
-START_METHOD = "spawn"
+CONTEXT = multiprocessing.get_context("spawn")
 """How the processes start: CUDA does not survive a fork."""
 
 
@@ -81,11 +81,10 @@ class _Processes:
     """The processes of this machine, watched from their parent."""
 
     def __init__(self, count: int, args: tuple[Any, ...]) -> None:
-        context = multiprocessing.get_context(START_METHOD)
-        pipes = [context.Pipe(duplex=False) for _ in range(count)]
+        pipes = [CONTEXT.Pipe(duplex=False) for _ in range(count)]
         self.readers = [reader for reader, _ in pipes]
         method = multiprocessing.get_start_method()
-        self.processes = [context.Process(target=_worker, args=(i, pipes[i][1], method, *args)) for i in range(count)]
+        self.processes = [CONTEXT.Process(target=_worker, args=(i, pipes[i][1], method, *args)) for i in range(count)]
         self.asked = False
 
     def run(self) -> None:
