@@ -39,7 +39,10 @@ class RecordDataset(ImageDataset):
 
 for _name in DATA_SETS:
     if _name not in DATASET_REGISTRY._obj_map:  # Market1501, DukeMTMC and MSMT17 are the host's own
-        DATASET_REGISTRY.register(type(_name, (RecordDataset,), {}))
+        globals()[_name] = type(
+            _name, (RecordDataset,), {"__doc__": f"{_name} as the host's data set.", "__module__": __name__}
+        )
+        DATASET_REGISTRY.register(globals()[_name])
 
 
 def data_root(cfg: CfgNode) -> str:

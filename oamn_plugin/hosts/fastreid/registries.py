@@ -38,4 +38,7 @@ SAMPLER_REGISTRY = NamedRegistry("SAMPLER")
 LOSS_REGISTRY = NamedRegistry("LOSS")
 """name -> ``f(cfg) -> loss``; the loss is called with ``(outputs, targets, types)`` and gives one weighted scalar."""
 EVALUATOR_REGISTRY = NamedRegistry("EVALUATOR")
-"""name -> ``f(cfg, dataset_name) -> evaluator`` with ``run(model) -> dict``."""
+"""name -> ``f(cfg, dataset_name, query, gallery, occluder=None, judged=True)`` with ``run(model) -> dict``.
+
+``occluder`` covers the queries of held-out training identities; without ``judged`` nothing is compared with a truth.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -91,26 +92,37 @@ def merge_opts(cfg: Any, opts: Sequence[Any]) -> None:
 
 
 def merge_pairs(cfg: Any, pairs: Iterable[tuple[str, Any]], where: str) -> None:
-    """Sets keys by their full names; a word stands for a list of it.
+    """Sets keys by their full names; a word stands for a list of it, a whole number for one with a fraction.
 
     Raises:
-        ConfigError: a key that is unknown (the nearest is named) or given a value of another type.
+        ConfigError: a key that is unknown (the nearest is named), given a value of another type, or no finite number.
     """
     known = flat(cfg)
     for key, value in pairs:
         if key not in known:
             raise ConfigError(f"unknown key {key!r} {where}.{nearest_key(key, list(known))}")
-        if isinstance(known[key], list) and isinstance(value, str) and _is_word(value):
-            value = [value]  # data.sources market1501
-        if isinstance(known[key], float) and isinstance(value, str):  # YAML reads 1e-3 as a word
-            try:
-                value = float(value)
-            except ValueError:
-                raise ConfigError(f"{key} {where} must be a number, got {value!r}") from None
+        value = _readable(value, known[key], f"{key} {where}")
         try:
             cfg.merge_from_list([key, value])
         except (ValueError, AssertionError, SyntaxError) as error:
             raise ConfigError(f"{key} {where}: {error}") from error
+
+
+def _readable(value: Any, default: Any, place: str) -> Any:
+    """A value as yacs takes it for a key with this default; yacs lets None through for all, and no fraction missing."""
+    if default is not None and (value is None or value == "None"):
+        raise ConfigError(f"{place} must have a value, got None")
+    if isinstance(default, list | tuple) and isinstance(value, str) and _is_word(value):
+        return [value]  # DATASETS.TESTS Market1501
+    if not isinstance(default, float) or isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    try:
+        number = float(value)  # YAML reads 1e-3 as a word
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{place} must be a number, got {value!r}")
+    return number
 
 
 def _is_word(text: str) -> bool:

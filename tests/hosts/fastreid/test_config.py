@@ -152,6 +152,10 @@ def test_a_misspelt_key_on_the_command_line() -> None:
     ("key", "value", "message"),
     [
         ("SOLVER.MAX_EPOCH", "many", "SOLVER.MAX_EPOCH on the command line"),
+        ("SOLVER.MAX_EPOCH", "None", "SOLVER.MAX_EPOCH on the command line must have a value, got None"),
+        ("INPUT.SIZE_TRAIN", "None", "INPUT.SIZE_TRAIN on the command line must have a value, got None"),
+        ("MODEL.LOSSES.TRI.MARGIN", "nan", "MODEL.LOSSES.TRI.MARGIN on the command line must be a number, got 'nan'"),
+        ("TEST.RERANK.LAMBDA", "inf", "TEST.RERANK.LAMBDA on the command line must be a number, got 'inf'"),
         ("MODEL.BACKBONE.DEPTH", "50", "MODEL.BACKBONE.DEPTH on the command line"),
         ("MODEL.OAMN.MASK_FLOOR", "high", "MODEL.OAMN.MASK_FLOOR must be a number, got 'high'"),
         ("MODEL.OAMN.AXES", "1.5", "MODEL.OAMN.AXES must be a whole number, got 1.5"),
@@ -166,6 +170,13 @@ def test_a_misspelt_key_on_the_command_line() -> None:
 def test_a_wrong_value_names_its_key(key: str, value: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config("", [key, value])
+
+
+def test_a_word_stands_for_a_list_of_it_and_a_whole_number_for_any(tmp_path: Path) -> None:
+    path = write(tmp_path, "c.yml", "SOLVER: {BASE_LR: 1, WEIGHT_DECAY: 1e-3}\nDATASETS: {NAMES: Market1501}")
+    cfg = load_config(path, ["DATASETS.TESTS", "OccludedPedestrians"])
+    assert (cfg.DATASETS.NAMES, cfg.DATASETS.TESTS) == (("Market1501",), ("OccludedPedestrians",))
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY) == (1.0, 0.001)
 
 
 def test_a_wrong_type_in_a_base_file_names_that_file(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from oamn_plugin.hosts.torchreid.compat import host_module  # noqa: E402
 from oamn_plugin.hosts.torchreid.main import train_or_test  # noqa: E402
 from oamn_plugin.occlusion import OCCLUSION_TYPES, strip  # noqa: E402
 from oamn_plugin.retrieval import Unification, cover_strip, evaluate_distances, fill_colour  # noqa: E402
+from oamn_plugin.retrieval.unification import TYPE_SETS  # noqa: E402
 
 WHOLE = ("mlfn", "shufflenet", "squeezenet1_1")
 """Models of the host whose map at stride 16 is not reached by the layout of their parts."""
@@ -320,7 +321,9 @@ def test_models_of_the_host_are_matched_as_the_formula_says(name: str, embedded_
     manager = tiny_datamanager(embedded_root)
     model = torchreid.models.build_model(name, manager.num_train_pids, loss="softmax", pretrained=False)
     engine = SoftmaxEngine(manager, model, torchreid.optim.build_optimizer(model), use_gpu=False)
-    engine.unification = Unification("matched", "image", temperature=0.1)
+    types = "five" if name == "resnet18" else "nine"
+    engine.unification = Unification("matched", "image", types=types, temperature=0.1)
+    kinds = TYPE_SETS[types]
     found = engine.evaluate(TARGETS[0])
     images = {
         part: torch.cat([batch["img"] for batch in engine.test_loader[TARGETS[0]][part]])
@@ -329,7 +332,7 @@ def test_models_of_the_host_are_matched_as_the_formula_says(name: str, embedded_
     terms: Any = 0.0
     with torch.no_grad():
         query = torch.nn.functional.normalize(model.eval()(images["query"]))
-        for kind, share in zip(OCCLUSION_TYPES, [0.8, *[0.025] * 8], strict=True):
+        for kind, share in zip(kinds, [0.8, *[0.2 / (len(kinds) - 1)] * (len(kinds) - 1)], strict=True):
             gallery = torch.nn.functional.normalize(model(cover_strip(images["gallery"], kind, fill_colour("mean"))))
             terms = terms + share * torch.exp(-torch.cdist(query.double(), gallery.double()).square() / 0.1)
     labels = [
