@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from oamn_plugin.hosts.shared.evaluation import Batch, ImageSet
     from oamn_plugin.search.encoder import ImageEncoder
 
-EMBEDDED = {"OccludedPedestrians": False, "OccludedPedestriansHolistic": True}
-"""Names of the generated set to whether the people in its queries are whole."""
 TEST_BATCH = 64
 READERS = 2
 
@@ -35,7 +33,7 @@ READERS = 2
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=__doc__)
-    sets = f"names of `oamn data list`; {' or '.join(EMBEDDED)}: generated"
+    sets = "names of `oamn data list`; OccludedPedestrians or OccludedPedestriansHolistic: generated"
     parser.add_argument("--on", nargs="+", required=True, metavar="SET", help=sets)
     parser.add_argument("--root", default=default_root(), help="folder of the data sets")
     parser.add_argument("--size", default="demo", help="of the generated set: tiny, demo (default) or benchmark")
@@ -49,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from oamn_plugin import weights
     from oamn_plugin.datasets import catalogue
-    from oamn_plugin.datasets.embedded import load_embedded
+    from oamn_plugin.datasets.embedded import HOLISTIC, load_embedded
     from oamn_plugin.hosts.shared.evaluation import EvaluationSettings, evaluate
     from oamn_plugin.hosts.shared.galleries import sharing_galleries
     from oamn_plugin.hosts.shared.preflight import loaded, refuse
@@ -57,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     from oamn_plugin.search.words import describe_model
 
     def load(name: str) -> Split:
-        if name in EMBEDDED:
-            return load_embedded(args.root, args.size, holistic=EMBEDDED[name])
+        if name in HOLISTIC:
+            return load_embedded(args.root, args.size, holistic=HOLISTIC[name])
         return catalogue.load(name, args.root)
 
     splits, missing = loaded(load, args.on)

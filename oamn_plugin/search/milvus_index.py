@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from oamn_plugin.occlusion import NONE, OCCLUSION_TYPES
 from oamn_plugin.retrieval.unification import QueryDescriptors
@@ -135,10 +136,12 @@ class MilvusIndex(Searching):
         given = {os.path.abspath(image.path): image for image in images}
         named = [image._replace(path=path) for path, image in given.items()]
         self.changes = Changes()
-        for number, block in enumerate(in_batches(named, BLOCK)):
-            if number % size == rank:
-                done = self._add_block(block, names, encoder)
-                self.changes = Changes(*(a + b for a, b in zip(self.changes, done, strict=True)))
+        with tqdm(total=len(named), desc="gallery", unit="image", disable=not self.progress) as bar:
+            for number, block in enumerate(in_batches(named, BLOCK)):
+                if number % size == rank:
+                    done = self._add_block(block, names, encoder)
+                    self.changes = Changes(*(a + b for a, b in zip(self.changes, done, strict=True)))
+                bar.update(len(block))
         wait()
         if rank == 0:
             self._write_header({**(self._header() or {}), "unfinished": False})

@@ -53,6 +53,13 @@ def world(encoder, tmp_path_factory):
     return images, chosen, encoder.queries([torch.stack([encoder.read(image.path) for image in chosen])]), both
 
 
+def test_a_long_build_shows_how_far_it_is(world, encoder, tmp_path, capsys):
+    """The argument was there and did nothing."""
+    assert open_index(place_for(tmp_path), encoder, progress=True).add(world[0][:40]) == 40
+    assert "gallery" in (shown := capsys.readouterr().err)
+    assert "40/40" in shown
+
+
 def paths(found):
     return [[match.image.path for match in row] for row in found]
 

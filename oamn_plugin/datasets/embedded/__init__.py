@@ -24,10 +24,14 @@ from oamn_plugin.datasets.embedded.truth import Truth, load_truth, nearest_type,
 from oamn_plugin.datasets.records import Record, Split
 
 __all__ = [
-    "DIFFICULTY", "KINDS", "SIZES", "Difficulty", "Occluder", "Size", "Truth", "drawing_nothing", "ensure",
+    "DIFFICULTY", "HOLISTIC", "KINDS", "SIZES", "Difficulty", "Occluder", "Size", "Truth", "drawing_nothing", "ensure",
     "folder_name", "load_embedded", "load_truth", "nearest_type", "paste", "random_occluder", "read_embedded",
     "side_shares",
 ]  # fmt: skip
+
+
+HOLISTIC = {"OccludedPedestrians": False, "OccludedPedestriansHolistic": True}
+"""Names of the generated set to whether the people in its queries are whole."""
 
 
 def load_embedded(

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from oamn_plugin.datasets import catalogue
 from oamn_plugin.datasets.custom import read_custom
-from oamn_plugin.datasets.embedded import load_embedded
+from oamn_plugin.datasets.embedded import HOLISTIC, load_embedded
 from oamn_plugin.datasets.records import Split
 
-_HOLISTIC = {"OccludedPedestrians": False, "OccludedPedestriansHolistic": True}
 CUSTOM = "CustomReID"
-DATA_SETS = (*catalogue.CATALOGUE, *_HOLISTIC, CUSTOM)
+DATA_SETS = (*catalogue.CATALOGUE, *HOLISTIC, CUSTOM)
 
 
 def load_split(name: str, root: str, size: str, seed: int, custom: Mapping[str, str]) -> Split:
@@ -28,6 +27,6 @@ def load_split(name: str, root: str, size: str, seed: int, custom: Mapping[str, 
     """
     if name in catalogue.CATALOGUE:
         return catalogue.load_to_train(name, root or ".")
-    if name in _HOLISTIC:
-        return load_embedded(root or None, size, seed, _HOLISTIC[name])
+    if name in HOLISTIC:
+        return load_embedded(root or None, size, seed, HOLISTIC[name])
     return read_custom(**{**custom, "root": custom.get("root") or root or "."})
