@@ -14,7 +14,6 @@ Exit codes: 0 all is well, 1 `check` found a problem, 2 bad input, 75 stopped by
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,12 +174,14 @@ def _print_counts(title: str, split: Any, published: Any = None) -> None:
 
 def _unreadable(splits: list[Any], no_decode: bool) -> list[str]:
     """Decodes every image once and prints how many cannot be decoded."""
+    from tqdm import tqdm
+
     from oamn_plugin.datasets.images import find_bad_images
 
     if no_decode:
         return []
     paths = list(dict.fromkeys(record.path for split in splits for part in split for record in part))
-    bad = [error for error in find_bad_images(_progress(paths, "decoding", "image")) if error]
+    bad = [error for error in find_bad_images(tqdm(paths, desc="decoding", unit="image", disable=None)) if error]
     print(f"unreadable images: {len(bad):,} of {len(paths):,}")
     more = [f"and {len(bad) - _NAMED:,} more unreadable images"] if len(bad) > _NAMED else []
     return [f"{error.path}: {error.reason}" for error in bad[:_NAMED]] + more
@@ -201,7 +202,7 @@ def _occluded_duke(options: argparse.Namespace) -> int:
     from oamn_plugin.datasets.occluded_duke import build_occluded_duke
 
     target = options.out or Path(options.root) / "Occluded_Duke"
-    build_occluded_duke(options.duke, options.lists, target, partial(_progress, label="copying", unit="image"))
+    build_occluded_duke(options.duke, options.lists, target, progress=True)
     entry = CATALOGUE["OccludedDuke"]
     differences = entry.differences(entry.reader(target))
     print(f"{entry.title} is in {target}")
@@ -213,8 +214,7 @@ def _occlude(options: argparse.Namespace) -> int:
 
     market = options.market.expanduser().resolve()
     target = options.out or market.with_name(f"{market.name}-occluded")
-    bar = partial(_progress, label="occluding", unit="query")
-    target = occlude_dataset(market, target, options.seed, copy=options.copy, policy=options.bad_images, progress=bar)
+    target = occlude_dataset(market, target, options.seed, copy=options.copy, policy=options.bad_images, progress=True)
     count = sum(1 for _ in (target / "query").iterdir())
     print(f"{count:,} occluded queries are in {target}, what covers them in annotations.csv")
     return OK
@@ -230,13 +230,6 @@ def _embedded(options: argparse.Namespace) -> int:
 def _occluders(options: argparse.Namespace) -> int:
     from oamn_plugin.datasets.cutouts import write_cutouts
 
-    bar = partial(_progress, label="drawing", unit="occluder")
-    folder = write_cutouts(options.out, options.number, options.seed, progress=bar)
+    folder = write_cutouts(options.out, options.number, options.seed, progress=True)
     print(f"{options.number:,} occluders are in {folder}; its README.txt says what they are not for")
     return OK
-
-
-def _progress(items: Iterable[Any], label: str, unit: str) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    return tqdm(items, desc=label, unit=unit, disable=None)  # None: silent where the output is no terminal

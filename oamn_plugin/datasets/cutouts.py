@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from oamn_plugin.datasets.embedded.occluders import random_occluder
 from oamn_plugin.datasets.folders import new_folder, only_maker
@@ -23,19 +23,16 @@ They are for training on real images. A model trained with them must never be te
 (OccludedPedestrians), nor on a set made by `oamn data occlude`: the same program draws the occluders of these
 sets, so the test would show nothing about objects that the model has not seen.
 """
-_Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
-def write_cutouts(
-    target: str | os.PathLike[str], number: int = 200, seed: int = 0, *, progress: _Progress = iter
-) -> Path:
+def write_cutouts(target: str | os.PathLike[str], number: int = 200, seed: int = 0, *, progress: bool = False) -> Path:
     """Writes occluders of all kinds, their sides in turn, as RGBA files, and a README.txt on what they are not for.
 
     Args:
         target: folder to make; made whole or not at all.
         number: how many.
         seed: another seed draws others.
-        progress: wraps the sequence of numbers, such as ``tqdm``.
+        progress: show a bar, on a terminal.
 
     Returns:
         the target.
@@ -49,7 +46,7 @@ def write_cutouts(
     target = Path(target).expanduser()
     with only_maker(target), new_folder(target) as unfinished:
         (unfinished / "README.txt").write_text(_README.format(seed=seed), encoding="utf-8")
-        for index in progress(range(number)):
+        for index in tqdm(range(number), desc="drawing", unit="occluder", disable=None if progress else True):
             occluder = random_occluder((seed, "cut-out", index), *SIZE, SIDES[index % len(SIDES)])
             rows, columns = (np.flatnonzero(occluder.rgba[..., 3].any(axis=axis)) for axis in (1, 0))
             part = occluder.rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from oamn_plugin.datasets.embedded.occluders import KINDS, Occluder, paste, random_occluder
 from oamn_plugin.datasets.embedded.truth import ANNOTATIONS, COLUMNS, side_shares
@@ -27,7 +28,6 @@ from oamn_plugin.occlusion import SIDES
 HOLISTIC = "query_holistic"
 """Folder of the queries as they were, beside the occluded ones."""
 _LARGEST_LAYER = 256  # pixels; occluders for larger images are drawn at this size and enlarged
-_Progress = Callable[[Iterable[Record]], Iterable[Record]]
 
 
 def occlude_dataset(
@@ -37,7 +37,7 @@ def occlude_dataset(
     *,
     copy: bool = False,
     policy: str = "fail",
-    progress: _Progress = iter,
+    progress: bool = False,
 ) -> Path:
     """Makes the occluded-query version of a set in Market-1501's layout.
 
@@ -51,7 +51,7 @@ def occlude_dataset(
         seed: chooses occluders, sides and areas.
         copy: True copies the other folders; False links them where the system can.
         policy: ``fail`` stops at an unreadable query, ``skip`` leaves it out.
-        progress: wraps the sequence of queries, such as ``tqdm``.
+        progress: show a bar, on a terminal.
 
     Returns:
         the target.
@@ -72,7 +72,7 @@ def occlude_dataset(
     with only_maker(target), new_folder(target) as unfinished:
         (unfinished / "query").mkdir()
         rows = []
-        for record in progress(records):
+        for record in tqdm(records, desc="occluding", unit="query", disable=None if progress else True):
             try:
                 rows.append(_occlude_query(record, unfinished / "query", seed))
             except BadImageError:

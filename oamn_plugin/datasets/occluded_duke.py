@@ -12,10 +12,12 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
+
+from tqdm import tqdm
 
 from oamn_plugin.datasets.folders import new_folder, only_maker
 from oamn_plugin.datasets.readers import FOLDERS
@@ -27,7 +29,6 @@ _NAME = re.compile(r"\d+_c\d+_f\d+\.jpg")
 _MAX_IMAGE_BYTES = 20 * 2**20
 _Copy = tuple["_Source", Path]
 """An image, and its folder and name in the new set."""
-_Progress = Callable[[Iterable[_Copy]], Iterable[_Copy]]
 
 
 class _Source(NamedTuple):
@@ -40,7 +41,7 @@ def build_occluded_duke(
     duke: str | os.PathLike[str],
     lists: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    progress: _Progress = iter,
+    progress: bool = False,
 ) -> Path:
     """Copies the listed images into ``target`` in the layout of Market-1501.
 
@@ -48,7 +49,7 @@ def build_occluded_duke(
         duke: ``DukeMTMC-reID.zip``, or the folder it was unpacked into.
         lists: folder with ``train.list``, ``query.list``, ``gallery.list``.
         target: folder to make; made whole or not at all.
-        progress: wraps the sequence of copies, such as ``tqdm``.
+        progress: show a bar, on a terminal.
 
     Returns:
         the target.
@@ -96,7 +97,7 @@ def read_name_list(path: Path) -> list[str]:
 
 
 def _build(
-    index: dict[str, list[_Source]], duke: Path, wanted: dict[str, list[str]], target: Path, progress: _Progress
+    index: dict[str, list[_Source]], duke: Path, wanted: dict[str, list[str]], target: Path, progress: bool
 ) -> Path:
     copies: list[_Copy] = []
     missing: list[str] = []
@@ -116,7 +117,7 @@ def _build(
     with only_maker(target), new_folder(target) as unfinished:
         for folder in LISTS:
             (unfinished / folder).mkdir()
-        for source, place in progress(copies):
+        for source, place in tqdm(copies, desc="copying", unit="image", disable=None if progress else True):
             if source.size > _MAX_IMAGE_BYTES:
                 size = f"{source.size:,} bytes"
                 raise DataSetError(f"{place.name} states a size of {size}: this is no image of a person")

@@ -36,7 +36,7 @@ class FolderLayout:
 
     Attributes:
         title: the data set's name in the literature.
-        folders: folder names under which it is handed round; compared without regard to case, ``-``, ``_`` and ``.``.
+        folders: folder names under which it is handed round; compared by letters and digits, without case.
         required: sub-folders (or files) that must be there, with ``/``.
         advice: where a user gets it.
     """
@@ -86,8 +86,8 @@ def _folders(root: Path) -> list[Path]:
 
 
 def plain_name(name: str) -> str:
-    """The name of a data set or its folder without case, ``-``, ``_``, ``.`` and spaces."""
-    return "".join(letter for letter in name.lower() if letter not in "-_. ")
+    """The name of a data set or its folder: its letters and digits, without case."""
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def list_images(folder: str | os.PathLike[str], recursive: bool = False) -> list[str]:

@@ -70,17 +70,6 @@ def inverse_negative_penalty(ranks: IntArray) -> FloatArray:
     return counts / np.maximum(last, 1)
 
 
-def first_ranks(ranks: IntArray) -> IntArray:
-    """Rank of each query's nearest positive, 0 where it has none: (Q, P) -> (Q,).
-
-    >>> first_ranks(np.array([[2, 5], [0, 0]])).tolist()
-    [2, 0]
-    """
-    if not ranks.shape[1]:
-        return np.zeros(len(ranks), dtype=np.int64)
-    return ranks[:, 0].astype(np.int64)
-
-
 def cmc(first_rank: IntArray, max_rank: int = 50) -> FloatArray:
     """Cumulative matching characteristic: share of the queries whose nearest positive is at rank k or before.
 

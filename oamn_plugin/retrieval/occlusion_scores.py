@@ -52,7 +52,7 @@ def mask_scores(
         positions of their image with its body positions, mean over images that have both. Empty without occluders.
     """
     weights, labels, overlaps = [], [], []
-    for mask, *pixels in zip(chain.from_iterable(masks), visible, occluder, strict=False):
+    for mask, *pixels in zip(chain.from_iterable(masks), visible, occluder, strict=True):
         body, cover = (_cells(one, mask.shape[-2:]) for one in pixels)
         chosen = (body > 0.5) | (cover > 0.5)
         if not (body > 0.5).any() or not (cover > 0.5).any():

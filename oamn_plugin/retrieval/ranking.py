@@ -24,6 +24,7 @@ from oamn_plugin.retrieval.result import RankingResult
 
 SCORED_TOGETHER = 64
 MAX_RANK = 50
+"""Length of a CMC curve; shorter where the gallery is smaller."""
 Counted = tuple[IntArray, list[int], IntArray]
 
 
@@ -37,7 +38,6 @@ def evaluate_ranking(
     *,
     query_types: Types | None = None,
     chunk_size: int | None = None,
-    max_rank: int = MAX_RANK,
     metric: str = "sqeuclidean",
     rerank: Reranking | None = None,
     matching: Matching | None = None,
@@ -62,7 +62,6 @@ def evaluate_ranking(
         query_types: (Q,) occlusion types, names or indices in ``OCCLUSION_TYPES``; needed when ``gallery`` is a
             mapping and ``matching`` is not given. Else they are only counted.
         chunk_size: queries whose distances are in memory at once; None: about 256 MB.
-        max_rank: length of the CMC curve (shorter when the gallery is smaller).
         metric: ``sqeuclidean`` or ``cosine``.
         rerank: settings of k-reciprocal re-ranking; with a mapping, the queries of each type are re-ranked with the
             gallery of that type. None: none.
@@ -89,9 +88,9 @@ def evaluate_ranking(
         make = partial(reranked_blocks, settings=rerank, metric=metric, chunk_size=chunk_size)
     blocks = protocol.blocks(query, gallery, metric, chunk_size, make, shard, matching)
     if matching is None:
-        return _score(protocol, blocks, max_rank, shard)
+        return _score(protocol, blocks, shard)
     explanation = Explanation(query, cast(Mapping[str, Descriptors], gallery), matching)
-    result = _score(protocol, explanation.watch(blocks), max_rank, shard)
+    result = _score(protocol, explanation.watch(blocks), shard)
     posterior = explanation.mean(shard)
     return replace(result, posterior=posterior, query_types=type_counts(posterior.argmax(1)))
 
@@ -118,12 +117,10 @@ def evaluate_distances(
     """
     protocol = Protocol(query_pids, gallery_pids, query_camids, gallery_camids)
     blocks = [distances] if isinstance(distances, np.ndarray | Tensor) else distances
-    return _score(protocol, _checked(blocks, protocol), MAX_RANK)
+    return _score(protocol, _checked(blocks, protocol))
 
 
-def _score(
-    protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], max_rank: int, shard: Shard = WHOLE
-) -> RankingResult:
+def _score(protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], shard: Shard = WHOLE) -> RankingResult:
     ap, trapezoid, inp = (np.zeros(protocol.num_query) for _ in range(3))
     first = np.zeros(protocol.num_query, dtype=np.int64)
     for queries, sizes, before in _summed(_counted(protocol, blocks, shard), shard):
@@ -134,13 +131,13 @@ def _score(
             ap[where] = metrics.average_precision(ranks)
             trapezoid[where] = metrics.average_precision_trapezoid(ranks)
             inp[where] = metrics.inverse_negative_penalty(ranks)
-            first[where] = metrics.first_ranks(ranks)
+            first[where] = ranks[:, 0] if ranks.shape[1] else 0
     if not first.any():
         raise ValueError(
             f"none of the {protocol.num_query} queries has a match: no query identity is in the gallery under another "
             "camera. Check that query and gallery are of the same data set and that camera numbers differ"
         )
-    curve = metrics.cmc(first, min(max_rank, protocol.num_gallery))
+    curve = metrics.cmc(first, min(MAX_RANK, protocol.num_gallery))
     return RankingResult(curve, ap, trapezoid, inp, first, protocol.num_gallery, protocol.type_counts())
 
 

@@ -290,7 +290,8 @@ def _check(file: File, path: Path) -> None:
     found = digest.hexdigest()
     wanted = file.sha256 or file.sha256_prefix
     if not wanted:
-        print(f"{file.name}: no SHA-256 was published, so it could not be checked; this file has {found}")
+        told = f"{file.name}: no SHA-256 was published, so it could not be checked; this file has {found}"
+        print(told, file=sys.stderr)
     elif not found.startswith(wanted):
         _refuse(path, f"{file.name} is not the published file: SHA-256 {found}, published {wanted}")
 

@@ -28,7 +28,12 @@ def test_a_set_trains_on_itself_exactly_if_it_publishes_training_images() -> Non
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [("OccludedDuke", "OccludedDuke"), ("occluded_duke", "OccludedDuke"), ("Partial-REID_Dataset", "PartialREID")],
+    [
+        ("OccludedDuke", "OccludedDuke"),
+        ("occluded_duke", "OccludedDuke"),
+        ("Partial-REID_Dataset", "PartialREID"),
+        ("Market1501/", "Market1501"),
+    ],
 )
 def test_names_are_found_in_any_spelling(given: str, name: str) -> None:
     assert find_entry(given).name == name
