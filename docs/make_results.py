@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # runs from a clone without installation
 
-from oamn_plugin.reporting.plots import LIGHT  # noqa: E402
+from oamn_plugin.reporting import plots  # noqa: E402
 from oamn_plugin.retrieval.significance import paired_test  # noqa: E402
 
 README, PAGE, PICTURE = DOCS.parent / "README.md", DOCS / "results.md", DOCS / "images" / "results.png"
@@ -174,30 +174,30 @@ def draw(found: dict[Network, dict[str, Pair]], path: Path) -> None:
     names = [name for name in NAMES if any(name in pairs for pairs in found.values())]
     panels = canvas.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
-        axes.set_title(NAMES[name], fontsize=8.5, loc="left", color=LIGHT.ink)
+        axes.set_title(NAMES[name], fontsize=8.5, loc="left", color=plots.TEXT)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(LIGHT.grid)
-        axes.grid(axis="x", color=LIGHT.grid, linewidth=0.7)
+        axes.spines["bottom"].set_color(plots.GRID)
+        axes.grid(axis="x", color=plots.GRID, linewidth=0.7)
         axes.set_axisbelow(True)
-        axes.tick_params(length=0, labelsize=8, colors=LIGHT.muted)
+        axes.tick_params(length=0, labelsize=8, colors=plots.QUIET)
         for place, pairs in enumerate(found.values()):
             if name in pairs:
                 plain, matched, certain, _ = pairs[name]
-                colour = LIGHT.methods[0 if matched >= plain else 1]
+                colour = plots.METHODS[0 if matched >= plain else 1]
                 axes.plot([plain, matched], [place, place], color=colour, linewidth=2, zorder=1)
                 axes.plot(
                     matched, place, "o", color=colour, markersize=7, markerfacecolor=colour if certain else "white"
                 )
-                axes.plot(plain, place, "o", color=LIGHT.baseline, markersize=4)
+                axes.plot(plain, place, "o", color=plots.BASELINE, markersize=4)
     panels[0].set_yticks(
         range(len(found)),
         [f"{name}, {trained.partition(',')[0]}" for name, trained in found],
         fontsize=8.5,
-        color=LIGHT.ink,
+        color=plots.TEXT,
     )
     panels[0].invert_yaxis()
     label = "Rank-1, %. Grey: plain matching. Green: matched, a gain; orange: a loss. Open: not beyond chance"
-    canvas.supxlabel(label, fontsize=8.5, color=LIGHT.muted)
+    canvas.supxlabel(label, fontsize=8.5, color=plots.QUIET)
     canvas.savefig(path, dpi=150, metadata={"Software": None})
 
 
@@ -227,8 +227,10 @@ def stored_scores(folder: Path) -> dict[str, Any]:
 
 def row(folder: Path, name: str, plain: dict[str, Any], matched: dict[str, Any]) -> str:
     """A row of the table."""
-    arrays = [dict(np.load(folder / kind / "per_query" / f"{name}.npz")) for kind in ("none", "matched")]
-    test = paired_test(*arrays, score="Rank-1")
+    runs = [dict(np.load(folder / kind / "per_query" / f"{name}.npz")) for kind in ("none", "matched")]
+    if not all(np.array_equal(runs[0][key], runs[1][key]) for key in ("valid", "paths")):
+        raise ValueError(f"{folder}: plain and matched were not tested on the same queries of {name}")
+    test = paired_test(*((run["first_rank"] == 1)[run["valid"]] for run in runs))
     texts = [f"{scores['Rank-1']:.1f} / {scores['mAP']:.1f}" for scores in (plain, matched)]
     low, high = 100 * test.low, 100 * test.high
     gain = f"{100 * test.difference:+.1f} ({low:+.1f} to {high:+.1f})"

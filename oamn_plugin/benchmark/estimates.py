@@ -10,23 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oamn_plugin.benchmark.schedule import CONSOLE, TRAINED, UNTESTED, Job
-from oamn_plugin.benchmark.suite import Suite
 
 _FREE = ("finished", "set aside", "wrong")
 """States of runs that nothing is started for."""
 _LEFT = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d) left")
 
 
-def estimate(suite: Suite, jobs: Sequence[Job]) -> dict[str, tuple[float | None, str]]:
+def estimate(jobs: Sequence[Job]) -> dict[str, tuple[float | None, str]]:
     """Seconds that each unfinished run will take, and where the estimate comes from.
 
-    From finished runs of the same method; else the time that an interrupted run's log says is left; else the suite's
-    ``image_views`` over a throughput measured with the method; else the mean of what other methods took.
+    From the time that an interrupted run's log says is left; else from finished runs of the same method; else the mean
+    of what other methods took.
 
     Returns:
         Label of the run to (seconds or None where nothing is known, reason).
     """
-    return {job.label: _estimate(suite, job, jobs) for job in jobs if job.state not in _FREE}
+    return {job.label: _estimate(job, jobs) for job in jobs if job.state not in _FREE}
 
 
 def makespan(costs: Sequence[float], jobs: int) -> float:
@@ -41,7 +40,7 @@ def makespan(costs: Sequence[float], jobs: int) -> float:
     return max(free)
 
 
-def _estimate(suite: Suite, job: Job, jobs: Sequence[Job]) -> tuple[float | None, str]:
+def _estimate(job: Job, jobs: Sequence[Job]) -> tuple[float | None, str]:
     if job.state in UNTESTED:
         return None, "tested only"
     done = [other for other in jobs if other.state in TRAINED and other.record.seconds > 0]
@@ -51,9 +50,6 @@ def _estimate(suite: Suite, job: Job, jobs: Sequence[Job]) -> tuple[float | None
         return left, "its own log"
     if own:
         return statistics.mean(own), f"{len(own)} finished run{'s' if len(own) > 1 else ''} of the method"
-    speeds = [speed for other in jobs if other.method.name == job.method.name and (speed := _speed(other.folder))]
-    if suite.image_views and speeds:
-        return suite.image_views / statistics.mean(speeds), f"{statistics.mean(speeds):.1f} images a second"
     if done:
         return statistics.mean(other.record.seconds for other in done), "the mean of other methods"
     return None, "nothing measured yet"
@@ -70,13 +66,6 @@ def _time_left(folder: Path) -> float | None:
     return None
 
 
-def _speed(folder: Path) -> float | None:
-    """Training images a second, median over the run."""
-    speeds = [_number(line, "images_per_second") for line in _tail(folder / "metrics.json", 500)]
-    known = [speed for speed in speeds if speed]
-    return statistics.median(known) if known else None
-
-
 def _number(line: str, key: str) -> float | None:
     try:
         value = json.loads(line).get(key)
@@ -85,9 +74,9 @@ def _number(line: str, key: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _tail(path: Path, count: int = 50) -> list[str]:
+def _tail(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
     except OSError:
         return []
 

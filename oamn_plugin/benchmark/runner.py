@@ -260,7 +260,7 @@ class _Runner:
         _tell(f"{run.place}: finished in {duration(run.child.seconds)}")
 
     def _hint(self, job: Job) -> str:
-        costs = estimate(self.suite, plan_runs(self.suite, self.toolboxes, self.only))
+        costs = estimate(plan_runs(self.suite, self.toolboxes, self.only))
         seconds = costs.get(job.label, (None, ""))[0]
         rest = [cost for cost, _ in costs.values()]
         if seconds is None:
@@ -300,7 +300,7 @@ def dry_run(suite: Suite, toolboxes: Mapping[str, Toolbox], only: Sequence[str] 
         method is checked once, with its first run that is to be started.
     """
     jobs = plan_runs(suite, toolboxes, only)
-    costs = estimate(suite, jobs)
+    costs = estimate(jobs)
     rows: list[list[Any]] = []
     found: dict[str, str] = {}
     checked: set[str] = set()
@@ -359,7 +359,7 @@ def report_suite(
         suite.baseline,
         suite.name,
         pictures,
-        ablation=suite.ablation,
+        parts=suite.parts,
         settings={method.name: command_text(suite, method) for method in suite.methods},
         trained_as=_trained_as(suite),
         notes=notes,

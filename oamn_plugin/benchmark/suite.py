@@ -38,6 +38,14 @@ HOSTS = {
     "torchreid": Host("data.save_dir", "train.seed", "data.targets", "model.load_weights", "model.init"),
 }
 
+_REMOVED = {
+    "ablation": "write `parts: {WHAT: [[method with it, method without it], ...]}`",
+    "image_views": "leave it out, the cost is estimated from what has run",
+    "note": "write a comment of YAML, # ...",
+    "published": "leave it out, published figures are in docs/results.md",
+}
+"""Keys of earlier versions, and what to write instead."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -48,7 +56,6 @@ class Method:
         config: configuration file; in YAML relative to the suite, to the working folder, or a name of the package.
         opts: ``KEY, VALUE, KEY, VALUE, ...`` on top of it.
         host: ``fastreid`` or ``torchreid``.
-        note: a remark for the reader of the YAML.
         weights_of: name of another method: nothing is trained, that one's weights are tested with this configuration.
             For what differs in testing alone.
         starts_from: name of a method above it, with whose weights of the same seed this one's training begins.
@@ -58,7 +65,6 @@ class Method:
     config: str
     opts: tuple[str, ...] = ()
     host: str = "fastreid"
-    note: str = ""
     weights_of: str = ""
     starts_from: str = ""
 
@@ -82,10 +88,8 @@ class Suite:
         opts: options of every fastreid method, before the method's own.
         torchreid_opts: the same for torchreid methods.
         protocols: data sets to test on; empty leaves it to the configurations.
-        ablation: groups of methods, each an ablation table, the full one first; in YAML one list or a list of lists.
-        parts: what is asked about to pairs ``[with it, without it]`` of methods; the suite's page answers.
+        parts: what is asked about to pairs ``[with it, without it]`` of methods; report and page answer.
         command: what starts a training instead of ``python SCRIPT``; ``python`` means this interpreter.
-        image_views: training views a run sees; lets ``--dry-run`` estimate from throughput.
         example: method of fastreid; the report opens with a query of the first protocol and its rank lists, by the
             weights of the first seed.
         jobs: runs at a time. Several share the cores; on a CPU two trainings of one thread each are quicker than one
@@ -101,11 +105,9 @@ class Suite:
     opts: tuple[str, ...] = ()
     torchreid_opts: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    ablation: tuple[tuple[str, ...], ...] = ()
     parts: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     report: str = ""
-    image_views: int = 0
     example: str = ""
     jobs: int = 1
     about: str = ""
@@ -196,11 +198,9 @@ def load_suite(path: str | Path) -> Suite:
         opts=_pairs(content, "opts", path),
         torchreid_opts=_pairs(content, "torchreid_opts", path),
         protocols=tuple(map(str, _list(content, "protocols", path))),
-        ablation=_groups(_list(content, "ablation", path)),
         parts=_parts(content.get("parts") or {}, path),
         command=tuple(map(str, _list(content, "command", path))),
         report=str(content.get("report") or Path(content["output"]) / "report"),
-        image_views=_integer(content.get("image_views", 0), f"{path}: image_views"),
         example=str(content.get("example", "")),
         jobs=_integer(content.get("jobs", 1), f"{path}: jobs"),
     )
@@ -217,7 +217,6 @@ def _method(entry: Any, path: Path, place: str) -> Method:
         config=str(entry["config"]),
         opts=_pairs(entry, "opts", place),
         host=str(entry.get("host", "fastreid")),
-        note=str(entry.get("note", "")),
         weights_of=str(entry.get("weights_of", "")),
         starts_from=str(entry.get("starts_from", "")),
     )
@@ -232,6 +231,8 @@ def _method(entry: Any, path: Path, place: str) -> Method:
 def _check_keys(content: dict[str, Any], kind: type[Suite] | type[Method], place: str) -> None:
     known = [field.name for field in fields(kind)]
     for key in content:
+        if key in _REMOVED:
+            raise SuiteError(f"{place}: the key {key!r} is no longer read: {_REMOVED[key]}")
         if key not in known:
             raise SuiteError(f"{place}: unknown key {key!r}.{_nearest(str(key), known)}")
     for key in ("name", "config") if kind is Method else ("output", "baseline", "methods"):
@@ -244,7 +245,6 @@ def _check_names(suite: Suite, place: str) -> None:
     for key, name in [
         ("baseline", suite.baseline),
         *([("example", suite.example)] if suite.example else []),
-        *(("ablation", name) for group in suite.ablation for name in group),
         *((f"parts, {part}:", name) for part, pairs in suite.parts.items() for pair in pairs for name in pair),
         *(
             (key, name)
@@ -278,18 +278,15 @@ def _list(content: dict[str, Any], key: str, place: object) -> list[Any]:
     return value
 
 
-def _groups(names: list[Any]) -> tuple[tuple[str, ...], ...]:
-    groups = names if all(isinstance(one, list) for one in names) else [names]
-    return tuple(tuple(map(str, group)) for group in groups)
-
-
 def _parts(content: Any, place: object) -> dict[str, tuple[tuple[str, ...], ...]]:
     if not isinstance(content, dict):
         raise SuiteError(f"{place}: parts must map what is asked about to pairs of methods, got {content!r}")
-    found = {str(part): _groups(_list(content, part, place)) for part in content}
-    for part, pairs in found.items():
-        if any(len(pair) != 2 for pair in pairs):
+    found = {}
+    for part in content:
+        pairs = _list(content, part, place)
+        if any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
             raise SuiteError(f"{place}: parts, {part}: give pairs of methods, [with it, without it]")
+        found[str(part)] = tuple(tuple(map(str, pair)) for pair in pairs)
     return found
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oamn_plugin.errors import ExpectedError, did_you_mean
 from oamn_plugin.retrieval.metrics import cmc
-from oamn_plugin.retrieval.significance import bootstrap_intervals, paired_test
+from oamn_plugin.retrieval.significance import bootstrap_interval, paired_test
 
 from .runs import QueryScores, Run, read_run
 from .tables import Figure, mean_and_spread
 
 METRICS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mAP_trapezoid", "mINP")
 """The columns of a report, percent."""
-
-
+TESTED = ("Rank-1", "mAP")
+"""Those of which differences are tested."""
 _SAMPLES = 5000
 
 
@@ -32,8 +32,13 @@ class ComparisonError(ExpectedError, ValueError):
 class Gap(NamedTuple):
     """A method minus another one: difference in points with its 95 % interval, and the p-value of a paired test.
 
-    ``seeds`` are those of the method that has fewer. Of one, interval and test speak of its queries alone: no
-    difference between two single trainings is significant, but one between two tests of the ``same_weights`` can be.
+    Attributes:
+        points: the difference, averaged over the seeds that both methods have; over all where they share none.
+        p_value: of the paired test over queries.
+        seeds: how many they share; where they share none, the runs of the method that has fewer. Of one, interval and
+            test speak of its queries alone.
+        adjusted: the p-value adjusted for the number of comparisons.
+        same_weights: whether each seed's two runs test the same weights.
     """
 
     points: Figure
@@ -80,11 +85,6 @@ class Comparison:
         """Every data set that some run was tested on, in order of first appearance."""
         return list(dict.fromkeys(name for runs in self.methods.values() for run in runs for name in run.results))
 
-    def without(self, names: Sequence[str]) -> Comparison:
-        """The same comparison with some methods left out; the baseline stays."""
-        kept = {name: runs for name, runs in self.methods.items() if name == self.baseline or name not in names}
-        return replace(self, methods=kept)
-
     def score(self, method: str, data_set: str, metric: str) -> Figure | None:
         """Mean and spread over seeds in percent; None where no run has the score."""
         values = [run.score(data_set, metric) for run in self.methods[method]]
@@ -95,19 +95,25 @@ class Comparison:
 
         Queries are known by their file; a run without recorded files is matched by position.
         """
-        scores = [run.queries[data_set] for run in self.methods[method] if data_set in run.queries]
-        tables = [table for table in (_by_query(queries, metric) for queries in scores) if table]
-        if not tables:
-            return None
-        shared = [name for name in tables[0] if all(name in table for table in tables)]
-        return {name: 100 * sum(table[name] for table in tables) / len(tables) for name in shared} or None
+        return _averaged(self.methods[method], data_set, metric)
+
+    def paired_runs(self, method: str, other: str, data_set: str) -> dict[int, tuple[Run, Run]]:
+        """Seed to the runs of two methods that recorded their queries, for the seeds that both have.
+
+        Empty where they share no seed, or where seeds are unknown.
+        """
+        ours, theirs = (
+            {run.seed: run for run in self.methods[name] if run.seed is not None and data_set in run.queries}
+            for name in (method, other)
+        )
+        return {seed: (run, theirs[seed]) for seed, run in ours.items() if seed in theirs}
 
     def interval(self, method: str, data_set: str, metric: str) -> Figure | None:
         """The score with its 95 % bootstrap interval over queries, seeds averaged."""
         values = self.per_query(method, data_set, metric)
         if values is None:
             return None
-        found = bootstrap_intervals(_as_run(np.array(list(values.values()))), samples=_SAMPLES)["mAP"]
+        found = bootstrap_interval(list(values.values()), samples=_SAMPLES)
         return Figure(found.value, low=found.low, high=found.high)
 
     def gap(self, method: str, other: str, data_set: str, metric: str) -> Gap | None:
@@ -118,16 +124,19 @@ class Comparison:
         return self._gaps[key]
 
     def _measure_gap(self, method: str, other: str, data_set: str, metric: str) -> Gap | None:
-        first, second = self.per_query(method, data_set, metric), self.per_query(other, data_set, metric)
+        pairs = self.paired_runs(method, other, data_set)
+        runs: list[Sequence[Run]] = [*zip(*pairs.values(), strict=True)]
+        runs = runs or [self.methods[name] for name in (method, other)]
+        first, second = (_averaged(own, data_set, metric) for own in runs)
         if first is None or second is None:
             return None
         shared = [name for name in first if name in second]
         if not shared:
             return None
-        ours, theirs = (_as_run(np.array([table[name] for name in shared])) for table in (first, second))
-        test = paired_test(theirs, ours, "mAP", samples=_SAMPLES)
-        seeds = min(sum(data_set in run.queries for run in self.methods[name]) for name in (method, other))
-        same = self.trained_as.get(method, method) == self.trained_as.get(other, other)
+        ours, theirs = ([table[name] for name in shared] for table in (first, second))
+        test = paired_test(theirs, ours, samples=_SAMPLES)
+        seeds = min(sum(data_set in run.queries for run in own) for own in runs)
+        same = bool(pairs) and self.trained_as.get(method, method) == self.trained_as.get(other, other)
         points = Figure(test.difference, signed=True, low=test.low, high=test.high)
         return Gap(points, test.p_value, seeds, same_weights=same)
 
@@ -204,10 +213,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _as_run(scores: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-    """Scores that were averaged over seeds in the shape of one run: in the place of its average precisions."""
-    valid, none = np.ones(len(scores), dtype=bool), np.zeros(len(scores), dtype=int)
-    return {"valid": valid, "first_rank": none, "ap": scores, "ap_trapezoid": scores, "inp": scores}
+def _averaged(runs: Sequence[Run], data_set: str, metric: str) -> dict[str, float] | None:
+    scores = [run.queries[data_set] for run in runs if data_set in run.queries]
+    tables = [table for table in (_by_query(queries, metric) for queries in scores) if table]
+    if not tables:
+        return None
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    return {name: 100 * sum(table[name] for table in tables) / len(tables) for name in shared} or None
 
 
 def _query_names(scores: QueryScores) -> list[str]:

@@ -1,15 +1,15 @@
-"""Writes a comparison of methods as HTML, Markdown, CSV, LaTeX and JSON, and prints its main tables."""
+"""Writes a comparison of methods as HTML, Markdown, CSV and LaTeX, and prints its main tables."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from . import sections as parts
-from .analysis import METRICS, Comparison, load_comparison
+from . import sections
+from .analysis import Comparison, load_comparison
 from .page import Picture, Section, render_markdown, render_page, save_pictures, slug
+from .parts import READING, part_sections
 from .tables import Table, to_csv, to_latex, to_text
 
 
@@ -20,7 +20,7 @@ def write_comparison(
     title: str = "Comparison",
     pictures: Sequence[Picture] = (),
     *,
-    ablation: Sequence[Sequence[str]] = (),
+    parts: Mapping[str, Sequence[Sequence[str]]] | None = None,
     settings: Mapping[str, str] | None = None,
     trained_as: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
@@ -33,30 +33,29 @@ def write_comparison(
         baseline: the method that the others are compared with.
         title: heading of the report.
         pictures: what the report opens with, such as the rank lists of a query.
-        ablation: groups of methods, each a table of its own, the full one first; the others stay out of the rest.
+        parts: what is asked about to pairs of methods, with it and without it.
         settings: method name to the command that trained it.
         trained_as: method that trained nothing to the one whose weights it tests.
         notes: sentences shown with what is missing, e.g. failed runs.
 
     Returns:
-        ``html``, ``markdown``, ``csv``, ``latex``, ``json`` and the path of each.
+        ``html``, ``markdown``, ``csv``, ``latex`` and the path of each.
 
     Raises:
         ComparisonError: the baseline is not among the methods, or no method has a result.
     """
-    everything = load_comparison(run_dirs, baseline, trained_as)
-    comparison = everything.without([name for group in ablation for name in group[1:]])
-    report = _sections(everything, comparison, pictures, ablation, settings or {}, notes)
+    comparison = load_comparison(run_dirs, baseline, trained_as)
+    asked = part_sections(comparison, parts or {}, [READING])
+    report = _sections(comparison, pictures, asked, settings or {}, notes)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     save_pictures(report, folder / "figures")
     lead = finding(comparison)
     contents = {
-        "html": ("report.html", render_page(title, lead, report, parts.tiles(comparison), _footer(comparison))),
+        "html": ("report.html", render_page(title, lead, report, _footer(comparison))),
         "markdown": ("report.md", render_markdown(title, lead, report, "figures")),
-        "csv": ("scores.csv", _csv(everything)),
-        "latex": ("tables.tex", _latex(comparison, report)),
-        "json": ("comparison.json", json.dumps(_json(everything), indent=2) + "\n"),
+        "csv": ("scores.csv", _csv(comparison)),
+        "latex": ("tables.tex", _latex(comparison, asked)),
     }
     written = {kind: folder / name for kind, (name, _) in contents.items()}
     for kind, (_, content) in contents.items():
@@ -86,26 +85,26 @@ def finding(comparison: Comparison) -> str:
         return text
     measured = f"{text} Query by query that is {gap.points.mean:+.1f} points"
     if gap.one_training:
-        return f"{measured}; {parts.ONE_SEED}."
+        return f"{measured}; {sections.ONE_SEED}."
     p_value = gap.judged_by
     verdict = "more than" if gap.significant else "no more than"
     equal = "" if p_value < 0.001 else "= "
-    return f"{measured}, {verdict} the choice of queries explains (p {equal}{parts.p_text(p_value)})."
+    return f"{measured}, {verdict} the choice of queries explains (p {equal}{sections.p_text(p_value)})."
 
 
 def _sections(
-    everything: Comparison,
     comparison: Comparison,
     pictures: Sequence[Picture],
-    ablation: Sequence[Sequence[str]],
+    asked: Sequence[Section],
     settings: Mapping[str, str],
     notes: Sequence[str],
 ) -> list[Section]:
     report = [Section("Example", blocks=pictures)] if pictures else []
-    report += [parts.scores_section(comparison, name) for name in comparison.data_sets]
-    report += parts.significance_section(comparison) + parts.ablation_section(everything, ablation)
-    report += parts.occlusion_section(comparison) + parts.truth_section(comparison)
-    report += parts.cmc_section(comparison) + parts.training_section(comparison) + parts.cost_section(comparison)
+    report += [sections.scores_section(comparison, name) for name in comparison.data_sets]
+    report += [*sections.significance_section(comparison), *asked]
+    report += sections.occlusion_section(comparison) + sections.truth_section(comparison)
+    report += sections.cmc_section(comparison) + sections.training_section(comparison)
+    report += sections.cost_section(comparison)
     if settings:
         lines = [f"{name}: {command}" for name, command in settings.items()]
         report.append(Section("Settings", ["The command of every method."], bullets=lines, folded=True))
@@ -124,54 +123,29 @@ def _footer(comparison: Comparison) -> str:
 def _csv(comparison: Comparison) -> str:
     texts: list[str] = []
     for data_set in comparison.data_sets:
-        table = parts.score_table(comparison, data_set)
+        table = sections.score_table(comparison, data_set)
         table.header, table.rows = ("Data set", *table.header), [[data_set, *row] for row in table.rows]
         lines = to_csv(table).splitlines(keepends=True)
         texts += lines if not texts or lines[0] != texts[0] else lines[1:]
     return "".join(texts)
 
 
-def _latex(comparison: Comparison, report: Sequence[Section]) -> str:
+def _latex(comparison: Comparison, asked: Sequence[Section]) -> str:
     texts = ["% needs \\usepackage{booktabs}\n"]
     for data_set in comparison.data_sets:
-        table = parts.score_table(comparison, data_set)
+        table = sections.score_table(comparison, data_set)
         table.caption = f"Scores on {data_set} in percent, mean ± standard deviation over seeds."
         texts.append(to_latex(table, f"tab:{slug(data_set)}"))
-    ablation = [block for section in report if section.title == "Ablation" for block in section.blocks]
-    texts += [to_latex(block) for block in ablation if isinstance(block, Table)]
+    for part in asked:
+        tables = [replace(block, caption=part.title) for block in part.blocks if isinstance(block, Table)]
+        texts += [to_latex(table, f"tab:part-{slug(part.title)}") for table in tables]
     return "\n".join(texts)
-
-
-def _json(comparison: Comparison) -> dict[str, Any]:
-    """Every score by data set and method, for other programs."""
-    return {
-        "baseline": comparison.baseline,
-        "data_sets": {
-            data_set: {name: _json_scores(comparison, name, data_set) for name in comparison.methods}
-            for data_set in comparison.data_sets
-        },
-    }
-
-
-def _json_scores(comparison: Comparison, name: str, data_set: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for metric in METRICS:
-        score = comparison.score(name, data_set, metric)
-        tested = name != comparison.baseline and metric in ("Rank-1", "mAP")
-        gap = comparison.gap(name, comparison.baseline, data_set, metric) if tested else None
-        if score is not None:
-            found[metric] = {"mean": score.mean, "spread": score.spread, "seeds": score.count}
-        if score is not None and gap is not None:
-            found[metric]["against_baseline"] = {
-                "points": gap.points.mean, "low": gap.points.low, "high": gap.points.high, "p": gap.p_value
-            }  # fmt: skip
-    return found
 
 
 def _print(comparison: Comparison, title: str, lead: str, page: Path) -> None:
     print(f"\n{title}\n{lead}\n")
     for data_set in comparison.data_sets:
-        table = parts.score_table(comparison, data_set)
+        table = sections.score_table(comparison, data_set)
         table.caption = data_set
         print(to_text(table))
     print(f"Report: {page}")

@@ -1,4 +1,4 @@
-"""Reports from sections: one self-contained HTML file (no network, light and dark, phones) and the same in Markdown."""
+"""Reports from sections: one self-contained HTML file (no network, phones too) and the same in Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from .tables import Table, to_html, to_markdown, without_html
 
@@ -25,35 +25,27 @@ class Picture:
         name: short file name without suffix.
         alt: what it shows, for who cannot see it.
         light: PNG, JPEG or SVG bytes.
-        dark: the same for dark pages; None: ``light`` does for both.
         caption: text below.
     """
 
     name: str
     alt: str
     light: bytes
-    dark: bytes | None = None
     caption: str = ""
 
 
 @dataclass
 class Section:
-    """A part of a report: a title, paragraphs, a list, tables and pictures; ``folded``: closed at first."""
+    """A part of a report: a title, paragraphs, a list, tables and pictures; ``folded``: closed at first.
+
+    Words of the list between two pairs of asterisks are bold, as in Markdown.
+    """
 
     title: str
     text: Sequence[str] = ()
     blocks: Sequence[Table | Picture] = ()
     bullets: Sequence[str] = ()
     folded: bool = False
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A number that the page opens with."""
-
-    value: str
-    label: str
-    note: str = ""
 
 
 def slug(name: str) -> str:
@@ -82,25 +74,20 @@ def templates(package: str) -> Environment:
     )  # fmt: skip
 
 
-def render_page(
-    title: str, lead: str, sections: Sequence[Section], tiles: Sequence[Tile] = (), footer: str = ""
-) -> str:
+def render_page(title: str, lead: str, sections: Sequence[Section], footer: str = "") -> str:
     """The report as one HTML file that needs nothing else.
 
     Args:
         title: heading of the page.
         lead: its first paragraph.
         sections: the parts, in order.
-        tiles: numbers shown large under the first paragraph.
         footer: last line.
     """
     environment = templates("oamn_plugin.reporting")
-    environment.filters |= {"uri": data_uri, "slug": slug}
+    environment.filters |= {"uri": data_uri, "slug": slug, "bold": _bold}
     environment.filters["table"] = lambda table: Markup(to_html(table))  # to_html escapes every cell
     environment.tests["table"] = lambda block: isinstance(block, Table)
-    return environment.get_template("page.html").render(
-        title=title, lead=lead, sections=sections, tiles=tiles, footer=footer
-    )
+    return environment.get_template("page.html").render(title=title, lead=lead, sections=sections, footer=footer)
 
 
 def render_markdown(title: str, lead: str, sections: Sequence[Section], pictures: str = "") -> str:
@@ -126,10 +113,14 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], pictures
 
 
 def save_pictures(sections: Sequence[Section], folder: Path) -> None:
-    """Writes the light pictures of all sections as files."""
+    """Writes the pictures of all sections as files."""
     for picture in (block for section in sections for block in section.blocks if isinstance(block, Picture)):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{picture.name}{_suffix(picture.light)}").write_bytes(picture.light)
+
+
+def _bold(line: str) -> Markup:
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(line))))
 
 
 def _kind(content: bytes) -> str:

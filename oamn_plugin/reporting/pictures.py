@@ -18,9 +18,6 @@ from oamn_plugin.occlusion import OCCLUSION_TYPES
 
 Pixels = NDArray[np.uint8]
 HIT, MISS, INK = (46, 148, 92), (206, 66, 58), (118, 124, 132)
-WHITE = (255, 255, 255, 255)
-CLEAR = (255, 255, 255, 0)
-"""Backgrounds: white for paper, clear for pages with a dark side."""
 _GAP, _FRAME = 8, 4
 _STRENGTH = 0.6  # of a mask over its image: 0 shows the image alone, 1 the mask alone
 
@@ -44,13 +41,12 @@ class RankRow:
     captions: Sequence[str] = ()
 
 
-def rank_lists(rows: Sequence[RankRow], height: int = 128, background: tuple[int, ...] = WHITE) -> Image.Image:
+def rank_lists(rows: Sequence[RankRow], height: int = 128) -> Image.Image:
     """Rank lists, one row a query: hits in a solid green frame, misses in a red one with a bar across its corner.
 
     Args:
         rows: the queries with their matches.
         height: height of every image in pixels; the width is half of it.
-        background: RGBA colour behind the pictures.
 
     Raises:
         ValueError: no rows, or a row whose matches and hits differ in number.
@@ -64,7 +60,7 @@ def rank_lists(rows: Sequence[RankRow], height: int = 128, background: tuple[int
     step = width + _GAP + 2 * _FRAME
     line = _line(height)
     tall = height + 2 * _FRAME + 2 * line + _GAP
-    sheet = Image.new("RGBA", (step * (1 + max(len(r.matches) for r in rows)) + 3 * _GAP, tall * len(rows)), background)
+    sheet = Image.new("RGB", (step * (1 + max(len(r.matches) for r in rows)) + 3 * _GAP, tall * len(rows)), "white")
     for index, row in enumerate(rows):
         top = index * tall
         _place(sheet, row.query, _FRAME, top + line, width, height, row.title, "")
@@ -150,7 +146,7 @@ def _grid(
     width = max(height // 2, 72)
     line = _line(height)
     tall = height + line + _GAP
-    sheet = Image.new("RGBA", (max(map(len, rows)) * (width + _GAP), len(rows) * tall), WHITE)
+    sheet = Image.new("RGB", (max(map(len, rows)) * (width + _GAP), len(rows) * tall), "white")
     for r, (row, names) in enumerate(zip(rows, labels, strict=True)):
         for c, (image, name) in enumerate(zip(row, names, strict=True)):
             _place(sheet, image, c * (width + _GAP), r * tall + line, width, height, name, "")

@@ -10,15 +10,14 @@ import numpy as np
 from oamn_plugin.occlusion import SIDES
 
 from . import plots
-from .analysis import METRICS, Comparison, Gap
+from .analysis import METRICS, TESTED, Comparison, Gap
 from .occlusions import AREA_LABELS, read_occlusions, score_map
-from .page import Picture, Section, Tile, slug
-from .plots import themed
+from .page import Picture, Section, slug
 from .runs import Run
 from .tables import Cell, Figure, Table, mean_and_spread
 
 ONE_SEED = "one seed says nothing about trainings"
-"""Said of every difference between methods of which one has a single run."""
+"""Said of a difference between two single trainings. Two tests of the same weights are judged from one seed on."""
 _TRUTH_SCORES = {
     "mask_auc": "Mask AUC",
     "mask_iou": "Mask IoU",
@@ -65,11 +64,9 @@ def scores_section(comparison: Comparison, data_set: str) -> Section:
     bars = {name: comparison.interval(name, data_set, "Rank-1") for name in comparison.methods}
     known = {name: bar for name, bar in bars.items() if bar is not None}
     if known:
-        draw = partial(plots.score_bars, known, "Rank-1 (%), seeds averaged", comparison.baseline)
-        blocks.append(
-            themed(f"rank1-{slug(data_set)}", f"Rank-1 of every method on {data_set}", draw,
-                   "Lines: 95 % interval when the queries are drawn again (bootstrap).")
-        )  # fmt: skip
+        drawn = plots.score_bars(known, "Rank-1 (%), seeds averaged", comparison.baseline)
+        caption = "Lines: 95 % interval when the queries are drawn again (bootstrap)."
+        blocks.append(Picture(f"rank1-{slug(data_set)}", f"Rank-1 of every method on {data_set}", drawn, caption))
     return Section(f"Scores on {data_set}", [_counts(comparison, data_set)], blocks)
 
 
@@ -85,37 +82,34 @@ def _counts(comparison: Comparison, data_set: str) -> str:
 
 def significance_section(comparison: Comparison) -> list[Section]:
     """Every method against the baseline, query by query."""
-    blocks = [block for data_set in comparison.data_sets for block in _gap_blocks(comparison, data_set)]
+    tables = [table for data_set in comparison.data_sets if (table := _gap_table(comparison, data_set))]
     text = [
-        f"Difference to {comparison.baseline} in points with its 95 % interval over queries, seeds averaged; p-value "
-        "of a paired test over queries, adjusted for the number of methods (Holm). These speak of the queries; "
-        "how much a new training differs is in the spread over seeds above."
+        f"Difference to {comparison.baseline} in points with its 95 % interval over queries, averaged over the seeds "
+        "that both have, over all where they share none; p-value of a paired test over queries, adjusted for the "
+        "number of methods (Holm). These speak of the queries; how much a new training differs is in the spread over "
+        "seeds above."
     ]
     pairs = [gap for data_set in comparison.data_sets for gap in comparison.gaps(data_set, "Rank-1").values()]
     if any(gap.one_training for gap in pairs):
-        text.append(f"Where a method has one run, drawn in grey: {ONE_SEED}.")
-    return [Section(f"Against {comparison.baseline}", text, blocks)] if blocks else []
+        text.append(f"A difference between two single trainings (Seeds: 1) is no finding: {ONE_SEED}.")
+    return [Section(f"Against {comparison.baseline}", text, tables)] if tables else []
 
 
-def _gap_blocks(comparison: Comparison, data_set: str) -> list[Table | Picture]:
-    gaps = {metric: comparison.gaps(data_set, metric) for metric in ("Rank-1", "mAP")}
-    if not gaps["Rank-1"]:
-        return []
+def _gap_table(comparison: Comparison, data_set: str) -> Table | None:
+    gaps = {metric: comparison.gaps(data_set, metric) for metric in TESTED}
     rows: list[list[Cell]] = [
-        [name, *(cell for metric in gaps for cell in _gap_cells(gaps[metric].get(name)))] for name in gaps["Rank-1"]
+        [name, *(cell for metric in TESTED for cell in _gap_cells(gaps[metric].get(name))), _seeds_text(gap)]
+        for name, gap in gaps["Rank-1"].items()
     ]
-    points = {name: gap.points for name, gap in gaps["Rank-1"].items()}
-    sure = {name for name, gap in gaps["Rank-1"].items() if gap.significant}
-    draw = partial(plots.differences, points, sure, f"Rank-1 on {data_set} minus {comparison.baseline} (points)")
-    alt = f"Difference in Rank-1 on {data_set}"
-    return [
-        Table(("Method", "Rank-1", "p", "mAP", "p "), rows, data_set),
-        themed(f"gap-{slug(data_set)}", alt, draw),
-    ]
+    return Table(("Method", "Rank-1", "p", "mAP", "p ", "Seeds"), rows, data_set) if rows else None
 
 
 def _gap_cells(gap: Gap | None) -> list[Cell]:
     return [None, None] if gap is None else [gap.points, p_text(gap.judged_by)]
+
+
+def _seeds_text(gap: Gap) -> str:
+    return f"{gap.seeds}, same weights" if gap.same_weights else str(gap.seeds)
 
 
 def p_text(p_value: float) -> str:
@@ -125,32 +119,6 @@ def p_text(p_value: float) -> str:
     ('< 0.001', '0.031')
     """
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def ablation_section(comparison: Comparison, groups: Sequence[Sequence[str]]) -> list[Section]:
-    """Groups of methods, each with the parts of its first method dropped or added one at a time."""
-    tables: list[Table] = []
-    for group in groups:
-        there = [name for name in group if name in comparison.methods]
-        if len(there) < 2 or there[0] != group[0]:
-            continue
-        for data_set in comparison.data_sets:
-            rows = [_ablation_row(comparison, name, there[0], data_set) for name in there]
-            header = ("Method", "Rank-1", "mAP", "Rank-1 against full", "p", "mAP against full", "p ")
-            tables.append(Table(header, rows, f"{there[0]}, {data_set}", best=(0, 1, 1, 0, 0, 0, 0)))
-    text = [
-        "Each line differs in one part from the first line of its table, which is the full method. A positive "
-        "difference means that the change helps here. Unadjusted p-values of the same paired test over queries; "
-        f"{ONE_SEED}."
-    ]
-    return [Section("Ablation", text, tables)] if tables else []
-
-
-def _ablation_row(comparison: Comparison, name: str, full: str, data_set: str) -> list[Cell]:
-    row: list[Cell] = [name, *(comparison.score(name, data_set, metric) for metric in ("Rank-1", "mAP"))]
-    for metric in ("Rank-1", "mAP"):
-        row += _gap_cells(None if name == full else comparison.gap(name, full, data_set, metric))
-    return row
 
 
 def truth_section(comparison: Comparison) -> list[Section]:
@@ -237,18 +205,15 @@ def _heat_maps(comparison: Comparison, data_set: str) -> list[Picture]:
     draw = partial(plots.heat_maps, rows=SIDES, columns=AREA_LABELS, label="covered (%)")
     counted = "; ".join(f"{side} {', '.join(map(str, row))}" for side, row in zip(SIDES, count, strict=True))
     alt = f"Rank-1 by side and area of the occlusion on {data_set}"
-    pictures = [
-        themed(f"heat-{slug(data_set)}", alt, partial(draw, maps),
-               f"{data_set}. Queries in each cell, from the smallest area: {counted}.")
-    ]  # fmt: skip
+    caption = f"{data_set}. Queries in each cell, from the smallest area: {counted}."
+    pictures = [Picture(f"heat-{slug(data_set)}", alt, draw(maps), caption)]
     if comparison.baseline in maps and len(maps) > 1:
         gaps = {
             name: values - maps[comparison.baseline] for name, values in maps.items() if name != comparison.baseline
         }
-        pictures.append(
-            themed(f"heat-gap-{slug(data_set)}", f"{alt}, minus {comparison.baseline}",
-                   partial(draw, gaps, signed=True), f"{data_set}, minus {comparison.baseline}.")
-        )  # fmt: skip
+        minus = f", minus {comparison.baseline}"
+        drawn = draw(gaps, signed=True)
+        pictures.append(Picture(f"heat-gap-{slug(data_set)}", f"{alt}{minus}", drawn, f"{data_set}{minus}."))
     return pictures
 
 
@@ -259,8 +224,8 @@ def cmc_section(comparison: Comparison) -> list[Section]:
         curves = {name: comparison.cmc(name, data_set) for name in comparison.methods}
         known = {name: curve for name, curve in curves.items() if curve is not None}
         if known:
-            draw = partial(plots.cmc_curves, known, comparison.baseline)
-            pictures.append(themed(f"cmc-{slug(data_set)}", f"CMC curves on {data_set}", draw, data_set))
+            drawn = plots.cmc_curves(known, comparison.baseline)
+            pictures.append(Picture(f"cmc-{slug(data_set)}", f"CMC curves on {data_set}", drawn, data_set))
     return [Section("CMC curves", blocks=pictures)] if pictures else []
 
 
@@ -278,30 +243,6 @@ def training_section(comparison: Comparison) -> list[Section]:
             curves[title] = lines
     if not curves:
         return []
-    draw = partial(plots.training_curves, curves, comparison.baseline)
-    picture = themed("training", "Training curves", draw, "Against iterations; one line a seed.")
+    drawn = plots.training_curves(curves, comparison.baseline)
+    picture = Picture("training", "Training curves", drawn, "Against iterations; one line a seed.")
     return [Section("Training curves", blocks=[picture])]
-
-
-def tiles(comparison: Comparison) -> list[Tile]:
-    """The numbers that the report opens with, from its first data set."""
-    data_set = comparison.data_sets[0]
-    scores = {name: score for name in comparison.methods if (score := comparison.score(name, data_set, "Rank-1"))}
-    if not scores:
-        return []
-    best = max(scores, key=lambda name: scores[name].mean)
-    found = [Tile(scores[best].text(), f"best Rank-1 on {data_set}", best)]
-    rivals = [name for name in scores if name != comparison.baseline]
-    rival = best if best in rivals else next(iter(rivals), "")
-    if rival and (gap := comparison.gap(rival, comparison.baseline, data_set, "Rank-1")):
-        points, one = gap.points, f"; {ONE_SEED}" if gap.one_training else ""
-        found.append(Tile(f"{points.mean:+.1f}", f"points against {comparison.baseline}",
-                          f"95 % interval over queries {points.low:+.1f} to {points.high:+.1f}{one}"))  # fmt: skip
-    runs, methods = sum(map(len, comparison.methods.values())), len(comparison.methods)
-    counted = f"{_count(runs, 'run')}, {_count(len(comparison.data_sets), 'protocol')}"
-    found.append(Tile(str(methods), _count(methods, "method").split()[1], counted))
-    return found
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from oamn_plugin.retrieval.neighbours import expand_all
 from oamn_plugin.retrieval.ranking import evaluate_distances, evaluate_ranking
 from oamn_plugin.retrieval.rerank import Reranking
 from oamn_plugin.retrieval.roc import tpr_at_fpr
-from oamn_plugin.retrieval.significance import bootstrap_intervals, paired_test
+from oamn_plugin.retrieval.significance import bootstrap_interval, paired_test
 from oamn_plugin.retrieval.store import DescriptorStore
 from oamn_plugin.retrieval.strips import blank_strip, cover_strip, fill_colour, occlusion_types
 from oamn_plugin.retrieval.unification import (
@@ -23,7 +23,7 @@ __all__ = [
     "Reranking",
     "Unification",
     "blank_strip",
-    "bootstrap_intervals",
+    "bootstrap_interval",
     "cover_strip",
     "describe_gallery",
     "describe_queries",

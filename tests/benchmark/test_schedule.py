@@ -245,9 +245,9 @@ def test_tests_are_estimated_by_tests(suite: Suite) -> None:
     suite = replace(suite, methods=(*suite.methods, *methods))
     trained, _, tested, _ = plan_runs(suite)
     start(suite, trained, seconds=1000, finished=True)
-    assert estimate(suite, plan_runs(suite))["test 1, seed 0"] == (None, "nothing measured yet")
+    assert estimate(plan_runs(suite))["test 1, seed 0"] == (None, "nothing measured yet")
     start(suite, tested, seconds=20, finished=True)
-    costs = estimate(suite, plan_runs(suite))
+    costs = estimate(plan_runs(suite))
     assert costs["test 1, seed 0"][0] == 20
     assert costs["ours (osnet), seed 0"][0] == 1000
 
@@ -268,22 +268,14 @@ def test_states_follow_the_folder(suite: Suite) -> None:
 def test_interrupted_run_costs_what_its_log_says_is_left(suite: Suite) -> None:
     job = plan_runs(suite)[0]
     start(suite, job, log="epoch 1  step 3/9  1 day, 0:01:40 left  lr 1e-3\nsaved\n")
-    assert estimate(suite, plan_runs(suite))[job.label] == (86500.0, "its own log")
-
-
-def test_measured_throughput_gives_an_estimate(suite: Suite) -> None:
-    job = plan_runs(suite)[0]
-    start(suite, job)
-    (job.folder / "metrics.json").write_text('{"images_per_second": 50.0}\n{"images_per_second": 50.0}\n{"iter')
-    counted = Suite(**{**suite.__dict__, "image_views": 1000})
-    assert estimate(counted, plan_runs(counted))[job.label] == (20.0, "50.0 images a second")
+    assert estimate(plan_runs(suite))[job.label] == (86500.0, "its own log")
 
 
 def test_other_methods_are_the_last_resort(suite: Suite) -> None:
     first, second = plan_runs(suite)
-    assert estimate(suite, plan_runs(suite))[second.label] == (None, "nothing measured yet")
+    assert estimate(plan_runs(suite))[second.label] == (None, "nothing measured yet")
     start(suite, first, seconds=30.0, finished=True)
-    assert estimate(suite, plan_runs(suite)) == {second.label: (30.0, "the mean of other methods")}
+    assert estimate(plan_runs(suite)) == {second.label: (30.0, "the mean of other methods")}
 
 
 def test_half_written_record_counts_as_none(suite: Suite) -> None:
@@ -327,6 +319,7 @@ def test_the_page_of_a_suite_pairs_what_shares_weights_and_names_what_is_missing
     [
         ("[a, b]", "parts must map"),
         ("{Mask: [[plain]]}", "parts, Mask: give pairs of methods"),
+        ("{Mask: [plain, plain]}", "parts, Mask: give pairs of methods"),
         ("{Mask: [[plain, plan]]}", "parts, Mask: 'plan' is not one of the methods. Did you mean 'plain'"),
     ],
 )

@@ -324,9 +324,12 @@ def test_report_only_without_runs_says_so(tmp_path: Path) -> None:
         ({"seeds": ["a"]}, "whole numbers"),
         ({"opts": ["A"]}, "KEY, VALUE"),
         ({"opts": ["SEED", 7]}, "SEED is the suite's to set, by `output` and `seeds`"),
-        ({"ablation": ["our"]}, "Did you mean 'ours'?"),
         ({"example": "our"}, "Did you mean 'ours'?"),
-        ({"ablation": [["plain", "ours"], ["plain", "our"]]}, "Did you mean 'ours'?"),
+        ({"parts": {"Mask": [["plain", "our"]]}}, "Did you mean 'ours'?"),
+        ({"ablation": ["ours", "plain"]}, "'ablation' is no longer read: write `parts: {WHAT: [[method with it,"),
+        ({"image_views": 9}, "'image_views' is no longer read: leave it out"),
+        ({"published": {}}, "'published' is no longer read: leave it out"),
+        ({"methods": [{"name": "a", "config": "b", "note": "c"}]}, "'note' is no longer read: write a comment of YAML"),
         ({"jobs": 0}, "jobs must be at least 1, got 0"),
         ({"jobs": "two"}, "jobs must hold whole numbers"),
         ({"methods": []}, "methods must be a list"),
@@ -349,11 +352,10 @@ def test_another_baseline_changes_the_report_and_runs_nothing(tmp_path: Path) ->
     result = benchmark(suite, "--baseline", "ours")
     assert result.code == 0, result.err
     assert consoles(tmp_path) == before
-    comparison = json.loads((tmp_path / "runs" / "report" / "comparison.json").read_text())
-    assert comparison["baseline"] == "ours"
-    for scores in comparison["data_sets"].values():
-        assert "against_baseline" in scores["plain"]["Rank-1"]
-        assert "against_baseline" not in scores["ours"]["Rank-1"]
+    report = (tmp_path / "runs" / "report" / "report.md").read_text()
+    against = report.split("## Against ours")[1].split("\n## ")[0]
+    assert "| plain" in against
+    assert "| ours" not in against
     wrong = benchmark(suite, "--baseline", "our", "--report-only")
     assert wrong.code == 2
     assert "--baseline: there is no method 'our'. Did you mean 'ours'?" in wrong.err
@@ -364,15 +366,6 @@ def test_unknown_method_and_missing_suite_end_with_a_message(tmp_path: Path) -> 
     assert result.code == 2
     assert "Did you mean 'ours'?" in result.err
     assert "there is no suite" in benchmark(tmp_path / "none.yml").err
-
-
-def test_ablation_is_one_group_or_several(tmp_path: Path) -> None:
-    from oamn_plugin.benchmark.suite import load_suite
-
-    assert load_suite(write_suite(tmp_path, ablation=["ours", "plain"])).ablation == (("ours", "plain"),)
-    groups = [["ours", "plain"], ["plain", "ours"]]
-    assert load_suite(write_suite(tmp_path, ablation=groups)).ablation == (("ours", "plain"), ("plain", "ours"))
-    assert load_suite(write_suite(tmp_path)).ablation == ()
 
 
 def test_shipped_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:

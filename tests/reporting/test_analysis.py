@@ -10,12 +10,12 @@ from oamn_plugin.reporting.analysis import Comparison, ComparisonError, holm, lo
 from oamn_plugin.reporting.runs import QueryScores, Run
 
 
-def run_of(first_ranks: list[int], names: list[str] | None = None, rank1: float = 0.0) -> Run:
+def run_of(first_ranks: list[int], names: list[str] | None = None, seed: int | None = None) -> Run:
     ranks = np.array(first_ranks)
     arrays = {"first_rank": ranks, "valid": ranks > 0, "ap": 1 / np.maximum(ranks, 1)}
     if names:
         arrays["paths"] = np.array(names)
-    return Run(results={"S": {"Rank-1": rank1}}, queries={"S": QueryScores(arrays)})
+    return Run(seed, results={"S": {"Rank-1": 0.0}}, queries={"S": QueryScores(arrays)})
 
 
 def test_seeds_are_averaged_query_by_query_without_those_without_a_match() -> None:
@@ -86,6 +86,23 @@ def test_method_without_results_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert any("pending: no run has results yet" in note for note in comparison.notes)
 
 
-def test_without_keeps_the_baseline() -> None:
-    runs = [run_of([1])]
-    assert list(Comparison({"a": runs, "b": runs, "c": runs}, "a").without(["a", "c"]).methods) == ["a", "b"]
+def test_a_difference_between_different_trainings_passed_for_one_of_the_same_weights() -> None:
+    plain = [run_of([1, 2] * 30, seed=0), run_of([2, 2] * 30, seed=1)]
+    matched = [run_of([1, 1] * 30, seed=0)]
+    gap = Comparison({"plain": plain, "matched": matched}, "plain", trained_as={"matched": "plain"}).gap(
+        "matched", "plain", "S", "Rank-1"
+    )
+    assert gap is not None
+    assert gap.points.mean == pytest.approx(50.0)  # of seed 0 alone; 75 with the other training
+    assert (gap.seeds, gap.same_weights, gap.significant) == (1, True, True)
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (0, None), (None, None)], ids=str)
+def test_runs_without_a_seed_in_common_are_not_of_the_same_weights(seeds: tuple[int | None, int | None]) -> None:
+    plain, matched = [run_of([2, 2] * 30, seed=seeds[0])], [run_of([1, 1] * 30, seed=seeds[1])]
+    comparison = Comparison({"plain": plain, "matched": matched}, "plain", trained_as={"matched": "plain"})
+    gap = comparison.gap("matched", "plain", "S", "Rank-1")
+    assert gap is not None
+    assert (gap.points.mean, gap.seeds, gap.same_weights) == (pytest.approx(100.0), 1, False)
+    assert not gap.significant
+    assert comparison.paired_runs("matched", "plain", "S") == {}

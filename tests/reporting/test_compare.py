@@ -16,8 +16,16 @@ from oamn_plugin.reporting.page import Picture
 from oamn_plugin.reporting.pictures import png
 
 EVIL = "<script>alert('x')</script> & co"
-PARTS = ["Scores on Streets", "Against bagtricks", "Ablation", "By true side and area", "CMC curves", "Training curves"]
-PARTS += ["Cost", "Settings", "What is missing"]
+TITLES = [
+    "Scores on Streets",
+    "Against bagtricks",
+    "What each part gives",
+    "The mask",
+    "By true side and area",
+    "CMC curves",
+    "Training curves",
+]
+TITLES += ["Cost", "Settings", "What is missing"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], 
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream):
         found = write_comparison(
-            folders, root / "report", "bagtricks", "A comparison", [picture], ablation=[["OAMN", "no mask"]],
+            folders, root / "report", "bagtricks", "A comparison", [picture], parts={"The mask": [("OAMN", "no mask")]},
             settings={EVIL: "python x"}, notes=["OSNet, seed 1: failed"],
         )  # fmt: skip
     return found, stream.getvalue()
@@ -71,26 +79,33 @@ def test_page_is_one_file_that_loads_nothing(written: tuple[dict[str, Path], str
 
 def test_page_shows_every_part(written: tuple[dict[str, Path], str]) -> None:
     text = written[0]["html"].read_text(encoding="utf-8")
-    for title in PARTS:
+    for title in TITLES:
         assert title in text, title
     assert text.index('<section id="example">') < text.index('<section id="scores-on-streets">')
     assert "OSNet, seed 1: failed" in text
     assert EVIL not in text
 
 
-def test_ablation_variants_stay_out_of_the_main_table(written: tuple[dict[str, Path], str]) -> None:
-    text = written[0]["markdown"].read_text(encoding="utf-8")
-    main, ablation = text.split("## Ablation")[0], text.split("## Ablation")[1]
-    assert "no mask" not in main
-    assert "no mask" in ablation
+def test_a_part_is_answered_in_every_format(written: tuple[dict[str, Path], str]) -> None:
+    page, text, latex = (written[0][kind].read_text(encoding="utf-8") for kind in ("html", "markdown", "latex"))
+    assert "<li><strong>The mask: a gain beyond chance in 2 of 2 comparisons, +" in page
+    assert "- **The mask: a gain beyond chance in 2 of 2 comparisons, +" in text
+    assert "never counts" in page
+    assert "never counts" in text
+    assert "OAMN against no mask: Rank-1 on Streets +" in page
+    assert "\\caption{The mask}" in latex
+    assert "OAMN" in latex.split("\\caption{The mask}")[1]
 
 
 def test_other_formats_hold_every_method(written: tuple[dict[str, Path], str]) -> None:
-    scores = json.loads(written[0]["json"].read_text(encoding="utf-8"))["data_sets"]["Streets"]
-    assert set(scores) == {"bagtricks", "OAMN", "no mask", EVIL}
-    assert scores["OAMN"]["Rank-1"]["against_baseline"]["points"] > 10
     assert written[0]["csv"].read_text(encoding="utf-8").count("\n") == 5
     assert "\\begin{tabular}" in written[0]["latex"].read_text(encoding="utf-8")
+
+
+def test_the_page_and_its_plots_are_light_alone(written: tuple[dict[str, Path], str]) -> None:
+    text = written[0]["html"].read_text(encoding="utf-8")
+    assert '<meta name="color-scheme" content="light">' in text
+    assert "<picture>" not in text
 
 
 def test_markdown_pictures_exist(written: tuple[dict[str, Path], str]) -> None:
@@ -115,10 +130,10 @@ def test_single_run_without_queries_still_gives_a_report(tmp_path: Path) -> None
     assert "no scores by query" in text
 
 
-def one_seed(root: Path, methods: int = 2) -> tuple[str, str]:
-    """The page and the terminal's text of methods with one run each."""
+def one_seed(root: Path) -> tuple[str, str]:
+    """The page and the terminal's text of two methods with one run each."""
     paths, stream = make_truth(root / "data", 80), io.StringIO()
-    folders = {f"m{i}": [make_run(root / f"m{i}", paths, (0.2, 0.9)[i])] for i in range(methods)}
+    folders = {f"m{i}": [make_run(root / f"m{i}", paths, (0.2, 0.9)[i])] for i in range(2)}
     with contextlib.redirect_stdout(stream):
         found = write_comparison(folders, root / "report", "m0")
     return found["html"].read_text(encoding="utf-8"), stream.getvalue()
@@ -128,13 +143,20 @@ def test_one_seed_was_called_significant(tmp_path: Path) -> None:
     page, told = one_seed(tmp_path)
     assert "points; one seed says nothing about trainings." in told
     assert "choice of queries" not in told + page
-    assert page.count("one seed says nothing about trainings") == 3  # the lead, a tile, the table of differences
+    assert page.count("one seed says nothing about trainings") == 2  # the lead, the table of differences
 
 
-def test_one_protocol_was_counted_as_1_protocols(tmp_path: Path) -> None:
-    page, _ = one_seed(tmp_path, methods=1)
-    assert "1 run, 1 protocol<" in page
-    assert not re.search(r"\b1 (runs|protocols|methods)", page)
+def test_the_sentence_about_one_seed_stood_beside_tests_of_the_same_weights_too(tmp_path: Path) -> None:
+    paths, skills = make_truth(tmp_path / "data", 80), {"plain": 0.2, "matched": 0.9, "other": 0.5}
+    folders = {name: [make_run(tmp_path / name, paths, skill)] for name, skill in skills.items()}
+    found = write_comparison(folders, tmp_path / "out", "plain", trained_as={"matched": "plain"})
+    text = found["markdown"].read_text(encoding="utf-8")
+    assert "A difference between two single trainings (Seeds: 1) is no finding" in text
+    assert re.search(r"\| matched .*\| 1, same weights \|", text)
+    assert re.search(r"\| other .*\| 1 +\|", text)
+    del folders["other"]
+    found = write_comparison(folders, tmp_path / "out", "plain", trained_as={"matched": "plain"})
+    assert "single trainings" not in found["markdown"].read_text(encoding="utf-8")
 
 
 def test_curves_of_one_point_or_of_zeros_were_empty_panels(tmp_path: Path) -> None:

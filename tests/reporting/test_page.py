@@ -10,6 +10,11 @@ def test_text_is_escaped_everywhere() -> None:
     assert "<i>" not in page
 
 
+def test_words_between_asterisks_are_bold_and_escaped() -> None:
+    page = render_page("T", "lead", [Section("S", bullets=["**a's <i>**: b"])])
+    assert "<li><strong>a&#39;s &lt;i&gt;</strong>: b</li>" in page
+
+
 def test_markdown_without_pictures_folder_leaves_them_out() -> None:
     assert render_markdown("T", "lead", [Section("S", ["x"], bullets=["b"])]) == "# T\n\nlead\n\n## S\n\nx\n\n- b\n"
 

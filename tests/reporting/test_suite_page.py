@@ -9,7 +9,8 @@ import pytest
 from run_folders import make_run, make_truth
 
 from oamn_plugin.reporting.analysis import load_comparison
-from oamn_plugin.reporting.suite_page import contrasts, pair_text, verdict, write_suite_page
+from oamn_plugin.reporting.parts import contrasts, pair_text, verdict
+from oamn_plugin.reporting.suite_page import write_suite_page
 
 SKILLS = {"plain": 0.35, "good": 0.75, "same": 0.35, "bad": 0.1}
 PAIRS = {"help": ["good", "plain"], "nothing": ["same", "plain"], "harm": ["bad", "plain"]}
@@ -79,6 +80,28 @@ def test_one_seed_is_enough_for_two_tests_of_the_same_weights(folders: dict[str,
     page = path.read_text(encoding="utf-8")
     assert "- good against plain: Rank-1 on Streets +" in page
     assert "- bad against plain:" not in page
+    assert "a difference between two single trainings never counts" in page
+
+
+def test_single_trainings_were_counted_as_comparisons_without_a_gain(folders: dict[str, list[Path]]) -> None:
+    single = {name: runs[:1] for name, runs in folders.items()}
+    comparison = load_comparison(single, "plain", {"good": "plain", "same": "plain"})
+    left = "; 4 more are of single trainings, and one seed says nothing about trainings."
+    gain = verdict("It", contrasts(comparison, [PAIRS["help"], PAIRS["harm"]]))
+    assert gain.startswith("**It: a gain beyond chance in 4 of 4 comparisons, +")
+    assert gain.endswith(left)
+    none = verdict("It", contrasts(comparison, [PAIRS["nothing"], PAIRS["harm"]]))
+    assert none == f"**It: no gain beyond chance**, in none of 4 comparisons{left}"
+
+
+def test_seeds_that_one_method_lacks_are_left_out(folders: dict[str, list[Path]], tmp_path: Path) -> None:
+    paths = make_truth(tmp_path / "data", 150)
+    worse = make_run(tmp_path / "seed3", paths, 0.9, 3, ("Streets", "Shops"))
+    unequal = {"plain": [*folders["plain"], worse], "good": folders["good"]}
+    equal = {"plain": folders["plain"], "good": folders["good"]}
+    found, wanted = (contrasts(load_comparison(runs, "plain"), [PAIRS["help"]]) for runs in (unequal, equal))
+    assert found == wanted
+    assert found[0].gap.seeds == 3
 
 
 def test_the_page_holds_every_figure(folders: dict[str, list[Path]], tmp_path: Path) -> None:

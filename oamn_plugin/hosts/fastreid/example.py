@@ -11,7 +11,7 @@ from oamn_plugin.hosts.encoder import load_model
 from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.data import build_dataset
 from oamn_plugin.reporting.page import Picture
-from oamn_plugin.reporting.pictures import CLEAR, png, rank_lists
+from oamn_plugin.reporting.pictures import png, rank_lists
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index import GalleryIndex, Match
 from oamn_plugin.search.page import rank_rows
@@ -39,7 +39,7 @@ def rank_list_picture(run: Path, data_set: str) -> Picture:
         index.add(_images(split.gallery))
         results, _ = search(index, encoder, queries, pictures, SHOWN, other_cameras=True)
         chosen = max(results, key=_gain)  # the first of equals
-        sheet = rank_lists(rank_rows(chosen, HEIGHT), HEIGHT, CLEAR)
+        sheet = rank_lists(rank_rows(chosen, HEIGHT), HEIGHT)
     found = [_hits(chosen, matches) for matches in (chosen.unified, chosen.plain)]
     caption = (
         f"Of {len(results)} queries, the one that gains most: {found[0]} of the {SHOWN} nearest images show its person "
