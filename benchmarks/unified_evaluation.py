@@ -77,7 +77,7 @@ def fixed_types(model: Any, types: int) -> None:
 def time_rows(arguments: argparse.Namespace) -> list[Row]:
     import torch
 
-    from oamn_plugin.modeling import OAMN, fuse_batchnorm
+    from oamn_plugin.modeling import OAMN
 
     torch.manual_seed(0)
     model = OAMN(arguments.backbone, 0, tuple(arguments.size)).to(arguments.device).eval()
@@ -90,12 +90,10 @@ def time_rows(arguments: argparse.Namespace) -> list[Row]:
     )
     wanted = arguments.queries + arguments.types * arguments.gallery
 
-    fast = fuse_batchnorm(model)
-
-    def encode_once(network: Any) -> None:
+    def encode_once() -> None:
         with torch.inference_mode():
             for batch in query + gallery * arguments.types:
-                network(batch.to(arguments.device).contiguous(memory_format=torch.channels_last)).cpu()
+                model(batch.to(arguments.device).contiguous(memory_format=torch.channels_last)).cpu()
 
     def unified() -> None:
         counter.images = 0
@@ -103,8 +101,7 @@ def time_rows(arguments: argparse.Namespace) -> list[Row]:
 
     unified()
     counted = counter.images
-    sides = {"unified": unified, "encoding": lambda: encode_once(model), "fused": lambda: encode_once(fast)}
-    found = alternate(sides, arguments.rounds, warm=0)
+    found = alternate({"unified": unified, "encoding": encode_once}, arguments.rounds, warm=0)
     wall, processor = (
         ratio(getattr(found["unified"], k), getattr(found["encoding"], k)) for k in ("wall", "processor")
     )
@@ -119,11 +116,6 @@ def time_rows(arguments: argparse.Namespace) -> list[Row]:
             wall <= TARGET,
         ),
         Row("images it encodes (queries once, only types that occur)", f"{wanted}", f"{counted}", counted == wanted),
-        Row(
-            "encoding with batch norms fused (`oamn_plugin.modeling.fuse_batchnorm`), processor time / without",
-            "stated",
-            f"{ratio(found['fused'].processor, found['encoding'].processor):.2f}",
-        ),
     ]
 
 

@@ -194,16 +194,6 @@ def preset(name: str = "paper", **overrides: Any) -> Options:
     return replace(Options(), **{**_OVERRIDES[name], **overrides})
 
 
-def without_effect(options: Options, plain: Options) -> list[str]:
-    """Which options that differ from the preset change nothing: what is drawn for one view an image alone.
-
-    >>> without_effect(preset("paper", occluded_share=0.0), preset("paper"))
-    ['occluded_share']
-    """
-    idle = ("occluded_share", "cut_share") if options.axes else ()
-    return [name for name in idle if getattr(options, name) != getattr(plain, name)]
-
-
 def without_removed(
     content: Mapping[str, Any], removed: Mapping[str, Any] = REMOVED_OPTIONS, prefix: str = ""
 ) -> dict[str, Any]:

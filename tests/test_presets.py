@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 
-from oamn_plugin.presets import PRESETS, REMOVED_OPTIONS, Options, preset, without_effect, without_removed
+from oamn_plugin.presets import PRESETS, REMOVED_OPTIONS, Options, preset, without_removed
 
 
 def differences(name: str) -> dict[str, object]:
@@ -87,13 +87,6 @@ def test_what_is_removed_is_left_out_only_where_it_says_nothing(name: str, last:
     assert without_removed({name: last, "axes": 1}) == without_removed({name: None, "axes": 1}) == {"axes": 1}
     with pytest.raises(ValueError, match=f"{name} has been removed: it is {last!r} now, got 'else'"):
         without_removed({name: "else"})
-
-
-def test_options_without_effect_are_told() -> None:
-    given = {"cut_share": 0.3, "occluded_share": 0.4, "black_share": 0.1}
-    plus = preset("plus")
-    assert without_effect(preset("plus", axes=1, **given), plus) == ["occluded_share", "cut_share"]
-    assert without_effect(preset("plus", axes=1), plus) == without_effect(preset("plus", **given), plus) == []
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

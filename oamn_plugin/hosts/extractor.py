@@ -59,9 +59,12 @@ class Extractor(EncoderExtractor):
         pixel_std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         if model_name:
-            from oamn_plugin.hosts.torchreid.inference import load_named
+            from oamn_plugin.hosts.torchreid.inference import load_encoder
 
-            encoder = load_named(model_name, str(model_path), image_size, pixel_mean, pixel_std)
+            size = ["data.height", str(image_size[0]), "data.width", str(image_size[1])]
+            colours = ["data.norm_mean", str([*pixel_mean]), "data.norm_std", str([*pixel_std])]
+            own = ["model.name", model_name, "model.channels_last", "False"]  # the host's layout, so its last digits
+            encoder = load_encoder("", str(model_path), [*own, *size, *colours])
         elif isinstance(model, (str, Path)):
             weights = "" if str(model) == PACKAGED else str(model)
             if str(model) != PACKAGED and Path(model).is_dir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from oamn_plugin.modeling.backbones import build_backbone
 from oamn_plugin.modeling.embedding import EmbeddingModel, SplitModel, WholeModel, embedding_model
-from oamn_plugin.modeling.fuse_batchnorm import fuse_batchnorm
 from oamn_plugin.modeling.mask import SpatialRelationMask
 from oamn_plugin.modeling.oamn import OAMN, OAMNOutput, OcclusionScorer
 from oamn_plugin.modeling.split import split_backbone
@@ -19,6 +18,5 @@ __all__ = [
     "WholeModel",
     "build_backbone",
     "embedding_model",
-    "fuse_batchnorm",
     "split_backbone",
 ]

@@ -60,6 +60,8 @@ def test_a_model_of_torchreid_gives_what_its_own_extractor_gives(
     assert torch.allclose(named(path).descriptors, ours.descriptors, atol=1e-6)
     again = load_index_model({"source": named.encoder.source, "unification": {}})  # as an index loads its model
     assert torch.equal(oamn_plugin.Extractor(again)(path).descriptors, named(path).descriptors)
+    with pytest.raises(ExpectedError, match=r"torchreid has no model 'osnet_x0_26'.*'osnet_x0_25'"):
+        oamn_plugin.Extractor(model_name="osnet_x0_26")
 
 
 def test_a_run_of_torchreid_given_to_search_ended_in_a_traceback(embedded_root: Path, tmp_path: Path) -> None:

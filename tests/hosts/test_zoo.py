@@ -25,8 +25,8 @@ from oamn_plugin.hosts.encoder import load_model  # noqa: E402
 from oamn_plugin.hosts.fastreid.config import load_config  # noqa: E402
 from oamn_plugin.hosts.fastreid.meta_arch import META_ARCH_REGISTRY  # noqa: E402
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint  # noqa: E402
+from oamn_plugin.hosts.torchreid import register  # noqa: E402
 from oamn_plugin.hosts.torchreid.models import build_oamn  # noqa: E402
-from oamn_plugin.hosts.torchreid.registration import register  # noqa: E402
 from oamn_plugin.modeling.initialise import COUNTER, initialise, state_of  # noqa: E402
 from oamn_plugin.search.gallery import read_gallery  # noqa: E402
 from oamn_plugin.search.index import GalleryIndex  # noqa: E402

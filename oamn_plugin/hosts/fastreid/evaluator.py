@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from oamn_plugin.datasets.records import Record
-from oamn_plugin.hosts.fastreid.inference import Embedding, embedding_of
+from oamn_plugin.hosts.fastreid.inference import encoder_of
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
 from oamn_plugin.hosts.shared.errors import ConfigError
@@ -25,6 +25,7 @@ from oamn_plugin.hosts.shared.truth import truth_scores
 from oamn_plugin.modeling.precision import mixed_precision
 from oamn_plugin.retrieval import Reranking
 from oamn_plugin.retrieval.unification import evaluation_mode
+from oamn_plugin.search.encoder import ImageEncoder
 
 logger = logging.getLogger("fastreid.oamn")
 
@@ -67,17 +68,17 @@ class OcclusionUnifiedEvaluator:
         """
         bare = model.module if isinstance(model, DistributedDataParallel) else model
         with evaluation_mode(bare):
-            return self._run(embedding_of(self.cfg, bare))
+            return self._run(encoder_of(self.cfg, bare))
 
-    def _run(self, embedding: Embedding) -> OrderedDict[str, Any]:
-        query = self._image_set(embedding, self.query, "queries", self.occluder)
-        gallery = self._image_set(embedding, self.gallery, "gallery")
-        evaluation = evaluate(embedding.model, query, gallery, evaluation_settings(self.cfg, embedding))
+    def _run(self, encoder: ImageEncoder) -> OrderedDict[str, Any]:
+        query = self._image_set(encoder, self.query, "queries", self.occluder)
+        gallery = self._image_set(encoder, self.gallery, "gallery")
+        evaluation = evaluate(encoder.model, query, gallery, evaluation_settings(self.cfg, encoder))
         scores = OrderedDict(evaluation.scores)
         if comm.is_main_process():
             if self.judged:
                 batches = query.load(0, len(self.query))
-                scores.update(truth_scores(embedding.model, evaluation, batches, self.occluder))
+                scores.update(truth_scores(encoder.model, evaluation, batches, self.occluder))
             if reasons := evaluation.skipped:
                 logger.warning(
                     "%d images could not be read and were left out:\n  %s", len(reasons), "\n  ".join(reasons)
@@ -87,12 +88,12 @@ class OcclusionUnifiedEvaluator:
             logger.info("%s: %s", self.name, "  ".join(f"{key} {scores[key]:.1f}" for key in shown if key in scores))
         return scores
 
-    def _image_set(self, embedding: Embedding, records: list[Record], what: str, occluder: Any = None) -> ImageSet:
+    def _image_set(self, encoder: ImageEncoder, records: list[Record], what: str, occluder: Any = None) -> ImageSet:
         def load(start: int, stop: int) -> Iterator[Batch]:
             loader = build_test_loader(self.cfg, records, occluder, range(start, stop))
             hidden = not comm.is_main_process() or len(loader) < 4
             for indices, images, reasons in tqdm(loader, desc=f"{self.name} {what}", disable=hidden, leave=False):
-                yield Batch(indices, None if images is None else embedding.normalise(images), reasons)
+                yield Batch(indices, None if images is None else encoder.normalise(images), reasons)
 
         return ImageSet(records, load, self.cfg.TEST.IMS_PER_BATCH)
 
@@ -100,13 +101,13 @@ class OcclusionUnifiedEvaluator:
 EVALUATOR_REGISTRY.register(OcclusionUnifiedEvaluator)
 
 
-def evaluation_settings(cfg: CfgNode, embedding: Embedding) -> EvaluationSettings:
+def evaluation_settings(cfg: CfgNode, encoder: ImageEncoder) -> EvaluationSettings:
     """The settings of an evaluation in the section ``TEST``."""
     test = cfg.TEST
     expansion = {"k": test.AQE.QE_K, "alpha": test.AQE.ALPHA, "times": test.AQE.QE_TIME}
     return EvaluationSettings(
-        unification=embedding.unification,
-        colour=embedding.colour,
+        unification=encoder.unification,
+        colour=encoder.colour,
         rerank=Reranking(test.RERANK.K1, test.RERANK.K2, test.RERANK.LAMBDA) if test.RERANK.ENABLED else None,
         expansion=expansion if test.AQE.ENABLED else None,
         rates=test.ROC.ENABLED,

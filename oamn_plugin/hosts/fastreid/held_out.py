@@ -19,7 +19,7 @@ from oamn_plugin.datasets.occlude import ObjectOccluder
 from oamn_plugin.datasets.records import Split
 from oamn_plugin.datasets.validation import QueryCutter, QueryOccluder, StripOccluder
 from oamn_plugin.hosts.fastreid.config import load_config, unification
-from oamn_plugin.hosts.fastreid.inference import embedding_of, without_training
+from oamn_plugin.hosts.fastreid.inference import encoder_of, without_training
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.registries import EVALUATOR_REGISTRY
@@ -32,15 +32,10 @@ from oamn_plugin.hosts.shared.truth import OccludeQuery
 from oamn_plugin.hosts.shared.weights import SCORER_FIT, load_weights
 from oamn_plugin.occlusion import NONE
 from oamn_plugin.retrieval.scorer_fit import ScorerFit, fit_scorer, types_right
-from oamn_plugin.retrieval.unification import describe_queries, has_scorer
 
 logger = logging.getLogger("fastreid.oamn")
 CONDITIONS = ("crops", "objects", *(f"{kind} strips" for kind in StripOccluder.kinds), "partial", "whole")
 """Queries behind crops of other people's images, drawn objects or strips, cut at one side, and as they are."""
-BARS = {"mask_auc": 85.0, "scorer_side_accuracy": 80.0}
-"""What a mask and a scorer are to reach, in percent, on :data:`UNSEEN`."""
-UNSEEN = ("objects", "sharp strips")
-"""Conditions that a mask which only knows blurred strips fails."""
 _COLUMNS = {"mask AUC": "mask_auc", "scorer's side": "scorer_side_accuracy", "match's side": "side_accuracy"}
 
 
@@ -94,8 +89,8 @@ def calibrate_scorer(run: Path, opts: Sequence[str]) -> str:
         ConfigError: as :func:`held_out_scores`, or a model without a scorer.
     """
     cfg, model, weights, people, occluders = _open(run, opts)
-    embedding = embedding_of(cfg, model.eval())
-    if not has_scorer(embedding.model):
+    encoder = encoder_of(cfg, model.eval())
+    if not encoder.has_scorer:
         raise ConfigError(f"{run} has no scorer to calibrate: that is an OAMN's, trained with its mask module")
     logits, truth = [], []
     for name, occluder in occluders.items():
@@ -103,7 +98,7 @@ def calibrate_scorer(run: Path, opts: Sequence[str]) -> str:
             continue
         for places, images, _ in build_test_loader(cfg, people.query, occluder):
             paths = [people.query[place].path for place in places]
-            logits.append(describe_queries(embedding.model, [embedding.normalise(images)]).logits)
+            logits.append(encoder.queries([images]).logits)
             truth += [NONE if occluder is None else _hidden(occluder, path) for path in paths]
     every = torch.cat(logits)
     fit = fit_scorer(every, truth)
@@ -116,24 +111,10 @@ def calibrate_scorer(run: Path, opts: Sequence[str]) -> str:
 
 
 def judged_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is known of mask and sides in each condition, and whether :data:`BARS` are reached; empty without either."""
+    """What is known of mask and sides in each condition, in percent; empty without either."""
     columns = {title: key for title, key in _COLUMNS.items() if any(key in one for one in scores.values())}
-    rows = [
-        [name, *(_judged(name, key, one.get(key)) for key in columns.values())]
-        for name, one in scores.items()
-        if name in CONDITIONS
-    ]
-    bars = ", ".join(f"{title} at least {BARS[key]:.0f}" for title, key in columns.items() if key in BARS)
-    told = f"\n{' and '.join(UNSEEN)}: {bars}" if bars else ""
-    return tabulate(rows, ["condition", *columns], stralign="right", disable_numparse=True) + told if columns else ""
-
-
-def _judged(condition: str, key: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    if condition not in UNSEEN or key not in BARS:
-        return f"{value:.1f}"
-    return f"{value:.1f} {'reached' if value >= BARS[key] else 'missed'}"
+    rows = [[name, *map(one.get, columns.values())] for name, one in scores.items() if name in CONDITIONS]
+    return tabulate(rows, ["condition", *columns], floatfmt=".1f", missingval="-") if columns else ""
 
 
 def _open(run: Path, opts: Sequence[str]) -> _Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from fastreid.config import CfgNode
@@ -14,56 +14,39 @@ from oamn_plugin.hosts.fastreid.config import load_config, oamn_options, unifica
 from oamn_plugin.hosts.fastreid.transforms import build_pipeline
 from oamn_plugin.hosts.shared.config import altered
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.evaluation import embedded
+from oamn_plugin.hosts.shared.evaluation import host_encoder
 from oamn_plugin.hosts.shared.weights import SCORER_FIT, load_weights
-from oamn_plugin.retrieval.strips import fill_colour
-from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.encoder import ImageEncoder
 
 
-class Embedding(NamedTuple):
-    """A model with what retrieval needs to know of it.
+def encoder_of(cfg: CfgNode, model: nn.Module, name: str = "") -> ImageEncoder:
+    """A built model with its input and how it is unified; it is put in evaluation mode.
 
-    Attributes:
-        model: the embedding model.
-        unification: what the configuration asks for, as far as the model can be cut.
-        mean, std: what its images are normalised by before ``encode``, in 0..255; 0 and 1 where the host normalises.
-    """
+    OAMN is the core's own; any other meta-architecture is wrapped, and normalises by itself.
 
-    model: Any
-    unification: Unification
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) images in 0..255 as ``encode`` takes them."""
-        mean, std = (
-            images.new_tensor(values, dtype=torch.float64).float().view(1, 3, 1, 1) for values in (self.mean, self.std)
-        )
-        return (images.float() - mean) / std
-
-    @property
-    def colour(self) -> Tensor:
-        """(3,) colour of strips on the image."""
-        return fill_colour(self.unification.fill, self.mean, self.std, 255)
-
-
-def embedding_of(cfg: CfgNode, model: nn.Module) -> Embedding:
-    """A built model, in evaluation mode, and how it is unified.
-
-    OAMN is the core's own; any other meta-architecture is wrapped by :func:`embedded`.
+    Args:
+        cfg: the configuration that built the model.
+        model: the meta-architecture.
+        name: shown to people, such as the weight file's path.
     """
     settings = unification(cfg)
+    images: dict[str, Any] = {
+        "input_size": tuple(cfg.INPUT.SIZE_TEST),
+        "resample": cfg.INPUT.RESAMPLE,
+        "prepare": build_pipeline(cfg, is_train=False),
+        "name": name,
+    }
     if hasattr(model, "oamn"):
-        return Embedding(model.oamn, settings, tuple(cfg.MODEL.PIXEL_MEAN), tuple(cfg.MODEL.PIXEL_STD))
+        pixels = {"pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
+        return ImageEncoder(model.oamn, unification=settings, **pixels, **images)
     flip = cfg.TEST.FLIP.ENABLED
 
     def forward(images: Tensor) -> Tensor:
         found = model({"images": images.clone()}).float()  # a copy: the host normalises in place
         return (found + model({"images": images.flip(3)}).float()) / 2 if flip else found
 
-    core, settings = embedded(model, settings, tuple(cfg.INPUT.SIZE_TEST), forward, cfg.TEST.METRIC == "cosine")
-    return Embedding(core, settings, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    pixels = {"pixel_mean": (0.0, 0.0, 0.0), "pixel_std": (1.0, 1.0, 1.0)}
+    return host_encoder(model, settings, forward, cfg.TEST.METRIC == "cosine", **pixels, **images)
 
 
 def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> ImageEncoder:
@@ -85,17 +68,7 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
         keys = {f"MODEL.OAMN.{name.upper()}": value for name, value in fit.items()}
         cfg = altered(cfg, {key: value for key, value in keys.items() if key not in opts})
         model.oamn.options = oamn_options(cfg)
-    embedding = embedding_of(cfg, model.eval())
-    return ImageEncoder(
-        embedding.model,
-        input_size=tuple(cfg.INPUT.SIZE_TEST),
-        pixel_mean=embedding.mean,
-        pixel_std=embedding.std,
-        resample=cfg.INPUT.RESAMPLE,
-        prepare=build_pipeline(cfg, is_train=False),
-        unification=embedding.unification,
-        name=weights,
-    )
+    return encoder_of(cfg, model.eval(), weights)
 
 
 def without_training(cfg: CfgNode) -> CfgNode:

@@ -67,8 +67,8 @@ def check_settings(cfg: CfgNode, train: bool, processes: int = 1) -> list[str]:
     """Findings that need no data."""
     found = _unknown_names(cfg) + wrong_ranges(cfg) + wrong_lists(cfg)
     if not found:  # combinations of values that are wrong alone would only repeat it
-        found += wrong_combinations(cfg, processes if train else 1)
-        found += idle_settings(cfg) + _wrong_pipeline(cfg) if train else []
+        found += wrong_combinations(cfg, processes if train else 1) + _wrong_pipeline(cfg, train)
+        found += idle_settings(cfg) if train else []
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         found.append("MODEL.DEVICE is cuda and there is no CUDA device: add MODEL.DEVICE cpu to the command")
     for key in ("WEIGHTS", "INIT"):
@@ -115,11 +115,13 @@ def _unknown_names(cfg: CfgNode) -> list[str]:
     )
 
 
-def _wrong_pipeline(cfg: CfgNode) -> list[str]:
+def _wrong_pipeline(cfg: CfgNode, train: bool) -> list[str]:
     try:
-        build_pipeline(cfg, is_train=True)
-    except (ConfigError, KeyError) as error:
-        return [f"INPUT: {error.args[0]}"]
+        build_pipeline(cfg, train)
+    except ConfigError as error:
+        return [str(error)]
+    except KeyError as error:
+        return [f"INPUT.TRANSFORMS: {error.args[0]}"]
     return []
 
 

@@ -16,10 +16,12 @@ from oamn_plugin.datasets.embedded import SIZES
 from oamn_plugin.datasets.images import IMAGE_POLICIES
 from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
+from oamn_plugin.hosts.fastreid.transforms import PIPELINES
 from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
 from oamn_plugin.hosts.shared.preflight import idle_occlusion
 from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.retrieval import Reranking
+from oamn_plugin.search.encoder import RESAMPLING
 
 ABOVE_0 = (
     "SOLVER.IMS_PER_BATCH", "SOLVER.MAX_EPOCH", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.CHECKPOINT_KEEP",
@@ -44,8 +46,8 @@ SMALLEST = 16
 """Pixels: a smaller image has no position left after a backbone's strides."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "INPUT.BAD_IMAGES": IMAGE_POLICIES,
-    "INPUT.PIPELINE": ("host", "device", "list"),
-    "INPUT.RESAMPLE": ("bilinear", "bicubic"),
+    "INPUT.PIPELINE": PIPELINES,
+    "INPUT.RESAMPLE": tuple(RESAMPLING),
     "INPUT.OCCLUSION.PATCH_SOURCE": PATCH_SOURCES,
     "TEST.METRIC": ("cosine", "euclidean"),
     "SOLVER.SCHED": ("MultiStepLR", "CosineAnnealingLR", OAMN_SCHEDULE),

@@ -1,5 +1,7 @@
 """Training order: the host's samplers by name, with a random generator of their own and numbered draws.
 
+``SetReWeightSampler`` is left out: the host's fails at its first draw.
+
 Each index comes with the number of its draw, so that a worker seeds itself from the draw and the number of workers
 changes nothing, and so that a resumed run goes on at the very next image. With several processes each draws the whole
 batch and takes its share: the batch is the one that one process trains on.
@@ -18,7 +20,6 @@ from fastreid.data import samplers as host
 from torch.utils.data import Sampler
 
 from oamn_plugin.hosts.fastreid.registries import SAMPLER_REGISTRY
-from oamn_plugin.hosts.shared.errors import ConfigError
 
 Items = Sequence[tuple[Any, ...]]
 
@@ -30,40 +31,10 @@ def _identities(kind: type) -> Any:
     return build
 
 
-class SetReWeightSampler(host.SetReWeightSampler):
-    """The host's, whose own loop fails at its first draw (a list and an array are added) and could never fill a batch.
-
-    ``DATALOADER.SET_WEIGHT`` people of each camera, with their images, again and again.
-    """
-
-    def _infinite_indices(self) -> Iterator[int]:
-        np.random.seed(self._seed)  # noqa: NPY002 the host's generator
-        while True:
-            indices: list[int] = []
-            for camera, weight in enumerate(self.set_weight):
-                choose = np.random.choice
-                for pid in choose(self.cam_pid[camera], weight, replace=False, p=self.set_pid_prob[camera]):
-                    images = self.pid_index[pid]
-                    indices += choose(images, self.num_instances, replace=len(images) < self.num_instances).tolist()
-            np.random.shuffle(indices)  # noqa: NPY002
-            yield from indices
-
-
-def _reweighted(cfg: CfgNode, items: Items, mini_batch: int, seed: int) -> Sampler:
-    try:
-        return SetReWeightSampler(items, mini_batch, cfg.DATALOADER.NUM_INSTANCE, cfg.DATALOADER.SET_WEIGHT, seed=seed)
-    except (AssertionError, ZeroDivisionError) as error:
-        raise ConfigError(
-            f"SetReWeightSampler: SOLVER.IMS_PER_BATCH {mini_batch} must be a multiple, 2 at least, of the sum of "
-            f"DATALOADER.SET_WEIGHT {list(cfg.DATALOADER.SET_WEIGHT)} x NUM_INSTANCE {cfg.DATALOADER.NUM_INSTANCE}"
-        ) from error
-
-
 for _name, _builder in {
     "TrainingSampler": lambda cfg, items, mini_batch, seed: host.TrainingSampler(len(items), shuffle=True, seed=seed),
     "NaiveIdentitySampler": _identities(host.NaiveIdentitySampler),
     "BalancedIdentitySampler": _identities(host.BalancedIdentitySampler),
-    "SetReWeightSampler": _reweighted,
     "ImbalancedDatasetSampler": lambda cfg, items, mini_batch, seed: host.ImbalancedDatasetSampler(items, seed=seed),
 }.items():
     SAMPLER_REGISTRY.add(_name, _builder)

@@ -10,13 +10,14 @@ from fastreid.config import CfgNode
 from fastreid.data.transforms import build_transforms
 from fastreid.data.transforms.autoaugment import AutoAugment
 from fastreid.data.transforms.transforms import AugMix, RandomPatch, ToTensor
-from torchvision.transforms import InterpolationMode
 
 from oamn_plugin.hosts.fastreid.registries import TRANSFORM_REGISTRY
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.preflight import unknown_names
+from oamn_plugin.search.encoder import RESAMPLING
 
 Step = Callable[[Any], Any]
-RESAMPLE = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+PIPELINES = ("host", "device", "list")
 
 
 def build_pipeline(cfg: CfgNode, is_train: bool) -> Step:
@@ -25,8 +26,9 @@ def build_pipeline(cfg: CfgNode, is_train: bool) -> Step:
     Raises:
         ConfigError: a pipeline or a step that does not exist or cannot work.
     """
-    if cfg.INPUT.RESAMPLE not in RESAMPLE:
-        raise ConfigError(f"INPUT.RESAMPLE must be bilinear or bicubic, got {cfg.INPUT.RESAMPLE!r}")
+    words = ("INPUT.PIPELINE", cfg.INPUT.PIPELINE, PIPELINES), ("INPUT.RESAMPLE", cfg.INPUT.RESAMPLE, RESAMPLING)
+    if unknown := unknown_names(words):
+        raise ConfigError("; ".join(unknown))
     if cfg.INPUT.PIPELINE == "device" or (cfg.INPUT.PIPELINE == "list" and not is_train):
         return T.Compose([resize(cfg, is_train), T.PILToTensor()])
     if cfg.INPUT.PIPELINE == "list":
@@ -37,20 +39,18 @@ def build_pipeline(cfg: CfgNode, is_train: bool) -> Step:
             )
         steps = [TRANSFORM_REGISTRY.get(name)(cfg, is_train) for name in cfg.INPUT.TRANSFORMS]
         return T.Compose([step for step in steps if step is not None])
-    if cfg.INPUT.PIPELINE == "host":
-        if is_train and cfg.INPUT.AFFINE.ENABLED:
-            raise ConfigError(
-                "INPUT.AFFINE.ENABLED: the host calls torchvision's RandomAffine with arguments that no longer exist; "
-                "use INPUT.PIPELINE list with the step RandomAffine, or INPUT.ROTATION with INPUT.PIPELINE device"
-            )
-        return build_transforms(cfg, is_train=is_train)
-    raise ConfigError(f"INPUT.PIPELINE must be host, device or list, got {cfg.INPUT.PIPELINE!r}")
+    if is_train and cfg.INPUT.AFFINE.ENABLED:
+        raise ConfigError(
+            "INPUT.AFFINE.ENABLED: the host calls torchvision's RandomAffine with arguments that no longer exist; "
+            "use INPUT.PIPELINE list with the step RandomAffine, or INPUT.ROTATION with INPUT.PIPELINE device"
+        )
+    return build_transforms(cfg, is_train=is_train)
 
 
 def resize(cfg: CfgNode, is_train: bool) -> Step:
     """Straight to the input size, aspect ignored."""
     size = cfg.INPUT.SIZE_TRAIN if is_train else cfg.INPUT.SIZE_TEST
-    return T.Resize(list(size), interpolation=RESAMPLE[cfg.INPUT.RESAMPLE])
+    return T.Resize(list(size), interpolation=RESAMPLING[cfg.INPUT.RESAMPLE])
 
 
 _STEPS: dict[str, Callable[[CfgNode, bool], Step]] = {

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,7 @@ from oamn_plugin.retrieval.unification import (
     needed_types,
     on_device,
 )
+from oamn_plugin.search.encoder import ImageEncoder
 
 
 class EvaluationError(ExpectedError, ValueError):
@@ -128,14 +129,14 @@ class Evaluation:
     skipped: list[str]
 
 
-def embedded(
+def host_encoder(
     model: nn.Module,
     unification: Unification,
-    image_size: tuple[int, int],
     forward: Forward | None = None,
     normalised: bool = False,
-) -> tuple[Any, Unification]:
-    """A host's own model as an embedding model in evaluation mode, and how it can be unified; an OAMN as it is.
+    **images: Any,
+) -> ImageEncoder:
+    """A host's own model as an encoder, which puts it in evaluation mode; an OAMN as it is.
 
     Any other is cut at stride 16 only if strips are to be blanked on its features and a dry run shows that it can be;
     where it cannot, they are blanked on the image.
@@ -143,17 +144,16 @@ def embedded(
     Args:
         model: of the host.
         unification: what is asked for.
-        image_size: (height, width) in pixels.
         forward: how the model describes images; None: by calling it.
         normalised: unit descriptors for plain matching too.
+        **images: ``input_size`` and what else :class:`oamn_plugin.search.encoder.ImageEncoder` wants to know of them.
     """
-    if isinstance(model, OAMN):
-        return model, unification
-    matched = unification.kind == "matched"
-    if not matched or unification.place == "image":
-        return WholeModel(model, forward, normalised or matched).eval(), replace(unification, place="image")
-    core = embedding_model(model, image_size, forward)
-    return core.eval(), unification if core.blanks_features else replace(unification, place="image")
+    if not isinstance(model, OAMN):
+        matched = unification.kind == "matched"
+        cut = matched and unification.place == "features"
+        whole = WholeModel(model, forward, normalised or matched)
+        model = embedding_model(model, images["input_size"], forward) if cut else whole
+    return ImageEncoder(model, unification=unification, **images)
 
 
 def evaluate(model: Any, query: ImageSet, gallery: ImageSet, settings: EvaluationSettings | None = None) -> Evaluation:

@@ -17,7 +17,7 @@ from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.evaluation import without_match
 from oamn_plugin.hosts.shared.run_folder import busy
 from oamn_plugin.locks import LOCK, holder
-from oamn_plugin.presets import Options, without_effect
+from oamn_plugin.presets import Options
 
 SEED_LIMIT = 2**31
 """numpy's old generator, which the hosts draw from, takes no larger seed from every process."""
@@ -74,16 +74,18 @@ def idle_occlusion(
         idle = [] if settings[prob] else [name for name in (black, cut, objects) if settings[name]]
         return [f"{keys}{name} does nothing while {keys}{prob} is 0" for name in idle]
     axes, covered = method + case("axes"), method + case("occluded_share")
+    own, plain = options
     found = [
         f"{method}{case(name)} does nothing with {axes} above 0: it is drawn for one view an image alone"
-        for name in without_effect(*options)
+        for name in ("occluded_share", "cut_share")
+        if own.axes and getattr(own, name) != getattr(plain, name)
     ]
     if settings[prob] or settings[black] or settings[cut]:
         found.append(
             f"{keys[:-1]}, but for {objects}, is for other methods: OAMN's views are set by {covered}, {black}, {cut} "
             f"and {case('patch_source')}"
         )
-    if settings[objects] and options[0].axes:
+    if settings[objects] and own.axes:
         found.append(f"{keys}{objects} is for one view an image: {axes} must be 0")
     return found
 

@@ -11,7 +11,6 @@ from oamn_plugin.hosts.torchreid.compat import install
 install()
 
 from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine  # noqa: E402
-from oamn_plugin.hosts.torchreid.models import TorchreidOAMN, build_oamn  # noqa: E402
-from oamn_plugin.hosts.torchreid.registration import register  # noqa: E402
+from oamn_plugin.hosts.torchreid.models import TorchreidOAMN, build_oamn, register  # noqa: E402
 
 __all__ = ["ImageOAMNEngine", "SoftmaxEngine", "TorchreidOAMN", "TripletEngine", "build_oamn", "register"]

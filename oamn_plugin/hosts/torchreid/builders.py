@@ -20,8 +20,7 @@ from oamn_plugin.hosts.shared.weights import fetching
 from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import data_root, unification
 from oamn_plugin.hosts.torchreid.engine import ImageOAMNEngine, SoftmaxEngine, TripletEngine
-from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN
-from oamn_plugin.hosts.torchreid.registration import register
+from oamn_plugin.hosts.torchreid.models import PREFIX, TorchreidOAMN, register
 from oamn_plugin.modeling.precision import as_float, keep_precise, mixed_precision, split_strides
 
 OAMN_SCHEDULE = "oamn_steps"
@@ -126,10 +125,9 @@ def build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     pretrained = cfg.model.pretrained and not (
         cfg.model.init or cfg.model.load_weights or cfg.model.resume or cfg.test.evaluate
     )
-    loss = cfg.loss.name if cfg.loss.name in ("softmax", "triplet") else "softmax"
-    advice = "Train from scratch: model.pretrained False"
+    advice = "Give weights of your own, or train from scratch: model.pretrained False"
     with fetching(cfg.model.name, advice) if pretrained else contextlib.nullcontext():
-        model = torchreid.models.build_model(cfg.model.name, num_classes, loss, pretrained, cfg.use_gpu)
+        model = torchreid.models.build_model(cfg.model.name, num_classes, cfg.loss.name, pretrained, cfg.use_gpu)
     if cfg.model.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if torch.cuda.is_available() and cfg.use_gpu:

@@ -1,10 +1,11 @@
-"""OAMN on the host's backbones, built by the host's model factory and usable in its engines."""
+"""OAMN on the host's backbones, usable in its engines; and what registers models and data sets in it, by name."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,17 +15,17 @@ from oamn_plugin.errors import did_you_mean
 from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.weights import fetching
-from oamn_plugin.hosts.torchreid.compat import model_factory
+from oamn_plugin.hosts.torchreid.compat import image_datasets, model_factory
+from oamn_plugin.hosts.torchreid.data import DATASETS, RecordDataset
 from oamn_plugin.modeling import OAMN
 from oamn_plugin.modeling.oamn import OAMNOutput
+from oamn_plugin.presets import preset as make_options
 
 PREFIX = "oamn_"
 """Before the name of a backbone: ``oamn_osnet_x1_0``."""
 NOT_CUT = ("inceptionresnetv2", "inceptionv4", "xception", "nasnsetmobile", "mudeep", "hacnn", "mlfn")
 """The host's networks whose layers do not simply follow each other, so that no cut leaves a place for a mask."""
 LOSSES = ("softmax", "triplet")
-REGISTERED: dict[str, Any] = {"input_size": (256, 128), "preset": "paper", "options": {}}
-"""What the host cannot hand on, since it builds by name; :func:`oamn_plugin.hosts.torchreid.register` changes it."""
 _RESNET = {name: name for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")}
 _PLAIN: dict[str, dict[str, str]] = {
     # class -> child of the rearranged network -> child of the host's, in forward order; what is left out is head
@@ -96,8 +97,8 @@ def build_oamn(
     loss: str = "triplet",
     pretrained: bool = True,
     use_gpu: bool = True,
-    input_size: tuple[int, int] | None = None,
-    preset: str | None = None,
+    input_size: tuple[int, int] = (256, 128),
+    preset: str = "paper",
     **options: Any,
 ) -> TorchreidOAMN:
     """Builds OAMN on one of the host's backbones.
@@ -108,22 +109,59 @@ def build_oamn(
         loss: ``softmax`` or ``triplet``, see :class:`TorchreidOAMN`.
         pretrained: fetch the host's ImageNet weights.
         use_gpu: taken and left to the engine, as the host's own models do.
-        input_size: image (height, width) in pixels; None: as registered.
-        preset: reading of the method; None: preset and options as registered.
+        input_size: image (height, width) in pixels.
+        preset: reading of the method.
         **options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
 
     Raises:
         ConfigError: unknown backbone, one that cannot be cut, a wrong option, or weights that cannot be fetched.
     """
-    if preset is None:
-        preset, options = REGISTERED["preset"], {**REGISTERED["options"], **options}
     try:
         network = plain_backbone(_build_host(backbone, pretrained, use_gpu))
-        return TorchreidOAMN(network, num_classes, loss, input_size or REGISTERED["input_size"], preset, **options)
+        return TorchreidOAMN(network, num_classes, loss, input_size, preset, **options)
     except ConfigError:
         raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{PREFIX}{backbone}: {error}") from error
+
+
+def register(
+    input_size: tuple[int, int] = (256, 128),
+    preset: str = "paper",
+    *,
+    embedded_size: str = "demo",
+    embedded_seed: int = 0,
+    custom: dict[str, str] | None = None,
+    **options: Any,
+) -> list[str]:
+    """Adds OAMN to torchreid: models ``oamn_<backbone>`` and the occluded data sets.
+
+    May be called again: later builds take the new arguments, what is built already stays as it is.
+
+    Args:
+        input_size: image (height, width) in pixels of the models built by name; the data manager's height and width.
+        preset: reading of the method: ``paper``, ``official`` or ``plus``.
+        embedded_size: size of the generated data set ``OccludedPedestrians``: ``tiny``, ``demo`` or ``benchmark``.
+        embedded_seed: its seed.
+        custom: arguments of :func:`oamn_plugin.datasets.custom.read_custom` for ``CustomReID``.
+        **options: fields of :class:`oamn_plugin.presets.Options` that differ from the preset.
+
+    Returns:
+        The names of the models that can be built.
+
+    Raises:
+        ConfigError: unknown preset or option (the nearest is named), or a value out of range.
+    """
+    try:
+        make_options(preset, **options)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+    RecordDataset.size, RecordDataset.seed = embedded_size, embedded_seed
+    RecordDataset.custom = {"train": "train"} if custom is None else dict(custom)
+    for name in carriers():
+        model_factory()[PREFIX + name] = partial(build_oamn, name, input_size=input_size, preset=preset, **options)
+    image_datasets().update({**DATASETS, **image_datasets()})  # those that are there already stay
+    return [PREFIX + name for name in carriers()]
 
 
 def plain_backbone(network: nn.Module) -> nn.Module:

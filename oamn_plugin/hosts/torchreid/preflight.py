@@ -17,7 +17,7 @@ from oamn_plugin.hosts.torchreid.builders import OAMN_SCHEDULE, build_datamanage
 from oamn_plugin.hosts.torchreid.compat import host_module, image_datasets, model_factory
 from oamn_plugin.hosts.torchreid.config import load_config, oamn_options
 from oamn_plugin.hosts.torchreid.models import LOSSES, PREFIX, restore_pooling
-from oamn_plugin.hosts.torchreid.testing import HOST_METRICS
+from oamn_plugin.hosts.torchreid.testing import HOST_METRICS, NO_PICTURES
 from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.weights import missing_weights
 
@@ -110,8 +110,8 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
     found += [f"occlusion.{name} must lie in [0, 1], got {it}" for name, it in shares.items() if not 0 <= it <= 1]
     if not cfg.data.sources:
         found.append("data.sources is empty: nothing would be trained on")
-    if cfg.test.visrank and not cfg.test.evaluate:
-        found.append("test.visrank goes with test.evaluate True only")
+    if cfg.test.visrank:
+        found.append(NO_PICTURES)
     batch, instances = cfg.train.batch_size, cfg.sampler.num_instances
     if "Identity" in cfg.sampler.train_sampler and instances > 0 and batch % instances:
         found.append(f"train.batch_size {batch} must be a multiple of sampler.num_instances {instances}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, EvaluationSettings, ImageSet, embedded, evaluate
+from oamn_plugin.hosts.shared.evaluation import Batch, Evaluation, EvaluationSettings, ImageSet, evaluate, host_encoder
 from oamn_plugin.hosts.shared.galleries import sharing_galleries
 from oamn_plugin.hosts.shared.random_state import same_random_numbers
 from oamn_plugin.hosts.shared.results import results_table, write_per_query, write_results
@@ -19,6 +19,7 @@ from oamn_plugin.modeling import OAMN
 from oamn_plugin.retrieval import Reranking, Unification, fill_colour
 
 HOST_METRICS = {"euclidean": "sqeuclidean", "cosine": "cosine"}
+NO_PICTURES = "test.visrank needs the whole distance matrix: draw rank lists with `oamn visualize ranks`"
 
 
 class CoreTesting:
@@ -62,7 +63,8 @@ class CoreTesting:
             Rank-1 of the last target, a fraction.
 
         Raises:
-            ConfigError: an unknown metric, or the single-shot protocol of CUHK03, which needs random draws.
+            ConfigError: an unknown metric, the single-shot protocol of CUHK03, which needs random draws, or pictures of
+                rank lists.
         """
         if dist_metric not in HOST_METRICS:
             raise ConfigError(f"test.dist_metric must be one of {', '.join(HOST_METRICS)}, got {dist_metric!r}")
@@ -71,9 +73,7 @@ class CoreTesting:
                 "cuhk03.use_metric_cuhk03: random single-shot galleries are not offered; use the new split"
             )
         if visrank:
-            raise ConfigError(
-                "test.visrank needs the whole distance matrix: draw rank lists with `oamn visualize ranks`"
-            )
+            raise ConfigError(NO_PICTURES)
         self.results = {}
         with sharing_galleries():
             for name in self.test_loader:
@@ -105,17 +105,17 @@ class CoreTesting:
         bare = self.bare_model
         own = Unification.of(bare.options) if isinstance(bare, OAMN) else Unification()
         size = self.datamanager.height, self.datamanager.width
-        core, unification = embedded(bare, self.unification or own, size, normalised=normalised)
+        encoder = host_encoder(bare, self.unification or own, normalised=normalised, input_size=size)
         settings = EvaluationSettings(
-            unification=unification,
-            colour=fill_colour(unification.fill, *normalisation(self.datamanager)),
+            unification=encoder.unification,
+            colour=fill_colour(encoder.unification.fill, *normalisation(self.datamanager)),
             metric=metric,
             rerank=Reranking() if rerank else None,
             chunk_size=self.chunk_size,
         )
         query, gallery = (self._image_set(name, part) for part in ("query", "gallery"))
-        found = evaluate(core, query, gallery, settings)
-        found.scores.update(truth_scores(core, found, query.load(0, len(query.records))))
+        found = evaluate(encoder.model, query, gallery, settings)
+        found.scores.update(truth_scores(encoder.model, found, query.load(0, len(query.records))))
         return found
 
     def _image_set(self, name: str, part: str) -> ImageSet:

@@ -18,7 +18,7 @@ from oamn_plugin.datasets.records import Record
 from oamn_plugin.hosts.fastreid import data
 from oamn_plugin.hosts.fastreid.config import oamn_options
 from oamn_plugin.hosts.fastreid.evaluator import OcclusionUnifiedEvaluator
-from oamn_plugin.hosts.fastreid.inference import embedding_of
+from oamn_plugin.hosts.fastreid.inference import encoder_of
 from oamn_plugin.hosts.fastreid.loaders import build_test_loader
 from oamn_plugin.hosts.fastreid.preflight import check_settings
 from oamn_plugin.hosts.fastreid.trainer import Trainer
@@ -188,11 +188,11 @@ def test_every_meta_architecture_runs_matched_on_its_features(base: str, embedde
     mgn = {**RESNET18, "MODEL__BACKBONE__DEPTH": "50x", "MODEL__BACKBONE__FEAT_DIM": 2048, "INPUT__SIZE_TEST": [96, 48]}
     cfg, model = build(base, embedded_root, tmp_path, TEST__UNIFICATION="matched", **(mgn if base == "MGN" else {}))
     with torch.inference_mode():
-        embedding = embedding_of(cfg, model)
-        assert embedding.model.blanks_features
-        assert embedding.unification.place == "features"
+        encoder = encoder_of(cfg, model)
+        assert encoder.model.blanks_features
+        assert encoder.unification.place == "features"
         images = torch.rand(2, 3, *cfg.INPUT.SIZE_TEST) * 255
-        found = embedding.model.embed(embedding.model.encode(embedding.normalise(images)))
+        found = encoder.model.embed(encoder.model.encode(encoder.normalise(images)))
         torch.testing.assert_close(found, nn.functional.normalize(model({"images": images.clone()})), atol=1e-5, rtol=0)
 
 

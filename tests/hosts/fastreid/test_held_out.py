@@ -57,16 +57,14 @@ def test_shortcuts_are_told_from_masks() -> None:
         "whole": {},
     }
     rows = [line.split() for line in judged_table(scores).splitlines()]
-    assert rows[2:6] == [
-        ["objects", "85.0", "reached", "79.9", "missed", "10.0"],
-        ["sharp", "strips", "56.0", "missed", "80.0", "reached", "90.0"],
+    assert rows[2:] == [
+        ["objects", "85.0", "79.9", "10.0"],
+        ["sharp", "strips", "56.0", "80.0", "90.0"],
         ["blurred", "strips", "99.0", "40.0", "20.0"],
         ["whole", "-", "-", "-"],
     ]
-    assert " ".join(rows[6]) == "objects and sharp strips: mask AUC at least 85, scorer's side at least 80"
     assert judged_table({"whole": {}}) == ""
-    matched_alone = judged_table({"objects": {"side_accuracy": 30.0}})
-    assert "at least" not in matched_alone
+    assert judged_table({"objects": {"side_accuracy": 30.0}}).split()[-2:] == ["objects", "30.0"]
 
 
 def test_objects_are_of_kinds_that_the_run_has_no_cut_outs_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,8 +12,9 @@ from oamn_plugin.hosts.fastreid.preflight import check_data, preflight
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import save_checkpoint
 from oamn_plugin.hosts.shared.errors import CheckpointError
-from oamn_plugin.hosts.shared.preflight import PreflightError
+from oamn_plugin.hosts.shared.preflight import PreflightError, idle_occlusion
 from oamn_plugin.hosts.shared.run_folder import holding_run
+from oamn_plugin.presets import preset
 
 
 def findings(cfg: Any, train: bool = True) -> list[str]:
@@ -52,6 +53,10 @@ def test_a_run_that_can_work_passes(
         ({"MODEL__HEADS__NAME": "EmbedingHead"}, "Did you mean 'EmbeddingHead'?"),
         ({"MODEL__LOSSES__NAME": ["TripletLos"]}, "MODEL.LOSSES.NAME: there is no 'TripletLos'."),
         ({"DATALOADER__SAMPLER_TRAIN": "IdentitySampler"}, "DATALOADER.SAMPLER_TRAIN: there is no"),
+        # the host has one of this name, which fails at its first draw
+        ({"DATALOADER__SAMPLER_TRAIN": "SetReWeightSampler"}, "there is no 'SetReWeightSampler'. Did you mean"),
+        ({"SOLVER__SCHED": "Steps"}, "SOLVER.SCHED: there is no 'Steps'"),
+        ({"INPUT__RESAMPLE": "nearest"}, "INPUT.RESAMPLE: there is no 'nearest'. Known: bicubic, bilinear"),
         ({"TEST__EVALUATOR": "Evaluator"}, "Known: OcclusionUnifiedEvaluator"),
         ({"SOLVER__BASE_LR": 0.0}, "SOLVER.BASE_LR must be above 0, got 0.0"),
         ({"SOLVER__BASE_LR": float("nan")}, "SOLVER.BASE_LR must be above 0, got nan"),
@@ -108,6 +113,18 @@ def test_each_wrong_setting_is_one_line(cfg: Any, changes: dict[str, Any], messa
     found = findings(changed(cfg, **changes))
     assert len(found) == 1
     assert message in found[0]
+
+
+def test_only_options_that_differ_from_the_preset_are_told_to_have_no_effect() -> None:
+    given, plus = {"cut_share": 0.3, "occluded_share": 0.4, "black_share": 0.1}, preset("plus")
+    settings = {"prob": 0, "black_share": 0, "cut_share": 0, "objects": ""}
+    for options, idle in (
+        (preset("plus", axes=1, **given), ["oamn.occluded_share", "oamn.cut_share"]),
+        (preset("plus", axes=1), []),
+        (preset("plus", **given), []),
+    ):
+        found = idle_occlusion("occlusion.", settings, "oamn.", (options, plus))
+        assert [line.split()[0] for line in found] == idle
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.registries import SAMPLER_REGISTRY
 from oamn_plugin.hosts.fastreid.samplers import NumberedBatches, build_sampler
-from oamn_plugin.hosts.shared.errors import ConfigError
 
 ITEMS = [(f"{pid}_{k}.jpg", pid, k % 2) for pid in range(8) for k in range(4)]
 NAMES = sorted(SAMPLER_REGISTRY._obj_map)
@@ -19,7 +18,7 @@ Batches = list[list[tuple[int, int]]]
 
 
 def batches(name: str, count: int, seed: int = 3, skip: int = 0, size: int = 8) -> Batches:
-    opts = ["DATALOADER.SAMPLER_TRAIN", name, "DATALOADER.NUM_INSTANCE", "2", "DATALOADER.SET_WEIGHT", "[1, 1]"]
+    opts = ["DATALOADER.SAMPLER_TRAIN", name, "DATALOADER.NUM_INSTANCE", "2"]
     sampler = build_sampler(load_config("", opts), ITEMS, size, seed)
     return list(islice(NumberedBatches(sampler, size, seed, skip), count))
 
@@ -64,7 +63,7 @@ def test_the_seed_decides_and_nothing_else(name: str) -> None:
 def test_order_and_the_global_generators_leave_each_other_alone(name: str) -> None:
     """A loader draws ahead of the training step, how far depends on the workers: it must not matter."""
     expected = batches(name, 6)
-    opts = ["DATALOADER.SAMPLER_TRAIN", name, "DATALOADER.NUM_INSTANCE", "2", "DATALOADER.SET_WEIGHT", "[1, 1]"]
+    opts = ["DATALOADER.SAMPLER_TRAIN", name, "DATALOADER.NUM_INSTANCE", "2"]
     np.random.seed(5)  # noqa: NPY002
     torch.manual_seed(5)
     plain = [(np.random.rand(), float(torch.rand(()))) for _ in range(6)]  # noqa: NPY002
@@ -77,16 +76,6 @@ def test_order_and_the_global_generators_leave_each_other_alone(name: str) -> No
         between.append((np.random.rand(), float(torch.rand(()))))  # noqa: NPY002
     assert found == expected
     assert between == plain
-
-
-def test_sets_are_drawn_by_their_weight() -> None:
-    opts = ["DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler", "DATALOADER.NUM_INSTANCE", "1"]
-    items = [(f"{i}.jpg", i // 2, int(i >= 20)) for i in range(30)]
-    sampler = build_sampler(load_config("", [*opts, "DATALOADER.SET_WEIGHT", "[1, 3]"]), items, 8, 0)
-    for batch in islice(NumberedBatches(sampler, 8, 0), 5):
-        assert sum(items[index][2] for _, index in batch) == 6
-    with pytest.raises(ConfigError, match="must be a multiple"):
-        build_sampler(load_config("", [*opts, "DATALOADER.SET_WEIGHT", "[1, 2]"]), items, 8, 0)
 
 
 @pytest.mark.parametrize("name", ["NaiveIdentitySampler", "BalancedIdentitySampler"])

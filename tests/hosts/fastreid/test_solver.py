@@ -131,13 +131,10 @@ def test_the_schedule_reaches_the_optimiser_group_by_group(oamn: tuple[Any, nn.M
     assert seen[25] == pytest.approx([1e-5, 1e-4])
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"SOLVER__OPT": "Sgd"}, "no optimiser 'Sgd'"), ({"SOLVER__SCHED": "Steps"}, "SOLVER.SCHED must be MultiStepLR")],
-)
-def test_unknown_optimisers_and_schedules(changes: dict[str, str], message: str) -> None:
+@pytest.mark.parametrize("changes", [{"SOLVER__OPT": "Sgd"}, {"SOLVER__SCHED": "Steps"}])
+def test_unknown_optimisers_and_schedules_are_an_error_without_preflight_too(changes: dict[str, str]) -> None:
     cfg, model = changed(load_config(), **changes), nn.Linear(2, 2)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(AttributeError, match=f"no attribute '{next(iter(changes.values()))}'"):
         build_lr_scheduler(cfg, build_optimizer(cfg, model), 5)
 
 

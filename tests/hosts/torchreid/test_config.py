@@ -140,7 +140,7 @@ def test_a_missing_file_is_named() -> None:
         ({"train__max_epoch": 0}, r"train\.max_epoch must be above 0"),
         ({"test__evaluate": True}, "name the file of the weights"),
         ({"model__load_weights": "gone.pth"}, r"there is no file gone\.pth"),
-        ({"test__visrank": True}, "goes with test.evaluate True only"),
+        ({"test__visrank": True}, "draw rank lists with `oamn visualize ranks`"),
     ],
 )
 def test_what_would_fail_later_fails_before(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

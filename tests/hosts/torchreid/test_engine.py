@@ -19,7 +19,7 @@ from oamn_plugin.augmentation import Geometry, OcclusionAugmentation  # noqa: E4
 from oamn_plugin.datasets.cutouts import write_cutouts  # noqa: E402
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest, step_files  # noqa: E402
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError  # noqa: E402
-from oamn_plugin.hosts.shared.evaluation import embedded  # noqa: E402
+from oamn_plugin.hosts.shared.evaluation import host_encoder  # noqa: E402
 from oamn_plugin.hosts.shared.weights import load_weights  # noqa: E402
 from oamn_plugin.hosts.torchreid import ImageOAMNEngine, SoftmaxEngine, TripletEngine, register  # noqa: E402
 from oamn_plugin.hosts.torchreid.builders import (  # noqa: E402
@@ -343,8 +343,8 @@ def test_models_of_the_host_are_matched_as_the_formula_says(name: str, embedded_
     expected = evaluate_distances((-0.1 * terms.log()).float(), *labels)
     assert found.scores["mAP"] == pytest.approx(100 * expected.mAP, abs=1e-3)
     engine.unification = Unification("matched", "features")
-    cut = embedded(model, engine.unification, SIZE, normalised=True)[1].place == "features"
-    assert cut == (name not in WHOLE)
+    encoder = host_encoder(model, engine.unification, input_size=SIZE)
+    assert (encoder.unification.place == "features") == (name not in WHOLE)
     assert engine.evaluate(TARGETS[0]).result.posterior.shape == (12, 9)
 
 
@@ -389,7 +389,7 @@ def test_a_test_alone_reranks_and_leaves_no_weights(
     assert not (tmp_path / "model_final.pth").exists()
     with pytest.raises(ConfigError, match=r"oamn visualize ranks"):
         engine.test(visrank=True)
-    with pytest.raises(ConfigError, match=r"test\.dist_metric must be one of euclidean, cosine"):
+    with pytest.raises(KeyError, match="manhattan"):
         engine.test(dist_metric="manhattan")
     with pytest.raises(ConfigError, match="use_metric_cuhk03"):
         engine.test(use_metric_cuhk03=True)
