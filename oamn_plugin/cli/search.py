@@ -96,22 +96,23 @@ def run_index(args: argparse.Namespace) -> int:
     if not first:
         return 0
     known = f"identities of {sum(bool(image.pid) for image in index.images)} known"
+    vanished, reasons = index.vanished, index.unreadable  # each reads a collection in Milvus from end to end
     print(f"{index.folder}: {len(index)} images, {added} of them new, {known}; types: {', '.join(index.types)}")
     if index.changes.replaced or index.changes.relabelled:
         print(f"{index.changes.replaced} images encoded anew, {index.changes.relabelled} labelled anew")
-    if index.vanished:
-        print(f"{len(index.vanished)} files are gone, such as {index.vanished[0]}; remove takes them out")
+    if vanished:
+        print(f"{len(vanished)} files are gone, such as {vanished[0]}; remove takes them out")
     if args.approximate:
         for trial in index.quantise(args.target_recall):
             chosen = "  <- chosen" if trial == index.approximate else ""
             recall = f"recall@10 {trial.recall:.3f} (at least {trial.at_least:.3f})"
             work = f"{trial.probes:5} lists  {trial.candidates:4} candidates"
             print(f"{recall}  {trial.milliseconds:7.2f} ms  {work}{chosen}")
-    unreadable = {image.path for image in images} & set(index.unreadable)
+    unreadable = {image.path for image in images} & set(reasons)
     if unreadable:
         print(f"{len(unreadable)} images could not be read and are left out:")
         for path in sorted(unreadable):
-            print(f"  {printable(path)}: {printable(index.unreadable[path])}")
+            print(f"  {printable(path)}: {printable(reasons[path])}")
     return 0
 
 
@@ -153,14 +154,14 @@ def run_query(args: argparse.Namespace) -> int:
     for path, reason in unreadable.items():
         print(f"search: left out {printable(path)}: {printable(reason)}", file=sys.stderr)
     index, encoder = index_and_model(args)
+    if args.evaluate:
+        index.check_scorable(queries)
     if args.other_cameras and (unknown := sum(not (query.pid and query.camid) for query in queries)):
         told = f"--other-cameras has no effect on {unknown} of {len(queries)} queries: person or camera is not known"
         print(f"search: {told}", file=sys.stderr)
     threshold, reason = usable_threshold(index)
     if reason:
         print(f"search: the threshold of {index.folder} is not used, {reason}: run calibrate again", file=sys.stderr)
-    if args.evaluate:
-        check_identities(index, queries)
     results, described = search(index, encoder, queries, pictures, args.topk, args.other_cameras, threshold)
     scores = score_queries(index, described, queries) if args.evaluate else {}
     content = json.dumps(to_document(results, index, encoder, scores, unreadable), indent=2)
@@ -239,29 +240,10 @@ def check_writable(path: Path) -> None:
         path.unlink()
 
 
-def check_identities(index: Any, queries: list[Any]) -> None:
-    """Raises before anything is described if an identity is missing, without which scores would be wrong."""
-    named = {"query": queries, "gallery": index.images}
-    counts = {what: (sum(bool(image.pid) for image in images), len(images)) for what, images in named.items()}
-    if any(known < count for known, count in counts.values()):
-        told = " and ".join(f"{known} of {count} {what} images" for what, (known, count) in counts.items())
-        raise ExpectedError(
-            f"cannot score these queries: identities are known of {told}. Give --pattern to index and query, or CSV "
-            "files with the column pid"
-        )
-
-
 def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
     """The evaluator's scores in percent, with unification and without."""
-    try:
-        return {
-            name: index.evaluate(described, queries, plain=name == "plain").to_percent()
-            for name in (("unified", "plain") if index.unification.kind != "none" else ("plain",))
-        }
-    except ValueError as error:
-        raise (
-            error if isinstance(error, ExpectedError) else ExpectedError(f"cannot score these queries: {error}")
-        ) from error
+    names = ("unified", "plain") if index.unification.kind != "none" else ("plain",)
+    return {name: index.evaluate(described, queries, plain=name == "plain").to_percent() for name in names}
 
 
 def score_lines(scores: dict[str, dict[str, float]]) -> list[str]:

@@ -114,5 +114,10 @@ class _GrowingArray:
         self._file.close()
 
     def _write_header(self) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, max(self._width, 0))}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        write_header(self._file, self._rows, max(self._width, 0))
+
+
+def write_header(file: IO[bytes], rows: int, width: int) -> None:
+    """Writes the header of a ``.npy`` file of float32 rows; as long for any number, so it may be written over."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
+    np.lib.format.write_array_header_1_0(file, header)

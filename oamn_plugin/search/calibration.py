@@ -19,7 +19,7 @@ from tqdm import tqdm
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.encoder import ImageEncoder, in_batches
-from oamn_plugin.search.faiss_files import IndexFileError
+from oamn_plugin.search.files import IndexFileError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index import GalleryIndex, Match
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from time import sleep
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from oamn_plugin.retrieval.store import write_header
 from oamn_plugin.search.files import IndexFileError, replacing, signature
 
 _STEP = 1 << 14
+_TRIES, _PAUSE = 30, 0.1  # readers wait for what another process is changing
 _AGAIN = "build this type again (remove its files and run index)"
 
 
@@ -54,17 +57,21 @@ class DescriptorFile:
         Raises:
             IndexFileError: missing, damaged, or of another dimension; or being changed for seconds on end.
         """
-        for _ in range(3):
+        for _ in range(_TRIES):
             before = signature(self.numbers_path)
             numbers = np.array(mapped(self.numbers_path, np.int64))
-            descriptors = mapped(self.path, np.float32, self.dim)
-            if signature(self.numbers_path) == before:  # else both were replaced in between
+            descriptors = mapped(self.path, np.float32, self.dim, most=len(numbers))
+            if len(descriptors) == len(numbers) and signature(self.numbers_path) == before:
                 break
-        if len(descriptors) < len(numbers):
-            raise IndexFileError(f"{self.path} holds {len(descriptors)} descriptors of {len(numbers)}: {_AGAIN}")
+            sleep(_PAUSE)  # one file was replaced, or both were in between
+        else:
+            raise IndexFileError(
+                f"{self.path} holds {len(descriptors)} descriptors of {len(numbers)}: run index again, which ends a "
+                f"change that was interrupted, or {_AGAIN}"
+            )
         if len(numbers) and (numbers[0] < 0 or bool((np.diff(numbers) <= 0).any())):
             raise IndexFileError(f"{self.numbers_path} is damaged: {_AGAIN}")
-        return Rows(numbers, descriptors[: len(numbers)] if len(descriptors) > len(numbers) else descriptors)
+        return Rows(numbers, descriptors)
 
     def append(self, blocks: Iterable[Rows]) -> None:
         """Adds rows whose numbers are larger than those there are. May be repeated after it was killed: a block's
@@ -74,10 +81,8 @@ class DescriptorFile:
         parts = [numbers]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "r+b" if self.exists() else "w+b") as file:
-            if not len(numbers):
-                _write_header(file, 0, self.dim)
-            else:
-                file.seek(mapped(self.path, np.float32, self.dim).offset + len(numbers) * self.dim * 4)
+            write_header(file, len(numbers), self.dim)
+            file.seek(len(numbers) * self.dim * 4, os.SEEK_CUR)
             for block in blocks:
                 fresh = block.numbers > last
                 parts.append(block.numbers[fresh])
@@ -86,7 +91,7 @@ class DescriptorFile:
             file.truncate()
             _sync(file)
             file.seek(0)
-            _write_header(file, len(numbers), self.dim)
+            write_header(file, len(numbers), self.dim)
             _sync(file)
         if len(numbers) > len(parts[0]) or not self.exists():
             save(self.numbers_path, numbers)
@@ -97,10 +102,10 @@ class DescriptorFile:
         kept = ~np.isin(numbers, np.fromiter(gone, dtype=np.int64))
         if kept.all():
             return
-        old = mapped(self.path, np.float32, self.dim)
-        if len(old) >= len(numbers):  # else it was killed between the two files
+        old = mapped(self.path, np.float32, self.dim, most=len(numbers))
+        if len(old) == len(numbers):  # else it was killed between the two files
             with replacing(self.path) as aside, open(aside, "wb") as file:
-                _write_header(file, int(kept.sum()), self.dim)
+                write_header(file, int(kept.sum()), self.dim)
                 for start in range(0, len(numbers), _STEP):
                     file.write(old[start : start + _STEP][kept[start : start + _STEP]].tobytes())
         elif len(old) != kept.sum():
@@ -108,33 +113,39 @@ class DescriptorFile:
         save(self.numbers_path, numbers[kept])
 
 
-def mapped(path: Path, kind: Any, *row: int) -> np.memmap:
-    """A ``.npy`` file of rows of a shape as a memory map, which is refused where the file is too short for it.
+def mapped(path: Path, kind: Any, *row: int, most: int | None = None) -> np.memmap:
+    """The rows of a ``.npy`` file as a memory map, which is refused where the file is too short for it.
+
+    Args:
+        path: the file, which may be replaced meanwhile.
+        kind: dtype of the rows.
+        row: their shape.
+        most: rows that are wanted, the first of them; None: all.
 
     Raises:
         IndexFileError: missing, or not what it should be.
     """
     try:
-        found = np.lib.format.open_memmap(path, mode="r")
+        with open(path, "rb") as file:  # opened once: header and rows of one file
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("another version of the format")
+            shape, by_columns, found = np.lib.format.read_array_header_1_0(file)
+            if by_columns or found != kind or not shape or shape[1:] != row:
+                raise ValueError(f"{found} of shape {shape}, rows of {row or 1} {np.dtype(kind)} are wanted")
+            start = file.tell()
+            whole = np.memmap(file, kind, "r", start, shape)  # compares its length with that of the file
+            # a slice would not do: evaluations read whole maps row by row without mapping them
+            return whole if most is None or most >= len(whole) else np.memmap(file, kind, "r", start, (most, *row))
     except FileNotFoundError:
         raise IndexFileError(f"there is no {path}: {_AGAIN}") from None
-    except (OSError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
+    except Exception as error:  # whatever numpy raises of a damaged header
         raise IndexFileError(f"{path} is damaged ({str(error)[:200]}): {_AGAIN}") from error
-    if found.ndim != 1 + len(row) or found.shape[1:] != row or found.dtype != kind or not found.flags.c_contiguous:
-        raise IndexFileError(f"{path} is damaged or holds no descriptors of {row[0] if row else 0} numbers: {_AGAIN}")
-    return found
 
 
 def save(path: Path, array: np.ndarray) -> None:
     """Writes an array as ``.npy``, so that the old or the new file is whole at any moment."""
     with replacing(path) as aside, open(aside, "wb") as file:
         np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
-
-
-def _write_header(file: IO[bytes], rows: int, dim: int) -> None:
-    # numpy leaves room for the number of rows to grow
-    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _sync(file: IO[bytes]) -> None:

@@ -120,7 +120,7 @@ class EncoderExtractor:
         model = self.encoder.model
         with torch.inference_mode(), mixed_precision(self.encoder.device, self.half):
             features = model.encode(torch.cat(inputs).contiguous(memory_format=torch.channels_last))
-            mask, logits = model.attend(features) if self.has_scorer else (None, None)
+            mask, logits = model.attend(features) if self.encoder.has_scorer else (None, None)
             described = model.embed(features) if mask is None else model.describe(model.apply_mask(features, mask))
         descriptors = torch.nn.functional.normalize(described.float()).cpu()
         found = Crops(descriptors, None, None, torch.tensor(places), unreadable)
@@ -132,30 +132,20 @@ class EncoderExtractor:
 
     def _joined(self, parts: list[Crops]) -> Crops:
         """Batches in a row."""
-        parts = parts or [self._empty([])]
+        parts, scored = parts or [self._empty([])], self.encoder.has_scorer
         return Crops(
             torch.cat([part.descriptors for part in parts]),
-            torch.cat([part.visible for part in parts if part.visible is not None]) if self.has_scorer else None,
-            [name for part in parts for name in part.types or ()] if self.has_scorer else None,
+            torch.cat([part.visible for part in parts if part.visible is not None]) if scored else None,
+            [name for part in parts for name in part.types or ()] if scored else None,
             torch.cat([part.places for part in parts]),
             [error for part in parts for error in part.unreadable],
         )
 
     def _empty(self, unreadable: list[BadImageError]) -> Crops:
-        none, scored = torch.zeros(0), self.has_scorer
+        none, scored = torch.zeros(0), self.encoder.has_scorer
         return Crops(
-            torch.zeros(0, self.dim), none if scored else None, [] if scored else None, none.long(), unreadable
+            torch.zeros(0, self.encoder.dim), none if scored else None, [] if scored else None, none.long(), unreadable
         )
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a descriptor."""
-        return self.encoder.dim
-
-    @property
-    def has_scorer(self) -> bool:
-        """Whether the model judges how a crop is occluded."""
-        return self.encoder.has_scorer
 
     def _input(self, image: Any) -> Tensor:
         """(1, 3, H, W) as the network takes it, on its device."""

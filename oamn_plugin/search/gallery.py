@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from oamn_plugin.datasets.readers import list_images
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.datasets.tables import read_table
 from oamn_plugin.errors import did_you_mean, printable
+from oamn_plugin.search.files import GalleryIndexError
 
 
 class GalleryImage(NamedTuple):
@@ -70,6 +71,45 @@ def numbered(*lists: Iterable[str]) -> list[list[int]]:
     """
     numbers: dict[str, int] = {}
     return [[numbers.setdefault(name, len(numbers)) for name in names] for names in lists]
+
+
+def numbered_labels(
+    queries: Sequence[GalleryImage], gallery: Sequence[GalleryImage]
+) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Identities of queries and gallery, then their cameras, as numbers for an evaluation.
+
+    Without cameras, queries and gallery count as taken by two.
+    """
+    pids = numbered([image.pid for image in queries], [image.pid for image in gallery])
+    camids = numbered([image.camid or "query" for image in queries], [image.camid or "gallery" for image in gallery])
+    return pids[0], pids[1], camids[0], camids[1]
+
+
+def check_labels(queries: Sequence[GalleryImage], gallery: Sequence[GalleryImage]) -> None:
+    """Makes sure that an evaluation of these images means something, by their labels alone.
+
+    Raises:
+        GalleryIndexError: an identity is missing, without which scores would be wrong, or no query has a match.
+    """
+    named = {"query": queries, "gallery": gallery}
+    counts = {what: (sum(bool(image.pid) for image in images), len(images)) for what, images in named.items()}
+    if any(known < count for known, count in counts.values()):
+        told = " and ".join(f"{known} of {count} {what} images" for what, (known, count) in counts.items())
+        raise GalleryIndexError(
+            f"cannot score these queries: identities are known of {told}. Give --pattern to index and query, or CSV "
+            "files with the column pid"
+        )
+    query_pids, gallery_pids, query_camids, gallery_camids = numbered_labels(queries, gallery)
+    cameras: dict[int, set[int]] = {}
+    for pid, camid in zip(gallery_pids, gallery_camids, strict=True):
+        cameras.setdefault(pid, set()).add(camid)
+    matched = (cameras.get(pid, set()) - {camid} for pid, camid in zip(query_pids, query_camids, strict=True))
+    if gallery and not any(matched):
+        raise GalleryIndexError(
+            f"cannot score these queries: none of the {len(queries)} queries has a match: no query identity is in the "
+            "gallery under another camera. Check that query and gallery are of the same data set and that camera "
+            "numbers differ"
+        )
 
 
 def no_such_place(what: str, path: Path) -> str:

@@ -18,6 +18,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+UPLOADS, WAITING = 4, 32
+"""Bodies that are read at a time, and how many more may wait."""
 PATIENCE = 60.0
 """Seconds that an upload may take."""
 
@@ -34,22 +36,11 @@ class Guard:
         names: host names, without port, that it answers to.
         largest: bytes of a request's body.
         addresses: answer to any address in numbers too, which nobody can make point elsewhere.
-        uploads: bodies that are read at a time; others wait.
-        waiting: how many may wait.
     """
 
-    def __init__(
-        self,
-        app: App,
-        names: Iterable[str],
-        largest: int,
-        addresses: bool = False,
-        uploads: int = 4,
-        waiting: int = 32,
-    ) -> None:
-        self.app, self.names, self.addresses = app, frozenset(names), addresses
-        self.largest, self.waiting = largest, waiting
-        self._free = asyncio.Semaphore(uploads)
+    def __init__(self, app: App, names: Iterable[str], largest: int, addresses: bool = False) -> None:
+        self.app, self.names, self.largest, self.addresses = app, frozenset(names), largest, addresses
+        self._free = asyncio.Semaphore(UPLOADS)
         self._queue = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -81,7 +72,7 @@ class Guard:
         return ""
 
     async def _upload(self, scope: Message, receive: Receive, send: Send) -> None:
-        if self._free.locked() and self._queue >= self.waiting:
+        if self._free.locked() and self._queue >= WAITING:
             await _refuse(scope, send, 503, "too many uploads at once: try again")
             return
         self._queue += 1

@@ -20,7 +20,7 @@ from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.encoder import ImageEncoder, ModelIdentity
 from oamn_plugin.search.faiss_files import Quantised, check_possible, is_in
 from oamn_plugin.search.files import GalleryIndexError, read_json, signature, write_json
-from oamn_plugin.search.gallery import GalleryImage, numbered
+from oamn_plugin.search.gallery import GalleryImage, check_labels, numbered_labels
 from oamn_plugin.search.index_folder import IndexFolder
 from oamn_plugin.search.index_plan import Changes, Known, Plan, check_files, missing_files, stamp_of
 from oamn_plugin.search.nearest import (
@@ -78,10 +78,6 @@ class GalleryIndex(Searching):
 
     def __len__(self) -> int:
         return len(self._files.known)
-
-    def __repr__(self) -> str:
-        kind = "approximate" if self.approximate else "exact"
-        return f"{type(self).__name__}({str(self.folder)!r}, {len(self)} images, {kind}, types {', '.join(self.types)})"
 
     def load_note(self, name: str) -> Any:
         """What :meth:`save_note` was given; None: nothing."""
@@ -269,8 +265,7 @@ class GalleryIndex(Searching):
         if not len(self):
             raise GalleryIndexError(f"{self.folder} holds no image yet: run index first")
         known, own = self._files.known, own_pairs(leave_out, len(queries.types))
-        counts = Counter((one.image.pid, one.image.camid) for one in known.values()) if any(own) else Counter()
-        many = k + max((counts[pair] for pair in own if pair), default=0)
+        many = k + max(filter(None, self.how_many(own)), default=0)
         chosen = self.approximate if not exact and many < len(self) else None
         matching = self.matching(plain)
         found: list[list[Match]] = [[] for _ in own]
@@ -287,6 +282,11 @@ class GalleryIndex(Searching):
                 variants = variants_of(sides, numbers[kept])
                 found[row] = matches_of(one, [images[n] for n in kept], distances[kept], variants, names, matching)
         return found
+
+    def how_many(self, pairs: Sequence[tuple[str, str] | None]) -> list[int | None]:
+        """How many images there are of each person by a camera; None for None."""
+        counts = Counter((image.pid, image.camid) for image in self.images) if any(pairs) else Counter()
+        return [counts[pair] if pair else None for pair in pairs]
 
     def descriptors(self, name: str) -> np.ndarray:
         """(G, D) float32 descriptors of a type in the order of :attr:`images`, a memory map.
@@ -305,6 +305,14 @@ class GalleryIndex(Searching):
             )
         return vectors
 
+    def check_scorable(self, images: Sequence[GalleryImage]) -> None:
+        """Makes sure, before anything is described, that :meth:`evaluate` can score queries by these images.
+
+        Raises:
+            GalleryIndexError: an identity that is not known, of a query or of the gallery, or no query with a match.
+        """
+        check_labels(images, self.images)
+
     def evaluate(
         self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False
     ) -> RankingResult:
@@ -322,11 +330,7 @@ class GalleryIndex(Searching):
         unknown = sum(not image.pid for image in images)
         if unknown:
             raise GalleryIndexError(f"{unknown} of {len(images)} queries have no identity: they cannot be scored")
-        query_pids, gallery_pids = numbered([i.pid for i in images], [i.pid for i in self.images])
-        query_camids, gallery_camids = numbered(
-            [i.camid or "query" for i in images], [i.camid or "gallery" for i in self.images]
-        )
-        labels = query_pids, gallery_pids, query_camids, gallery_camids
+        labels = numbered_labels(images, self.images)
         if (matching := self.matching(plain)) is not None:
             sides = {name: self.descriptors(name) for name in matching.types}
             return evaluate_ranking(queries.descriptors, sides, *labels, matching=matching)
@@ -375,7 +379,7 @@ class GalleryIndex(Searching):
             self._quantised.update({name: self._side(name) for name in self._quantised.types if name in self.types})
 
     def _ensure(self, *names: str) -> None:
-        missing = [name for name in OCCLUSION_TYPES if name in names and name not in self.types]
+        missing = self._wanted([name for name in dict.fromkeys(names) if name not in self.types])
         if missing and self.encoder is None:
             named = " ".join(missing)
             raise GalleryIndexError(f"{self.folder} has no descriptors of type {named}: run index --types {named}")
@@ -383,12 +387,9 @@ class GalleryIndex(Searching):
             self.build(missing)
 
     def _wanted(self, types: Sequence[str] | None, default_all: bool = False) -> tuple[str, ...]:
-        possible = OCCLUSION_TYPES if self.encoder is None else self.encoder.types
         if types is None:
-            return possible if default_all or not self.types else self.types
-        unknown = [name for name in types if name not in possible]
-        if unknown:
-            raise GalleryIndexError(f"cannot describe the types {', '.join(unknown)}: choose of {', '.join(possible)}")
+            return self.possible_types if default_all or not self.types else self.types
+        self.check_types(types)
         return tuple(types)
 
     def _build_types(self, names: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from oamn_plugin.search.files import GalleryIndexError, NoIndexError
 from oamn_plugin.search.gallery import GalleryImage
 from oamn_plugin.search.index_folder import check_identity, header_of, identity_in
 from oamn_plugin.search.index_plan import BLOCK, Changes, Known, check_files, describe, from_row, stamp_of, to_row
-from oamn_plugin.search.milvus_rows import LOCAL, connect, entity, entity_id, equal, key_of, parse
+from oamn_plugin.search.milvus_rows import LOCAL, connect, entity, entity_id, equal, key_of, parse, shows
 from oamn_plugin.search.nearest import Match, compared_groups, matches_of, own_pairs, ranked
 from oamn_plugin.search.searching import Searching
 from oamn_plugin.search.workers import rank_and_size, wait
@@ -73,20 +73,12 @@ class MilvusIndex(Searching):
         self._check(found)
 
     def __len__(self) -> int:
-        first = next(iter(self.types), None)
-        if first is None:
-            return 0
-        return int(
-            self._call(self._client.query, filter=equal("type", first), output_fields=["count(*)"])[0]["count(*)"]
-        )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.folder!r}, {len(self)} images, types {', '.join(self.types)})"
+        return self._count(self._each)
 
     @property
     def images(self) -> list[GalleryImage]:
         """Its images, by path; all of them are fetched."""
-        rows = self._rows(equal("type", next(iter(self.types), NONE)), ["record"])
+        rows = self._rows(self._each, ["record"])
         return sorted((from_row(json.loads(row["record"]))[1].image for row in rows), key=lambda image: image.path)
 
     @property
@@ -118,10 +110,7 @@ class MilvusIndex(Searching):
         """
         encoder = self._with_encoder()
         names = tuple(types or self.types or encoder.types)
-        if set(names) - set(encoder.types):
-            raise GalleryIndexError(
-                f"cannot describe the types {', '.join(names)}: choose of {', '.join(encoder.types)}"
-            )
+        self.check_types(names)
         further = set(names) - set(self.types) if self.types else set()
         names = tuple(name for name in OCCLUSION_TYPES if name in (*names, *self.types))
         images = list(images)
@@ -184,14 +173,11 @@ class MilvusIndex(Searching):
         """
         if exact:
             raise GalleryIndexError(f"{self.folder} is searched by Milvus: exact searches need an index in a folder")
-        built, own = self.types, own_pairs(leave_out, len(queries.types))
-        if not built:
-            raise GalleryIndexError(f"{self.folder} holds no image yet: run index first")
-        matching = self.matching(plain)
+        own, matching = own_pairs(leave_out, len(queries.types)), self.matching(plain)
+        groups = list(compared_groups(self.unification, queries, plain))
+        self._check_built(name for names, _ in groups for name in names)
         found: list[list[Match]] = [[] for _ in own]
-        for names, rows in compared_groups(self.unification, queries, plain):
-            if set(names) - set(built):
-                raise GalleryIndexError(f"{self.folder} has no descriptors of {', '.join(names)}: run index --types")
+        for names, rows in groups:
             for row in rows:
                 query = queries.descriptors[row].numpy()
                 known, variants = self._near(query, names, max(CANDIDATES, 2 * k), own[row])
@@ -200,8 +186,15 @@ class MilvusIndex(Searching):
                 found[row] = matches_of(query, images, distances, variants[:, numbers], names, matching)
         return found
 
+    def how_many(self, pairs: Sequence[tuple[str, str] | None]) -> list[int | None]:
+        """How many images there are of each person by a camera; None for None."""
+        each = self._each
+        counts = {pair: self._count(f"{each} and {shows(*pair)}") for pair in set(pairs) if pair}
+        return [counts[pair] if pair else None for pair in pairs]
+
     def descriptors(self, name: str) -> np.ndarray:
         """(G, D) descriptors of a type in the order of :attr:`images`; all of them are fetched."""
+        self._check_built([name])
         rows = {key["image"]: key["vector"] for key in self._rows(equal("type", name), ["image", "vector"])}
         return np.array([rows[key_of(image.path)] for image in self.images], dtype=np.float32)
 
@@ -209,9 +202,13 @@ class MilvusIndex(Searching):
         """Refused: Milvus has its own search."""
         raise GalleryIndexError(f"{self.folder} is searched by Milvus: leave out --approximate")
 
-    def evaluate(self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False) -> Any:
+    def check_scorable(self, images: Sequence[GalleryImage]) -> None:
         """Refused: scores need the distances to all images."""
         raise GalleryIndexError(f"{self.folder} cannot score queries: scores need an index in a folder")
+
+    def evaluate(self, queries: QueryDescriptors, images: Sequence[GalleryImage], *, plain: bool = False) -> Any:
+        """Refused, see :meth:`check_scorable`."""
+        self.check_scorable(images)
 
     def load_note(self, name: str) -> Any:
         """What :meth:`save_note` was given; None: nothing."""
@@ -228,7 +225,7 @@ class MilvusIndex(Searching):
         """Candidates as Milvus finds them, and their (T, N, D) descriptors."""
         allowed = [f"type in {json.dumps(list(names))}"]
         if own is not None:
-            allowed.append(f"not ({equal('pid', own[0])} and {equal('camid', own[1])})")
+            allowed.append(f"not ({shows(*own)})")
         hits = self._call(
             self._client.search, data=[query.tolist()], anns_field="vector", limit=many, filter=" and ".join(allowed),
             output_fields=["image"], **({"group_by_field": "image"} if len(names) > 1 else {}),
@@ -324,6 +321,17 @@ class MilvusIndex(Searching):
         row = entity("", _HEADER, json.dumps(header), None, np.zeros(self.dim, dtype=np.float32))
         self._upsert([{**row, "id": _HEADER}])
 
+    @property
+    def _each(self) -> str:
+        """The condition that holds for one entity of every image."""
+        return equal("type", next(iter(self.types), NONE))
+
+    def _count(self, condition: str) -> int:
+        """How many entities a condition holds for; none is fetched."""
+        if not self._client.has_collection(self._name):
+            return 0
+        return int(self._call(self._client.query, filter=condition, output_fields=["count(*)"])[0]["count(*)"])
+
     def _rows(self, condition: str, fields: list[str]) -> Iterator[dict[str, Any]]:
         """All entities that a condition holds for."""
         if not self._client.has_collection(self._name):
@@ -353,6 +361,14 @@ class MilvusIndex(Searching):
     def _delete(self, keys: Sequence[str]) -> None:
         for part in in_batches([entity_id(key, kind) for key in keys for kind in self._kinds()], 1000):
             self._call(self._client.delete, ids=list(part))
+
+    def _check_built(self, names: Iterable[str]) -> None:
+        built = self.types
+        if not built:
+            raise GalleryIndexError(f"{self.folder} holds no image yet: run index first")
+        if missing := [name for name in names if name not in built]:
+            self.check_types(missing)
+            raise GalleryIndexError(f"{self.folder} has no descriptors of {', '.join(missing)}: run index --types")
 
     def _with_encoder(self) -> ImageEncoder:
         if self.encoder is None:

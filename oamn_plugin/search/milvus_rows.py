@@ -72,6 +72,11 @@ def entity(key: str, kind: str, record: str, image: GalleryImage | None, vector:
             "vector": values.tolist()}  # fmt: skip
 
 
+def shows(pid: str, camid: str) -> str:
+    """The condition that an image is one of a person by a camera."""
+    return f"{equal('pid', pid)} and {equal('camid', camid)}"
+
+
 def equal(field: str, value: str) -> str:
     """The condition that a field has a value."""
     return f"{field} == {json.dumps(value, ensure_ascii=False)}"

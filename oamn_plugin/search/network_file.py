@@ -54,7 +54,7 @@ class InputCard:
         numbers = (len(self.input_size), len(self.pixel_mean), len(self.pixel_std))
         if numbers != (2, 3, 3) or min(self.input_size) < 16 or min(self.pixel_std) <= 0:
             raise NetworkFileError(f"input_size must be two numbers, pixel_mean and pixel_std three each, got {self}")
-        if self.order not in ("RGB", "BGR") or self.resample not in RESAMPLING:
+        if self.order not in ("RGB", "BGR") or self.resample not in [*RESAMPLING]:
             raise NetworkFileError(f"order must be RGB or BGR and resample one of {', '.join(RESAMPLING)}, got {self}")
 
 

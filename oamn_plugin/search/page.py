@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,21 +32,6 @@ LEAST_SHARE = 0.01
 """Occlusion types below it get no bar."""
 
 
-@dataclass(frozen=True)
-class ImageCard:
-    """A picture with its mask and the words under it, as the template shows it; without a mask where there is none."""
-
-    image: str
-    mask: str
-    strip: str
-    name: str
-    lines: tuple[str, ...] = ()
-    share: str = ""
-    distance: str = ""
-    hit: bool | None = None
-    missing: bool = False
-
-
 def render_search(
     results: Sequence[SearchResult], encoder: ImageEncoder, title: str, lead: str, scores: Sequence[str] = ()
 ) -> str:
@@ -74,7 +58,7 @@ def render_fragment(results: Sequence[SearchResult], encoder: ImageEncoder) -> s
 def _panel(result: SearchResult, encoder: ImageEncoder) -> dict[str, Any]:
     """Everything that is shown of a query, as the template ``search_panel.html`` names it."""
     mask = _masked(result.picture, masks_of(encoder, [result.picture], [NONE])[0]) if encoder.has_scorer else ""
-    query = ImageCard(_jpeg(result.picture), mask, "", printable(result.query.name))
+    query = {"image": _jpeg(result.picture), "mask": mask, "strip": "", "name": printable(result.query.name)}
     plain_ranks = {match.image.path: rank for rank, match in enumerate(result.plain, start=1)}
     unified_ranks = {match.image.path: rank for rank, match in enumerate(result.unified, start=1)}
     cards = _cards(result, result.plain, {} if result.is_plain else unified_ranks, "unified", encoder)
@@ -109,7 +93,8 @@ def _covered(result: SearchResult) -> str:
 
 def _cards(
     result: SearchResult, matches: list[Match], other: dict[str, int], word: str, encoder: ImageEncoder
-) -> list[ImageCard]:
+) -> list[dict[str, Any]]:
+    """The matches of a ranking, as the template ``search_panel.html`` names what it shows of each."""
     pictures = [_read(match.image.path) for match in matches]
     there = [(picture, match) for picture, match in zip(pictures, matches, strict=True) if picture is not None]
     masks = iter(
@@ -126,19 +111,16 @@ def _cards(
         extra = (f"{key}: {value}" for key, value in image.extra.items())
         hidden = f"best fit covers: {explanation(match)}" if match.posterior else ""
         lines = (hidden, " · ".join(filter(None, known)), *extra, place)
-        cards.append(
-            ImageCard(
-                _jpeg(picture) if picture else "",
-                "" if picture is None or mask is None else _masked(picture, mask),
-                _strip_style(match.shown_type),
-                printable(image.name),
-                tuple(printable(line) for line in lines if line),
-                share_of(match),
-                f"{match.distance:.3f}",
-                result.is_hit(match),
-                picture is None,
-            )
-        )
+        cards.append({
+            "image": _jpeg(picture) if picture else "",
+            "mask": "" if picture is None or mask is None else _masked(picture, mask),
+            "strip": _strip_style(match.shown_type),
+            "name": printable(image.name),
+            "lines": [printable(line) for line in lines if line],
+            "share": share_of(match),
+            "distance": f"{match.distance:.3f}",
+            "hit": result.is_hit(match),
+        })  # fmt: skip
     return cards
 
 

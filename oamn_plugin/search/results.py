@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -126,10 +125,7 @@ def search(
         how = {"leave_out": queries, "exact": index.approximate is not None}
     ranked = [index.search(described, k, **how)]
     ranked.append(ranked[0] if is_plain else index.search(described, k, plain=True, **how))
-    left_out: list[int | None] = [None] * len(queries)
-    if other_cameras:
-        counts = Counter((image.pid, image.camid) for image in index.images)
-        left_out = [counts[own] if own else None for own in own_pairs(queries, len(queries))]
+    left_out = index.how_many(own_pairs(queries if other_cameras else None, len(queries)))
     searched_as = ["matched"] * len(queries) if matched else compared_types(index.unification, described, False)
     results = []
     for row, (query, picture, unified, plain) in enumerate(zip(queries, pictures, *ranked, strict=True)):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
+from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.retrieval.matching import Matching
 from oamn_plugin.retrieval.unification import Unification
 from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.files import GalleryIndexError
 from oamn_plugin.search.gallery import GalleryImage
 
 
@@ -32,6 +35,18 @@ class Searching:
     def matching(self, plain: bool = False) -> Matching | None:
         """The matched unification, where searches use it."""
         return None if plain or self.unification.kind != "matched" else self.unification.matching()
+
+    @property
+    def possible_types(self) -> tuple[str, ...]:
+        """The occlusion types that may be built: the encoder's, all without one."""
+        return OCCLUSION_TYPES if self.encoder is None else self.encoder.types
+
+    def check_types(self, names: Iterable[str]) -> None:
+        """Raises GalleryIndexError for types that cannot be built."""
+        if unknown := [name for name in names if name not in self.possible_types]:
+            raise GalleryIndexError(
+                f"cannot describe the types {', '.join(unknown)}: choose of {', '.join(self.possible_types)}"
+            )
 
     @property
     def vanished(self) -> list[str]:

@@ -31,7 +31,7 @@ class BoxmotEncoder:
     @property
     def embedding_dim(self) -> int:
         """Numbers in a descriptor."""
-        return self.extractor.dim
+        return self.extractor.encoder.dim
 
     @cached_property
     def requirements(self) -> Any:

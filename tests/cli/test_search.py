@@ -9,8 +9,14 @@ import shutil
 import signal
 
 import pytest
+from index_crops import make_crops
 from run_tool import run_tool, start_tool
 from search_runs import make_run, model_options
+
+from oamn_plugin.cli.search import main
+from oamn_plugin.errors import ExpectedError
+from oamn_plugin.search.encoder import ImageEncoder
+from oamn_plugin.search.milvus_index import MilvusIndex
 
 
 def query(world, *arguments):
@@ -144,6 +150,51 @@ def test_names_without_identities_are_not_scored_a_hundred_percent(world, tmp_pa
     assert sorted((tmp_path / "i").rglob("*")) == built, "types were described before the refusal"
     assert "identities are known of 1 of 4 query images and 1 of 4 gallery images" in result.err
     assert "100" not in result.out
+
+
+def search(*words):
+    """The command in this process."""
+    assert main([str(word) for word in words]) == 0
+
+
+def refuse(*_, **__):
+    raise AssertionError("the refusal came too late")
+
+
+def test_queries_without_a_match_are_refused_before_anything_is_described(tmp_path, monkeypatch):
+    """They were described, and so was the gallery, for eight further types."""
+    crops = make_crops(tmp_path / "crops", 8)
+    for path in crops:
+        path.unlink() if "_c1" in path.name else None
+    search("index", tmp_path / "crops", "--out", tmp_path / "i", "--types", "none")
+    built = sorted((tmp_path / "i").rglob("*"))
+    monkeypatch.setattr(ImageEncoder, "queries", refuse)
+    with pytest.raises(ExpectedError, match="cannot score these queries: none of the 4 queries has a match: no query"):
+        search("query", tmp_path / "crops", "--index", tmp_path / "i", "--evaluate")
+    assert sorted((tmp_path / "i").rglob("*")) == built
+
+
+def test_a_collection_in_milvus_is_scanned_no_more_often_than_needed(tmp_path, monkeypatch, capsys):
+    """It was once for each unreadable image, and before scores were refused."""
+    pytest.importorskip("milvus_lite")
+    place, scans, scan = f"milvus://{tmp_path}/gallery.db", [], MilvusIndex._rows
+    crops = make_crops(tmp_path / "crops", 8)
+    words = ["index", tmp_path / "crops", "--out", place, "--types", "none", "--unification", "none"]
+    search(*words)
+    crops[0].unlink()
+    for number in range(3):
+        (tmp_path / "crops" / f"bad{number}.png").write_text("no image")
+    monkeypatch.setattr(MilvusIndex, "_rows", lambda self, *args: scans.append(args) or scan(self, *args))
+    search(*words)
+    shown = capsys.readouterr().out
+    assert f"1 files are gone, such as {crops[0]}" in shown
+    assert "3 images could not be read" in shown
+    assert len(scans) == 3
+    scans.clear()
+    monkeypatch.setattr(ImageEncoder, "queries", refuse)
+    with pytest.raises(ExpectedError, match="scores need an index in a folder"):
+        search("query", crops[1], "--index", place, "--evaluate")
+    assert not scans
 
 
 def test_one_corrupt_query_does_not_stop_the_batch(world, tmp_path):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from oamn_plugin.search import guard as module
 from oamn_plugin.search.guard import Guard
 
 
@@ -96,11 +97,13 @@ def test_large_bodies_are_refused_by_header_and_by_count():
     assert asyncio.run(ask(guard(Page()), scope(**post), chunks=10, size=100)) == 200
 
 
-def test_fifty_uploads_at_once_are_read_a_few_at_a_time():
+def test_fifty_uploads_at_once_are_read_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(module, "UPLOADS", 3)
+    monkeypatch.setattr(module, "WAITING", 20)
     page = Page()
 
     async def many():
-        one = guard(page, uploads=3, waiting=20)
+        one = guard(page)
         return await asyncio.gather(*(ask(one, scope("/gradio_api/upload", "POST"), chunks=5) for _ in range(50)))
 
     found = asyncio.run(many())

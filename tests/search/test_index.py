@@ -14,6 +14,7 @@ from index_crops import contents, make_crops, make_encoder
 from oamn_plugin.occlusion import OCCLUSION_TYPES
 from oamn_plugin.retrieval import evaluate_ranking
 from oamn_plugin.retrieval.unification import Unification
+from oamn_plugin.search import descriptor_files
 from oamn_plugin.search.descriptor_files import Rows
 from oamn_plugin.search.files import GalleryIndexError, IndexFileError, locked
 from oamn_plugin.search.gallery import GalleryImage, numbered, read_gallery
@@ -126,6 +127,14 @@ def test_a_missing_type_needs_a_model(crops, encoder, queries, tmp_path):
         reader.descriptors("left_half")
 
 
+@pytest.mark.parametrize("reader", [False, True])
+def test_a_type_that_does_not_exist_is_refused(built, reader):
+    """It was looked for on the disk."""
+    index = GalleryIndex(built.folder) if reader else built
+    with pytest.raises(GalleryIndexError, match=r"cannot describe the types lefthalf: choose of none, left_half, "):
+        index.descriptors("lefthalf")
+
+
 def test_removing(crops, encoder, queries, tmp_path):
     index = GalleryIndex(tmp_path / "index", encoder)
     index.add(read_gallery(crops / "gallery"), types=["none"])
@@ -206,7 +215,8 @@ def test_what_is_no_index(built, encoder, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "other width", "absent numbers", "too few rows"])
-def test_damaged_files_are_refused(crops, encoder, tmp_path, queries, damage):
+def test_damaged_files_are_refused(crops, encoder, tmp_path, queries, damage, monkeypatch):
+    monkeypatch.setattr(descriptor_files, "sleep", lambda _: None)
     index = GalleryIndex(tmp_path / "index", encoder)
     index.add(read_gallery(crops / "gallery")[:5], types=["none"])
     path = tmp_path / "index" / "types" / "none.npy"
@@ -446,6 +456,21 @@ def test_wrong_types_in_records_are_one_message(small, tmp_path, encoder, querie
 def test_a_query_without_identity_is_not_scored(small, queries):
     with pytest.raises(GalleryIndexError, match="20 of 20 queries have no identity"):
         small.evaluate(queries[1], [GalleryImage(image.path) for image in queries[0]], plain=True)
+
+
+def test_queries_are_refused_by_their_labels_in_the_evaluators_words(small, queries):
+    small.check_scorable(queries[0])
+    images = [image._replace(camid="") for image in queries[0]]
+    small.check_scorable(images)  # without cameras the two count as taken by two
+    alone = [GalleryImage("a.png", "nobody", "1"), GalleryImage("b.png", small.images[0].pid, small.images[0].camid)]
+    small.remove([image.path for image in small.images[1:]])
+    with pytest.raises(ValueError, match="none of the 2 queries has a match") as evaluators:
+        small.evaluate(small.encoder.queries([torch.zeros(2, 3, 64, 32)]), alone, plain=True)
+    with pytest.raises(GalleryIndexError) as told:
+        small.check_scorable(alone)
+    assert str(told.value) == f"cannot score these queries: {evaluators.value}"
+    with pytest.raises(GalleryIndexError, match="known of 0 of 1 query images and 1 of 1 gallery images"):
+        small.check_scorable([GalleryImage("a.png")])
 
 
 def test_the_querys_own_camera_is_left_out(small, queries):

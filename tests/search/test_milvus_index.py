@@ -22,6 +22,7 @@ from oamn_plugin.search import milvus_index, open_index
 from oamn_plugin.search.files import GalleryIndexError
 from oamn_plugin.search.gallery import GalleryImage, read_gallery
 from oamn_plugin.search.index import GalleryIndex
+from oamn_plugin.search.nearest import own_pairs
 
 pytest.importorskip("milvus_lite")
 torch.set_num_threads(1)
@@ -79,6 +80,28 @@ def test_the_querys_own_camera_is_left_out(world):
     _, chosen, described, (folder, milvus) = world
     found, expected = (index.search(described, 10, leave_out=chosen) for index in (milvus, folder))
     assert paths(found) == paths(expected)
+
+
+def test_what_is_left_out_is_counted_without_fetching_the_gallery(world, monkeypatch):
+    """Every image's record was fetched for one number a query."""
+    images, chosen, _, (folder, milvus) = world
+    pairs = own_pairs([*chosen, images[0]._replace(pid='"')], 11)
+    expected = [folder.how_many([*pairs, None]), folder.how_many([])]
+    monkeypatch.setattr(milvus_index.MilvusIndex, "_rows", None)
+    assert [milvus.how_many([*pairs, None]), milvus.how_many([])] == expected
+    assert expected[0][-2:] == [0, None]
+    assert all(expected[0][:10])
+
+
+def test_a_type_that_is_not_built_is_told(world):
+    """It was a KeyError, of a number."""
+    milvus = world[3][1]
+    for name, message in (("lefthalf", "cannot describe the types lefthalf: choose of none, left_half"),
+                          ("left_quarter", "choose of none, left_half")):  # fmt: skip
+        with pytest.raises(GalleryIndexError, match=message):
+            milvus.descriptors(name)
+    with pytest.raises(GalleryIndexError, match="has no descriptors of left_quarter: run index --types"):
+        open_index(milvus.folder).descriptors("left_quarter")
 
 
 def test_what_it_holds(world):
