@@ -178,12 +178,22 @@ def tile_of(array: Descriptors, rows: slice, device: torch.device) -> Tensor:
 
 
 def _read_rows(array: np.memmap, start: int, size: int) -> np.ndarray:
-    """Rows of a mapped file, read without mapping them: nine types of a large gallery would else stay in memory."""
+    """Rows of a mapped file, read without mapping them: nine types of a large gallery would else stay in memory.
+
+    Where the file was replaced since, as an index does whose images are removed, its name leads to other rows: the map
+    still has the old ones.
+    """
     if array.filename is None or not array.flags.c_contiguous or array.base is not array._mmap:  # type: ignore[attr-defined]
         return array[start : start + size]
     rows, width = max(0, min(size, len(array) - start)), array.shape[1]
     offset = array.offset + start * width * array.itemsize
-    return np.fromfile(array.filename, array.dtype, rows * width, offset=offset).reshape(rows, width)
+    try:
+        read = np.fromfile(array.filename, array.dtype, rows * width, offset=offset)
+    except FileNotFoundError:
+        read = np.empty(0, array.dtype)
+    ends = [(read[:width], array[start]), (read[-width:], array[start + rows - 1])] if rows else []
+    same = len(read) == rows * width and all(one.tobytes() == other.tobytes() for one, other in ends)
+    return read.reshape(rows, width) if same else array[start : start + size]
 
 
 @torch.inference_mode()
