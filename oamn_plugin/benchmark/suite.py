@@ -285,7 +285,8 @@ def _parts(content: Any, place: object) -> dict[str, tuple[tuple[str, ...], ...]
     for part in content:
         pairs = _list(content, part, place)
         if any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
-            raise SuiteError(f"{place}: parts, {part}: give pairs of methods, [with it, without it]")
+            wanted = "give a list of pairs of methods, [[with it, without it], ...]"
+            raise SuiteError(f"{place}: parts, {part}: {wanted}, got {pairs}")
         found[str(part)] = tuple(tuple(map(str, pair)) for pair in pairs)
     return found
 

@@ -61,8 +61,9 @@ class Extractor(EncoderExtractor):
         if model_name:
             from oamn_plugin.hosts.torchreid.inference import load_encoder
 
-            size = ["data.height", str(image_size[0]), "data.width", str(image_size[1])]
-            colours = ["data.norm_mean", str([*pixel_mean]), "data.norm_std", str([*pixel_std])]
+            means, deviations = ([float(value) for value in given] for given in (pixel_mean, pixel_std))
+            size = ["data.height", str(int(image_size[0])), "data.width", str(int(image_size[1]))]
+            colours = ["data.norm_mean", str(means), "data.norm_std", str(deviations)]
             own = ["model.name", model_name, "model.channels_last", "False"]  # the host's layout, so its last digits
             encoder = load_encoder("", str(model_path), [*own, *size, *colours])
         elif isinstance(model, (str, Path)):

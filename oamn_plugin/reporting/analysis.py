@@ -100,12 +100,12 @@ class Comparison:
     def paired_runs(self, method: str, other: str, data_set: str) -> dict[int, tuple[Run, Run]]:
         """Seed to the runs of two methods that recorded their queries, for the seeds that both have.
 
-        Empty where they share no seed, or where seeds are unknown.
+        Empty where they share no seed, a seed stands twice, or seeds are unknown.
         """
-        ours, theirs = (
-            {run.seed: run for run in self.methods[name] if run.seed is not None and data_set in run.queries}
-            for name in (method, other)
-        )
+        tested = [[run for run in self.methods[name] if data_set in run.queries] for name in (method, other)]
+        ours, theirs = ({run.seed: run for run in runs if run.seed is not None} for runs in tested)
+        if len(ours) < len(tested[0]) or len(theirs) < len(tested[1]):
+            return {}
         return {seed: (run, theirs[seed]) for seed, run in ours.items() if seed in theirs}
 
     def interval(self, method: str, data_set: str, metric: str) -> Figure | None:

@@ -24,13 +24,13 @@ class Picture:
     Attributes:
         name: short file name without suffix.
         alt: what it shows, for who cannot see it.
-        light: PNG, JPEG or SVG bytes.
+        content: PNG, JPEG or SVG bytes.
         caption: text below.
     """
 
     name: str
     alt: str
-    light: bytes
+    content: bytes
     caption: str = ""
 
 
@@ -38,7 +38,7 @@ class Picture:
 class Section:
     """A part of a report: a title, paragraphs, a list, tables and pictures; ``folded``: closed at first.
 
-    Words of the list between two pairs of asterisks are bold, as in Markdown.
+    Words between two pairs of asterisks that a line of the list begins with are bold, as in Markdown.
     """
 
     title: str
@@ -108,7 +108,7 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], pictures
             if isinstance(block, Table):
                 parts.append(to_markdown(block).rstrip())
             elif pictures:
-                parts += [f"![{block.alt}]({pictures}/{block.name}{_suffix(block.light)})", block.caption]
+                parts += [f"![{block.alt}]({pictures}/{block.name}{_suffix(block.content)})", block.caption]
     return without_html("\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -116,11 +116,11 @@ def save_pictures(sections: Sequence[Section], folder: Path) -> None:
     """Writes the pictures of all sections as files."""
     for picture in (block for section in sections for block in section.blocks if isinstance(block, Picture)):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{picture.name}{_suffix(picture.light)}").write_bytes(picture.light)
+        (folder / f"{picture.name}{_suffix(picture.content)}").write_bytes(picture.content)
 
 
 def _bold(line: str) -> Markup:
-    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(line))))
+    return Markup(re.sub(r"^\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(line))))
 
 
 def _kind(content: bytes) -> str:

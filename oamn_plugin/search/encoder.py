@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -43,6 +44,10 @@ BATCH = 32
 """Images a batch. Fixed, so that a gallery's descriptors do not depend on where an encoding was interrupted."""
 
 
+class InputError(ExpectedError, ValueError):
+    """Images that no network can take; the message says what is wrong."""
+
+
 class DeviceError(ExpectedError, ValueError):
     """A device that is not there, or that a network cannot be moved to."""
 
@@ -75,7 +80,7 @@ class ImageEncoder:
             sets it; None: unknown. An index keeps it.
 
     Raises:
-        ValueError: unknown resampling.
+        InputError: unknown resampling, or pixel means and deviations that are none.
     """
 
     def __init__(
@@ -91,9 +96,12 @@ class ImageEncoder:
         name: str = "",
     ) -> None:
         if resample not in RESAMPLING:
-            raise ValueError(f"resample must be one of {', '.join(RESAMPLING)}, got {resample!r}")
+            raise InputError(f"resample must be one of {', '.join(RESAMPLING)}, got {resample!r}")
         self.input_size, self.resample, self.name = (int(input_size[0]), int(input_size[1])), resample, name
         self.pixel_mean, self.pixel_std = [float(v) for v in pixel_mean], [float(v) for v in pixel_std]
+        numbers = [*self.pixel_mean, *self.pixel_std]
+        if len(self.pixel_mean) != 3 or len(numbers) != 6 or min(self.pixel_std) <= 0 or not np.isfinite(numbers).all():
+            raise InputError(f"pixel means and deviations must be three numbers each, these above 0, got {numbers}")
         model = model.eval()
         self.model: Any = model if hasattr(model, "embed") else embedding_model(model, self.input_size).eval()
         self.unification = unification or unification_of(self.model)

@@ -318,8 +318,11 @@ def test_the_page_of_a_suite_pairs_what_shares_weights_and_names_what_is_missing
     ("parts", "message"),
     [
         ("[a, b]", "parts must map"),
-        ("{Mask: [[plain]]}", "parts, Mask: give pairs of methods"),
-        ("{Mask: [plain, plain]}", "parts, Mask: give pairs of methods"),
+        ("{Mask: [[plain]]}", "parts, Mask: give a list of pairs of methods"),
+        (
+            "{Mask: [plain, plain]}",
+            "give a list of pairs of methods, [[with it, without it], ...], got ['plain', 'plain']",
+        ),
         ("{Mask: [[plain, plan]]}", "parts, Mask: 'plan' is not one of the methods. Did you mean 'plain'"),
     ],
 )

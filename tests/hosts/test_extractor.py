@@ -13,6 +13,7 @@ import oamn_plugin
 from oamn_plugin.cli.extract import main
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.encoder import ModelChoiceError, load_index_model
+from oamn_plugin.retrieval.strips import IMAGENET_MEAN, IMAGENET_STD
 from oamn_plugin.search.extractor import EncoderExtractor
 
 
@@ -54,6 +55,8 @@ def test_a_model_of_torchreid_gives_what_its_own_extractor_gives(
     ours = oamn_plugin.Extractor(**given)([path])
     assert torch.allclose(ours.descriptors, torch.nn.functional.normalize(theirs), atol=1e-5)
     assert ours.types is None
+    arrays = {"pixel_mean": np.array(IMAGENET_MEAN), "pixel_std": torch.tensor(IMAGENET_STD)}
+    assert torch.allclose(oamn_plugin.Extractor(**given, **arrays)([path]).descriptors, ours.descriptors, atol=1e-5)
     monkeypatch.setenv("OAMN_WEIGHTS", str(tmp_path))
     (tmp_path / "model.pth.tar").rename(tmp_path / "osnet_x0_25_market.pth")
     named = oamn_plugin.Extractor("osnet_x0_25_market")

@@ -11,8 +11,9 @@ def test_text_is_escaped_everywhere() -> None:
 
 
 def test_words_between_asterisks_are_bold_and_escaped() -> None:
-    page = render_page("T", "lead", [Section("S", bullets=["**a's <i>**: b"])])
+    page = render_page("T", "lead", [Section("S", bullets=["**a's <i>**: b", "oamn train 'a/**/b' **c**"])])
     assert "<li><strong>a&#39;s &lt;i&gt;</strong>: b</li>" in page
+    assert "<li>oamn train &#39;a/**/b&#39; **c**</li>" in page, "a command is as it was typed"
 
 
 def test_markdown_without_pictures_folder_leaves_them_out() -> None:

@@ -6,7 +6,6 @@ yacs has checked the types by then; a key without a default takes anything and i
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from fastreid.config import CfgNode
@@ -18,7 +17,7 @@ from oamn_plugin.hosts.fastreid.config import oamn_options, unification
 from oamn_plugin.hosts.fastreid.solver import OAMN_SCHEDULE
 from oamn_plugin.hosts.fastreid.transforms import PIPELINES
 from oamn_plugin.hosts.shared.evaluation import EvaluationSettings
-from oamn_plugin.hosts.shared.preflight import idle_occlusion
+from oamn_plugin.hosts.shared.preflight import idle_occlusion, is_number, not_three
 from oamn_plugin.presets import PATCH_SOURCES, preset
 from oamn_plugin.retrieval import Reranking
 from oamn_plugin.search.encoder import RESAMPLING
@@ -80,18 +79,11 @@ def wrong_lists(cfg: CfgNode) -> list[str]:
         size = list(values[key])
         if len(size) != 2 or not all(isinstance(side, int) and side >= SMALLEST for side in size):
             found.append(f"{key} must be [height, width] in pixels, each {SMALLEST} or more, got {size}")
-    for key, above in (("MODEL.PIXEL_MEAN", -math.inf), ("MODEL.PIXEL_STD", 0.0)):
-        numbers = list(values[key])
-        if len(numbers) != 3 or not all(_is_number(number) and number > above for number in numbers):
-            found.append(f"{key} must be three numbers{' above 0' if above == 0 else ''}, got {numbers}")
+    found += not_three("MODEL.PIXEL_MEAN", cfg.MODEL.PIXEL_MEAN) + not_three("MODEL.PIXEL_STD", cfg.MODEL.PIXEL_STD, 0)
     steps = list(cfg.SOLVER.STEPS)
-    if any(not _is_number(step) or step < 0 for step in steps) or steps != sorted(steps):
+    if any(not is_number(step) or step < 0 for step in steps) or steps != sorted(steps):
         found.append(f"SOLVER.STEPS must be epochs in rising order, got {steps}")
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def wrong_combinations(cfg: CfgNode, processes: int = 1) -> list[str]:

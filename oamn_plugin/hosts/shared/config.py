@@ -112,26 +112,31 @@ def _readable(value: Any, default: Any, place: str) -> Any:
     """A value as yacs takes it for a key with this default; yacs lets None through for all, and no fraction missing."""
     if default is not None and (value is None or value == "None"):
         raise ConfigError(f"{place} must have a value, got None")
-    if isinstance(default, list | tuple) and isinstance(value, str) and _is_word(value):
-        return [value]  # DATASETS.TESTS Market1501
+    if isinstance(default, list | tuple):
+        value = _listed(value)
+        if isinstance(value, list | tuple) and any(isinstance(one, float) and not math.isfinite(one) for one in value):
+            raise ConfigError(f"{place} must hold finite numbers, got {value!r}")
+        return value
     if not isinstance(default, float) or isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     try:
         number = float(value)  # YAML reads 1e-3 as a word
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ConfigError(f"{place} must be a number, got {value!r}")
     return number
 
 
-def _is_word(text: str) -> bool:
-    """Whether a text is a name such as market1501 or 3dpes, not a value of Python."""
+def _listed(value: Any) -> Any:
+    """The value that a text spells in Python; a name, such as market1501 or 3dpes, as a list of it."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
     try:
-        literal_eval(text.strip())
+        return literal_eval(text)
     except (ValueError, SyntaxError):
-        return text.strip()[:1].isalnum() or text.strip().startswith("_")
-    return False
+        return [value] if text[:1].isalnum() or text.startswith("_") else value
 
 
 def _stated(content: Mapping[Any, Any], cfg: Mapping[str, Any], path: str, prefix: str = "") -> dict[str, Any]:

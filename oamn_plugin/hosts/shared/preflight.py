@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,18 @@ def wrong_seed(key: str, seed: int, lowest: int) -> list[str]:
 def too_small_batch(key: str, images: int) -> list[str]:
     """A finding where a training batch is one image: batch normalisation and triplets need more."""
     return [f"{key} must be 2 or more: one image has no batch statistics"] if images == 1 else []
+
+
+def not_three(key: str, values: Sequence[Any], above: float = -math.inf) -> list[str]:
+    """A line if values are not three finite numbers, above another one."""
+    if len(values) == 3 and all(is_number(value) and value > above for value in values):
+        return []
+    return [f"{key} must be three numbers{' above 0' if above == 0 else ''}, got {[*values]}"]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def idle_occlusion(

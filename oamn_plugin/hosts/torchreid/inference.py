@@ -31,7 +31,10 @@ def load_encoder(config_file: str, weights: str, opts: Sequence[str] = ()) -> Im
         ConfigError: a wrong configuration, an unknown model, or ImageNet weights that cannot be fetched.
         CheckpointError: weights that are missing, damaged or of another model.
     """
-    cfg = load_config(config_file, [*opts, "model.pretrained", str(not weights), "use_gpu", "False"])
+    # whatever it was trained from, or tests: these weights alone
+    own = {"use_gpu": "False", "test.evaluate": "False", "model.init": "", "model.load_weights": "", "model.resume": ""}
+    words = [word for pair in {**own, "model.pretrained": str(not weights)}.items() for word in pair]
+    cfg = load_config(config_file, [*opts, *words])
     register_from(cfg)
     if cfg.model.name not in model_factory():
         raise ConfigError(f"torchreid has no model {cfg.model.name!r}.{did_you_mean(cfg.model.name, model_factory())}")

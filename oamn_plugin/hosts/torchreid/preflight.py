@@ -103,6 +103,8 @@ def _wrong_values(cfg: CfgNode) -> list[str]:
         "sampler.num_instances": cfg.sampler.num_instances,
     }
     found = [f"{key} must be above 0, got {value}" for key, value in positive.items() if value <= 0]
+    found += shared.not_three("data.norm_mean", cfg.data.norm_mean)
+    found += shared.not_three("data.norm_std", cfg.data.norm_std, 0)
     found += shared.wrong_seed("train.seed", cfg.train.seed, 0)
     if not cfg.test.evaluate:
         found += shared.too_small_batch("train.batch_size", cfg.train.batch_size)

@@ -155,6 +155,8 @@ def test_a_misspelt_key_on_the_command_line() -> None:
         ("SOLVER.MAX_EPOCH", "None", "SOLVER.MAX_EPOCH on the command line must have a value, got None"),
         ("INPUT.SIZE_TRAIN", "None", "INPUT.SIZE_TRAIN on the command line must have a value, got None"),
         ("MODEL.LOSSES.TRI.MARGIN", "nan", "MODEL.LOSSES.TRI.MARGIN on the command line must be a number, got 'nan'"),
+        ("MODEL.PIXEL_STD", "[1e999, 1, 1]", "MODEL.PIXEL_STD on the command line must hold finite numbers"),
+        ("SOLVER.BASE_LR", "1" + 400 * "0", "SOLVER.BASE_LR on the command line must be a number"),
         ("TEST.RERANK.LAMBDA", "inf", "TEST.RERANK.LAMBDA on the command line must be a number, got 'inf'"),
         ("MODEL.BACKBONE.DEPTH", "50", "MODEL.BACKBONE.DEPTH on the command line"),
         ("MODEL.OAMN.MASK_FLOOR", "high", "MODEL.OAMN.MASK_FLOOR must be a number, got 'high'"),

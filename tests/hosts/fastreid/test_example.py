@@ -17,6 +17,6 @@ def test_a_query_and_its_two_rank_lists(embedded_root: Path, tmp_path: Path) -> 
     config.write_text(config.read_text().replace("TEST: {", "TEST: {UNIFICATION: matched, "))
     picture = rank_list_picture(run, "OccludedPedestrians")
     assert picture.caption.startswith("Of 12 queries, the one that gains most: ")
-    sheet = Image.open(io.BytesIO(picture.light))
+    sheet = Image.open(io.BytesIO(picture.content))
     assert sheet.width > (1 + SHOWN) * HEIGHT // 2
     assert 2 * HEIGHT < sheet.height < 3 * HEIGHT

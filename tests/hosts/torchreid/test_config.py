@@ -81,6 +81,7 @@ def test_a_word_stands_for_a_list_of_it_also_one_that_begins_with_a_digit(word: 
         ("", ["train.lr"], "KEY VALUE pairs, got train.lr"),
         ("", ["train.lr", "fast"], r"train\.lr on the command line must be a number, got 'fast'"),
         ("", ["train.lr", "nan"], r"train\.lr on the command line must be a number, got 'nan'"),
+        ("", ["data.norm_std", "[1e999, 1, 1]"], r"data\.norm_std on the command line must hold finite numbers, got"),
         ("", ["data.transforms", "None"], r"data\.transforms on the command line must have a value, got None"),
         ("data: {sources: null}", [], r"data\.sources in .*c\.yml must have a value, got None"),
         ("", ["train.batch_size", "many"], r"train\.batch_size on the command line"),
@@ -140,6 +141,8 @@ def test_a_missing_file_is_named() -> None:
         ({"train__max_epoch": 0}, r"train\.max_epoch must be above 0"),
         ({"test__evaluate": True}, "name the file of the weights"),
         ({"model__load_weights": "gone.pth"}, r"there is no file gone\.pth"),
+        ({"data__norm_std": "[1.0, 0.0, 1.0]"}, r"data.norm_std must be three numbers above 0, got \[1.0, 0.0, 1.0\]"),
+        ({"data__norm_mean": "[1.0, 1.0]"}, r"data.norm_mean must be three numbers, got \[1.0, 1.0\]"),
         ({"test__visrank": True}, "draw rank lists with `oamn visualize ranks`"),
     ],
 )
