@@ -389,7 +389,7 @@ def test_a_test_alone_reranks_and_leaves_no_weights(
     assert not (tmp_path / "model_final.pth").exists()
     with pytest.raises(ConfigError, match=r"oamn visualize ranks"):
         engine.test(visrank=True)
-    with pytest.raises(KeyError, match="manhattan"):
+    with pytest.raises(ConfigError, match=r"test\.dist_metric must be one of euclidean, cosine"):
         engine.test(dist_metric="manhattan")
     with pytest.raises(ConfigError, match="use_metric_cuhk03"):
         engine.test(use_metric_cuhk03=True)
