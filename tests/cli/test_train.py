@@ -48,6 +48,14 @@ def test_train_resume_and_evaluate(embedded_root: Path, tmp_path: Path) -> None:
     resumed = train("--resume", *options(embedded_root, tmp_path / "parts", **steps))
     assert resumed.code == 0, resumed.err
     assert "Resumed after epoch 1 of 2" in resumed.out
+    used = (tmp_path / "parts" / "config.yaml").read_bytes()
+    for changes, message in (
+        ({"train__max_epoch": 1, **steps}, "has trained 2 epochs, more than train.max_epoch 1"),
+        ({"train__max_epoch": 3, **steps, "train__lr": 0.5}, "another plan of its learning rate (base_lrs"),
+    ):
+        refused = train("--resume", *options(embedded_root, tmp_path / "parts", **changes))
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+    assert (tmp_path / "parts" / "config.yaml").read_bytes() == used
     found = json.loads((tmp_path / "parts" / "results.json").read_text())
     assert found["OccludedPedestrians"]["mAP"] == results["OccludedPedestrians"]["mAP"]
 

@@ -17,7 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
-from oamn_plugin.files import clear_write_errors
+from oamn_plugin.files import clear_write_errors, write_atomically
 from oamn_plugin.hosts.fastreid.config import load_config, resolved
 from oamn_plugin.hosts.fastreid.inference import without_training
 from oamn_plugin.hosts.fastreid.launch import launch, process_count
@@ -26,8 +26,9 @@ from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
 from oamn_plugin.hosts.shared.config import altered
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.results import results_table
-from oamn_plugin.hosts.shared.run_folder import holding_run, write_configuration
+from oamn_plugin.hosts.shared.run_folder import CONFIGURATION, holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights
 from oamn_plugin.signals import answering
 
@@ -60,6 +61,8 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
         if not args.eval_only and comm.is_main_process():
             stack.enter_context(holding_run(Path(cfg.OUTPUT_DIR)))
         cfg = resolved(cfg)
+        used = Path(cfg.OUTPUT_DIR) / CONFIGURATION
+        before = used.read_bytes() if used.is_file() else None
         _set_up(args, cfg)
         cfg = set_seed(cfg, args.resume)
         if args.eval_only:
@@ -68,7 +71,13 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
             load_weights(model, cfg.MODEL.WEIGHTS)
             results = Trainer.test(cfg, model, note={"weights": cfg.MODEL.WEIGHTS})
         else:
-            results = Trainer(cfg, resume=args.resume).train()
+            try:
+                trainer = Trainer(cfg, resume=args.resume)  # the host writes its configuration too
+            except ConfigError:
+                if before is not None and comm.is_main_process():
+                    write_atomically(used, before)  # what the run in this folder used, which cannot go on otherwise
+                raise
+            results = trainer.train()
         if comm.is_main_process():
             table = results_table(results)
             logger.info("Results, in percent:\n%s\nWritten to %s/results.json", table, cfg.OUTPUT_DIR)

@@ -11,14 +11,13 @@ from fastreid.config import CfgNode
 from fastreid.solver import build_lr_scheduler as build_host_scheduler
 from fastreid.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from oamn_plugin.hosts.fastreid.freeze import mark_groups
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.schedule import oamn_rate
+from oamn_plugin.hosts.shared.schedule import oamn_schedule
 
 OAMN_SCHEDULE = "OAMNSteps"
-"""``SOLVER.SCHED`` of the released OAMN: see :func:`oamn_rate`."""
+"""``SOLVER.SCHED`` of the released OAMN: see :func:`oamn_plugin.hosts.shared.schedule.oamn_rate`."""
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -75,7 +74,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer, iters_per
         ConfigError: a cosine schedule that no epoch is left for.
     """
     if cfg.SOLVER.SCHED == OAMN_SCHEDULE:
-        return {"lr_sched": LambdaLR(optimizer, lambda epoch: oamn_rate(epoch, cfg.SOLVER.MAX_EPOCH))}
+        return {"lr_sched": oamn_schedule(optimizer, cfg.SOLVER.MAX_EPOCH)}
     busy = max(math.ceil(cfg.SOLVER.WARMUP_ITERS / iters_per_epoch), cfg.SOLVER.DELAY_EPOCHS)
     epochs = cfg.SOLVER.MAX_EPOCH
     stepped = epochs * iters_per_epoch > cfg.SOLVER.WARMUP_ITERS and epochs > cfg.SOLVER.DELAY_EPOCHS

@@ -39,7 +39,7 @@ from oamn_plugin.hosts.shared.galleries import sharing_galleries
 from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.results import write_results
 from oamn_plugin.hosts.shared.run_folder import set_aside, trim_metrics
-from oamn_plugin.hosts.shared.schedule import scheduler_state
+from oamn_plugin.hosts.shared.schedule import restore_scheduler, scheduler_state
 from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.modeling.precision import has_bfloat16, split_strides
 
@@ -246,6 +246,11 @@ class Trainer(DefaultTrainer):
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
         """Raises ConfigError if the configuration would change the next step of the run that is resumed."""
+        if state["step"] > self.max_iter:
+            raise ConfigError(
+                f"the run in {self.output} has trained {state['step'] // self.iters_per_epoch} epochs, more than "
+                f"SOLVER.MAX_EPOCH {self.cfg.SOLVER.MAX_EPOCH}: resume with the configuration it was started with"
+            )
         now = self._identity()
         changed = [f"{name} {state[name]} then, {now[name]} now" for name in now if state.get(name) != now[name]]
         if changed:
@@ -264,11 +269,11 @@ class Trainer(DefaultTrainer):
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        for name, one in self.scheduler.items():
+            restore_scheduler(one, state["schedulers"].get(name, {}), self.output)
         try:
             self.bare_model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
-            for name, one in self.scheduler.items():
-                one.__dict__.update(state["schedulers"][name])
             if self._trainer.grad_scaler and state["scaler"]:
                 self._trainer.grad_scaler.load_state_dict(state["scaler"])
             set_random_state(state["random"], {"augmentation": self.loader.generator})

@@ -8,14 +8,13 @@ from typing import Any
 import torch
 import torchreid
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode
 
 from oamn_plugin.augmentation import CutOuts, Geometry, OcclusionAugmentation
 from oamn_plugin.errors import ExpectedError
 from oamn_plugin.hosts.shared.config import given_options
 from oamn_plugin.hosts.shared.errors import ConfigError
-from oamn_plugin.hosts.shared.schedule import oamn_rate
+from oamn_plugin.hosts.shared.schedule import oamn_schedule
 from oamn_plugin.hosts.shared.weights import fetching
 from oamn_plugin.hosts.torchreid.compat import host_module
 from oamn_plugin.hosts.torchreid.config import data_root, unification
@@ -193,7 +192,7 @@ def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
     """The host's learning rate schedule, or the released OAMN's."""
     train = cfg.train
     if train.lr_scheduler == OAMN_SCHEDULE:
-        return LambdaLR(optimizer, lambda epoch: oamn_rate(epoch, train.max_epoch))
+        return oamn_schedule(optimizer, train.max_epoch)
     return torchreid.optim.build_lr_scheduler(
         optimizer,
         lr_scheduler=train.lr_scheduler,

@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 from oamn_plugin.files import clear_write_errors
 from oamn_plugin.hosts.shared.checkpoint import load_checkpoint, load_newest
 from oamn_plugin.hosts.shared.config import altered
+from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.run_folder import holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights, start_from
 from oamn_plugin.hosts.torchreid.builders import build_datamanager, build_engine, build_model, register_from
@@ -66,7 +67,6 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
     Returns:
         data set to scores in percent.
     """
-    write_configuration(Path(cfg.data.save_dir), resolved(cfg).dump(), train=not cfg.test.evaluate)
     host_module("utils").set_random_seed(cfg.train.seed)
     datamanager = build_datamanager(cfg)
     check_data(cfg, datamanager)
@@ -78,6 +78,8 @@ def train_or_test(cfg: CfgNode, resume: bool = False) -> dict[str, Any]:
         print(f"Loaded weights from {cfg.model.load_weights}")
     engine = build_engine(cfg, datamanager, model)
     start = cfg.train.start_epoch if cfg.test.evaluate else _resume(cfg, engine, resume)
+    # not before: a run that cannot go on with it used another
+    write_configuration(Path(cfg.data.save_dir), resolved(cfg).dump(), train=not cfg.test.evaluate)
     engine.run(
         save_dir=cfg.data.save_dir,
         max_epoch=cfg.train.max_epoch,
@@ -110,6 +112,11 @@ def _resume(cfg: CfgNode, engine: Any, newest: bool) -> int:
             print(f"There is no checkpoint to resume from in {cfg.data.save_dir}: training starts afresh")
         return int(cfg.train.start_epoch)
     start = engine.resume(state, source)
+    if start > cfg.train.max_epoch:
+        raise ConfigError(
+            f"the run in {source} has trained {start} epochs, more than train.max_epoch {cfg.train.max_epoch}: resume "
+            "with the configuration it was started with"
+        )
     print(f"Resumed after epoch {start} of {cfg.train.max_epoch}")
     return start
 

@@ -17,7 +17,7 @@ from oamn_plugin.hosts.shared.conversion import CEIL_POOLING
 from oamn_plugin.hosts.shared.errors import BadLossError, CheckpointError, ConfigError
 from oamn_plugin.hosts.shared.random_state import random_state, set_random_state
 from oamn_plugin.hosts.shared.run_folder import METRICS, set_aside, trim_metrics
-from oamn_plugin.hosts.shared.schedule import scheduler_state
+from oamn_plugin.hosts.shared.schedule import restore_scheduler, scheduler_state
 from oamn_plugin.hosts.torchreid.models import TorchreidOAMN, ceil_pooling, restore_pooling
 from oamn_plugin.hosts.torchreid.testing import CoreTesting, normalisation
 
@@ -167,7 +167,7 @@ class CoreTraining(CoreTesting):
 
         Raises:
             CheckpointError: the checkpoint holds weights only or is of another model or optimiser.
-            ConfigError: it is of a run with another seed.
+            ConfigError: it is of a run with another seed, or another plan of the learning rate.
         """
         require_keys(state, ("state_dict", "epoch", "optimizer"), source)
         if self.run_seed is not None and state.get("seed", self.run_seed) != self.run_seed:
@@ -175,12 +175,12 @@ class CoreTraining(CoreTesting):
                 f"the run in {source} cannot go on with another seed ({state['seed']} then, {self.run_seed} now): "
                 "resume with the configuration it was started with, or start in another data.save_dir"
             )
+        if self.scheduler is not None:
+            restore_scheduler(self.scheduler, state.get("scheduler") or {"last_epoch": state["epoch"]}, source)
         restore_pooling(self.bare_model, state)
         try:
             self.bare_model.load_state_dict(state["state_dict"])
             self.optimizer.load_state_dict(state["optimizer"])
-            if self.scheduler is not None:
-                self.scheduler.__dict__.update(state.get("scheduler") or {"last_epoch": state["epoch"]})
             if "random" in state:
                 set_random_state(state["random"], {"augmentation": self.generator})
             return int(state["epoch"])

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from oamn_plugin.hosts.fastreid.config import load_config
 from oamn_plugin.hosts.fastreid.freeze import FreezeHook
-from oamn_plugin.hosts.fastreid.solver import build_lr_scheduler, build_optimizer, merge_groups, oamn_rate
+from oamn_plugin.hosts.fastreid.solver import build_lr_scheduler, build_optimizer, merge_groups
 from oamn_plugin.hosts.fastreid.trainer import EventStorage, Trainer
 from oamn_plugin.hosts.shared.errors import ConfigError
+from oamn_plugin.hosts.shared.schedule import oamn_rate
 
 OAMN_GROUPS = ("backbone", "mask", "scorer", "feat_bn", "classifier")
 

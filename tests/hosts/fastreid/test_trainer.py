@@ -143,6 +143,24 @@ def test_resuming_what_is_done_only_tests(trained: Path, embedded_root: Path) ->
     assert all(torch.equal(value, before[key]) for key, value in final_weights(trained).items())
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SOLVER__MAX_EPOCH": 4}, r"another plan of its learning rate \(T_max"),
+        ({"SOLVER__MAX_EPOCH": 1, "SOLVER__BASE_LR": 0.5}, r"another plan of its learning rate \(.*base_lrs"),
+    ],
+)
+def test_a_finished_run_went_on_at_a_rate_of_0(
+    changes: dict[str, Any], message: str, trained: Path, embedded_root: Path
+) -> None:
+    """Its cosine schedule was at its end: nothing was learned in the epochs that were added."""
+    before, used = final_weights(trained), (trained / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=message):
+        main(arguments(resume=True), config("bagtricks", embedded_root, trained, **changes))
+    assert all(torch.equal(value, before[key]) for key, value in final_weights(trained).items())
+    assert (trained / "config.yaml").read_bytes() == used
+
+
 def test_resuming_another_batch_size_is_refused(trained: Path, embedded_root: Path) -> None:
     with pytest.raises(ConfigError, match="batch 8 then, 16 now"):
         main(arguments(resume=True), config("bagtricks", embedded_root, trained, SOLVER__IMS_PER_BATCH=16))

@@ -138,17 +138,18 @@ def test_a_fresh_run_moves_an_earlier_one_aside(embedded_root: Path, tmp_path: P
 def test_resume_survives_a_half_written_line_and_refuses_damage_and_another_seed(
     embedded_root: Path, tmp_path: Path
 ) -> None:
-    cfg = tiny_config(embedded_root, tmp_path, train__max_epoch=1, data__targets=TARGETS[:1])
+    same_rate = {"data__targets": TARGETS[:1], "train__lr_scheduler": "multi_step"}  # whatever max_epoch is
+    cfg = tiny_config(embedded_root, tmp_path, train__max_epoch=1, **same_rate)
     register_from(cfg)
     train_or_test(cfg)
     with open(tmp_path / "metrics.json", "a") as file:
         file.write('{"iteration": 6, "epo')
-    longer = tiny_config(embedded_root, tmp_path, train__max_epoch=2, data__targets=TARGETS[:1])
+    longer = tiny_config(embedded_root, tmp_path, train__max_epoch=2, **same_rate)
     train_or_test(longer, resume=True)
     epochs = [json.loads(line)["epoch"] for line in (tmp_path / "metrics.json").read_text().splitlines()]
     assert sorted(set(epochs)) == [0, 1]
     with pytest.raises(ConfigError, match=r"another seed \(1 then, 2 now\)"):
-        train_or_test(tiny_config(embedded_root, tmp_path, train__seed=2, data__targets=TARGETS[:1]), resume=True)
+        train_or_test(tiny_config(embedded_root, tmp_path, train__seed=2, **same_rate), resume=True)
     files = step_files(tmp_path)
     for path in files:
         path.write_bytes(path.read_bytes()[:-100])
