@@ -9,9 +9,12 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
+
+from tqdm import tqdm
 
 TOOLS = Path(__file__).parents[2] / "tools"
 FORK = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
@@ -68,6 +71,7 @@ def start_tool(folder: Path, name: str, *arguments: object) -> Running:
 def _begin(name: str, arguments: tuple[object, ...], out: Path, err: Path) -> None:
     # whoever runs the tests in the background has SIGINT ignored, and children inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    tqdm.set_lock(threading.RLock())  # its own is shared with the copy: stopped while it holds it, both would wait
     for stream, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", 1, closefd=False) for stream in (1, 2))
