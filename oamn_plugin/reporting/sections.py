@@ -23,6 +23,7 @@ _TRUTH_SCORES = {
     "mask_iou": "Mask IoU",
     "type_accuracy": "Type accuracy",
     "side_accuracy": "Side accuracy",
+    "scorer_side_accuracy": "Scorer's side accuracy",
 }
 _CURVES = {
     "total_loss": "total loss",
@@ -135,7 +136,9 @@ def truth_section(comparison: Comparison) -> list[Section]:
         )
         tables += [table] if table else []
     text = [
-        "How well the mask finds the person and the scorer names the occlusion, measured on the data set's own truth."
+        "How well the mask finds the person, and how often the occlusion that a query was compared under is the true "
+        "one: as the nearest matches say under matched unification, the scorer under typed; plain matching says none. "
+        "Measured on the data set's own truth. The scorer's side is its largest output, of occluded queries."
     ]
     return [Section("Mask and scorer against the truth", text, tables)] if tables else []
 
