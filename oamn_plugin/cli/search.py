@@ -243,7 +243,12 @@ def check_writable(path: Path) -> None:
 def score_queries(index: Any, described: Any, queries: list[Any]) -> dict[str, dict[str, float]]:
     """The evaluator's scores in percent, with unification and without."""
     names = ("unified", "plain") if index.unification.kind != "none" else ("plain",)
-    return {name: index.evaluate(described, queries, plain=name == "plain").to_percent() for name in names}
+    try:
+        return {name: index.evaluate(described, queries, plain=name == "plain").to_percent() for name in names}
+    except ValueError as error:
+        if isinstance(error, ExpectedError):
+            raise
+        raise ExpectedError(f"cannot score these queries: {error}") from error
 
 
 def score_lines(scores: dict[str, dict[str, float]]) -> list[str]:

@@ -57,6 +57,18 @@ class Protocol:
         """Gallery columns of the identity of each of the given queries."""
         return self._index.members(self.pids[rows], self.camids[rows])
 
+    def has_match(self) -> bool:
+        """Whether some query has one: an image of its identity under another camera."""
+        return any(len(one.positives) for one in self.members(np.arange(self.num_query)))
+
+    def require_match(self, found: bool) -> None:
+        """Raises ValueError if no query has a match."""
+        if not found:
+            raise ValueError(
+                f"none of the {self.num_query} queries has a match: no query identity is in the gallery under another "
+                "camera. Check that query and gallery are of the same data set and that camera numbers differ"
+            )
+
     def type_counts(self) -> dict[str, int]:
         """How many queries have each occlusion type; empty without types."""
         return {} if self.types is None else type_counts(np.array([TYPE_INDEX[name] for name in self.types.tolist()]))

@@ -132,11 +132,7 @@ def _score(protocol: Protocol, blocks: Iterable[tuple[IntArray, Tensor]], shard:
             trapezoid[where] = metrics.average_precision_trapezoid(ranks)
             inp[where] = metrics.inverse_negative_penalty(ranks)
             first[where] = ranks[:, 0] if ranks.shape[1] else 0
-    if not first.any():
-        raise ValueError(
-            f"none of the {protocol.num_query} queries has a match: no query identity is in the gallery under another "
-            "camera. Check that query and gallery are of the same data set and that camera numbers differ"
-        )
+    protocol.require_match(bool(first.any()))
     curve = metrics.cmc(first, min(MAX_RANK, protocol.num_gallery))
     return RankingResult(curve, ap, trapezoid, inp, first, protocol.num_gallery, protocol.type_counts())
 

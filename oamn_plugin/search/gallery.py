@@ -13,6 +13,7 @@ from oamn_plugin.datasets.readers import list_images
 from oamn_plugin.datasets.records import DataSetError
 from oamn_plugin.datasets.tables import read_table
 from oamn_plugin.errors import did_you_mean, printable
+from oamn_plugin.retrieval.protocol import Protocol
 from oamn_plugin.search.files import GalleryIndexError
 
 
@@ -99,17 +100,12 @@ def check_labels(queries: Sequence[GalleryImage], gallery: Sequence[GalleryImage
             f"cannot score these queries: identities are known of {told}. Give --pattern to index and query, or CSV "
             "files with the column pid"
         )
-    query_pids, gallery_pids, query_camids, gallery_camids = numbered_labels(queries, gallery)
-    cameras: dict[int, set[int]] = {}
-    for pid, camid in zip(gallery_pids, gallery_camids, strict=True):
-        cameras.setdefault(pid, set()).add(camid)
-    matched = (cameras.get(pid, set()) - {camid} for pid, camid in zip(query_pids, query_camids, strict=True))
-    if gallery and not any(matched):
-        raise GalleryIndexError(
-            f"cannot score these queries: none of the {len(queries)} queries has a match: no query identity is in the "
-            "gallery under another camera. Check that query and gallery are of the same data set and that camera "
-            "numbers differ"
-        )
+    if gallery:
+        try:
+            protocol = Protocol(*numbered_labels(queries, gallery))
+            protocol.require_match(protocol.has_match())
+        except ValueError as error:
+            raise GalleryIndexError(f"cannot score these queries: {error}") from error
 
 
 def no_such_place(what: str, path: Path) -> str:

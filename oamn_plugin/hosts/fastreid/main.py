@@ -17,6 +17,7 @@ from fastreid.utils import comm
 from fastreid.utils.collect_env import collect_env_info
 from fastreid.utils.logger import setup_logger
 
+from oamn_plugin.errors import ExpectedError
 from oamn_plugin.files import clear_write_errors, write_atomically
 from oamn_plugin.hosts.fastreid.config import load_config, resolved
 from oamn_plugin.hosts.fastreid.inference import without_training
@@ -26,7 +27,6 @@ from oamn_plugin.hosts.fastreid.resume import leave_now
 from oamn_plugin.hosts.fastreid.trainer import Trainer
 from oamn_plugin.hosts.shared.checkpoint import load_newest
 from oamn_plugin.hosts.shared.config import altered
-from oamn_plugin.hosts.shared.errors import ConfigError
 from oamn_plugin.hosts.shared.results import results_table
 from oamn_plugin.hosts.shared.run_folder import CONFIGURATION, holding_run, write_configuration
 from oamn_plugin.hosts.shared.weights import load_weights
@@ -73,7 +73,7 @@ def main(args: Namespace, cfg: CfgNode) -> dict[str, Any]:
         else:
             try:
                 trainer = Trainer(cfg, resume=args.resume)  # the host writes its configuration too
-            except ConfigError:
+            except ExpectedError:
                 if before is not None and comm.is_main_process():
                     write_atomically(used, before)  # what the run in this folder used, which cannot go on otherwise
                 raise

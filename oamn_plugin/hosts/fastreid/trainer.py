@@ -269,14 +269,16 @@ class Trainer(DefaultTrainer):
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name, one in self.scheduler.items():
-            restore_scheduler(one, state["schedulers"].get(name, {}), self.output)
         try:
+            for name, one in self.scheduler.items():
+                restore_scheduler(one, state["schedulers"][name], self.output)
             self.bare_model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             if self._trainer.grad_scaler and state["scaler"]:
                 self._trainer.grad_scaler.load_state_dict(state["scaler"])
             set_random_state(state["random"], {"augmentation": self.loader.generator})
+        except ConfigError:
+            raise
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
                 f"the checkpoint in {self.output} is of another model or optimiser: {error}"

@@ -55,8 +55,8 @@ def restore_scheduler(scheduler: Any, state: Mapping[str, Any], source: object) 
         ConfigError: the learning rate was planned otherwise: going on would follow neither plan. A cosine schedule that
             has come to its end, for one, stays there whatever number of epochs follows.
     """
-    now, then = _plan(scheduler), {"base_lrs": state.get("base_lrs"), **state.get("plan", {})}
-    changed = [name for name, value in now.items() if then.get(name) is not None and then[name] != value]
+    now, then = _plan(scheduler), state.get("plan") or {name: state[name] for name in ("base_lrs",) if name in state}
+    changed = [name for name, value in now.items() if name in then and then[name] != value]
     if changed:
         told = "; ".join(f"{name} {str(then[name])[:80]} then, {str(now[name])[:80]} now" for name in changed)
         raise ConfigError(
@@ -69,8 +69,9 @@ def restore_scheduler(scheduler: Any, state: Mapping[str, Any], source: object) 
 def _plan(scheduler: Any) -> dict[str, Any]:
     """What a scheduler was built with; milestones, which it counts, as a list."""
     own = {name: sorted(value) if isinstance(value, Counter) else value for name, value in vars(scheduler).items()}
-    return {
+    kept = {
         name: value
         for name, value in own.items()
         if name not in _MOVING and not name.startswith("_") and isinstance(value, int | float | str | list | tuple)
     }
+    return {"schedule": type(scheduler).__name__, **kept}

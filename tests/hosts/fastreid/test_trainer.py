@@ -147,6 +147,7 @@ def test_resuming_what_is_done_only_tests(trained: Path, embedded_root: Path) ->
     ("changes", "message"),
     [
         ({"SOLVER__MAX_EPOCH": 4}, r"another plan of its learning rate \(T_max"),
+        ({"SOLVER__MAX_EPOCH": 1, "SOLVER__SCHED": "MultiStepLR"}, r"\(schedule CosineAnnealingLR then, MultiStepLR now"),
         ({"SOLVER__MAX_EPOCH": 1, "SOLVER__BASE_LR": 0.5}, r"another plan of its learning rate \(.*base_lrs"),
     ],
 )
